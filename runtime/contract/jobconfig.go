@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package contract
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Duration is a duration that is written as a string ("10s") in JSON.
+type Duration time.Duration
+
+// D returns it as a time.Duration.
+func (d Duration) D() time.Duration { return time.Duration(d) }
+
+// String returns the usual form.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalJSON writes the string form.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+
+// UnmarshalJSON reads the string form.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("reading a duration: want a string such as \"10s\": %w", err)
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("reading a duration: %w", err)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// JobConfig is everything that coordinator and workers need to know of a job. Unset fields
+// mean the documented default; EnsureDefaults fills them in.
+type JobConfig struct {
+	// Namespace and Name identify the job for people; both are part of its storage prefix.
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// JobID identifies the lineage of state; empty: the coordinator finds it in storage or makes a new one.
+	JobID string `json:"jobID,omitempty"`
+	// Parallelism of nodes that set none. Default 1.
+	Parallelism int `json:"parallelism,omitempty"`
+	// MaxParallelism is the number of key groups; 0: min(max(roundUpPow2(1.5·parallelism), 128), 32768).
+	MaxParallelism int `json:"maxParallelism,omitempty"`
+	// DisableChaining makes every operator a task of its own.
+	DisableChaining bool `json:"disableChaining,omitempty"`
+	// Checkpointing is nil for a job without checkpoints.
+	Checkpointing *Checkpointing `json:"checkpointing,omitempty"`
+	// Restart says what follows a failure; exactly one field is set, or none for the default: None without
+	// checkpointing, ExponentialDelay with it.
+	Restart Restart `json:"restart,omitzero"`
+	// Storage is where snapshots go; nil: the coordinator's memory.
+	Storage *Storage `json:"storage,omitempty"`
+	// RestoreFrom is a savepoint or checkpoint (directory or _metadata) for the first start of the job; ignored when the head names state.
+	RestoreFrom string `json:"restoreFrom,omitempty"`
+	// AllowNonRestoredState lets a restore drop the state of operators that the graph lacks.
+	AllowNonRestoredState bool `json:"allowNonRestoredState,omitempty"`
+	// AllowDrained consents to resuming from a drained savepoint.
+	AllowDrained bool `json:"allowDrained,omitempty"`
+	// Dataflow is the declarative form; nil for a program.
+	Dataflow *Dataflow `json:"dataflow,omitempty"`
+}
+
+// Mode is the guarantee of checkpoints.
+type Mode string
+
+// The modes.
+const (
+	ExactlyOnce Mode = "ExactlyOnce"
+	AtLeastOnce Mode = "AtLeastOnce"
+)
+
+// Checkpointing holds the settings of semantics.md §1.
+type Checkpointing struct {
+	Interval          Duration `json:"interval"`
+	Mode              Mode     `json:"mode,omitempty"`
+	Timeout           Duration `json:"timeout,omitempty"`
+	MinPause          Duration `json:"minPause,omitempty"`
+	MaxConcurrent     int      `json:"maxConcurrent,omitempty"`
+	TolerableFailures int      `json:"tolerableFailures,omitempty"`
+	// RetentionCount is how many completed checkpoints are kept. Default 1.
+	RetentionCount int `json:"retentionCount,omitempty"`
+	// DeleteOnCancel deletes the checkpoints when the job is cancelled. Default: they stay.
+	DeleteOnCancel bool `json:"deleteOnCancel,omitempty"`
+}
+
+// Restart is a union: at most one field is set.
+type Restart struct {
+	None             *struct{}         `json:"none,omitempty"`
+	FixedDelay       *FixedDelay       `json:"fixedDelay,omitempty"`
+	FailureRate      *FailureRate      `json:"failureRate,omitempty"`
+	ExponentialDelay *ExponentialDelay `json:"exponentialDelay,omitempty"`
+}
+
+// FixedDelay restarts at most Attempts times in the life of the job (nil: unlimited), each after Delay (default 1 s).
+type FixedDelay struct {
+	Attempts *int     `json:"attempts,omitempty"`
+	Delay    Duration `json:"delay,omitempty"`
+}
+
+// FailureRate tolerates MaxFailures (default 1) within Interval (default 1 min); restarts follow after Delay (default 1 s).
+type FailureRate struct {
+	MaxFailures int      `json:"maxFailures,omitempty"`
+	Interval    Duration `json:"interval,omitempty"`
+	Delay       Duration `json:"delay,omitempty"`
+}
+
+// ExponentialDelay restarts after min(InitialDelay × Multiplier^n ± Jitter, MaxDelay); quiet for ResetAfter sets n to 0.
+// Defaults: 1 s, 1 min, 1.5, 1 h, 0.1, unlimited attempts.
+type ExponentialDelay struct {
+	InitialDelay Duration `json:"initialDelay,omitempty"`
+	MaxDelay     Duration `json:"maxDelay,omitempty"`
+	Multiplier   float64  `json:"multiplier,omitempty"`
+	ResetAfter   Duration `json:"resetAfter,omitempty"`
+	Jitter       *float64 `json:"jitter,omitempty"`
+	Attempts     *int     `json:"attempts,omitempty"`
+}
+
+// Storage is a union: exactly one of S3 and Volume.
+type Storage struct {
+	S3     *S3     `json:"s3,omitempty"`
+	Volume *Volume `json:"volume,omitempty"`
+	// SavepointPrefix is the default target of savepoints, a path in the same storage; default "savepoints".
+	SavepointPrefix string `json:"savepointPrefix,omitempty"`
+}
+
+// S3 names a bucket of S3-compatible storage. Credentials come from the environment (AWS_ACCESS_KEY_ID,
+// AWS_SECRET_ACCESS_KEY), never from here.
+type S3 struct {
+	// Endpoint is a URL; http:// means no TLS.
+	Endpoint string `json:"endpoint"`
+	Bucket   string `json:"bucket"`
+	Prefix   string `json:"prefix,omitempty"`
+	Region   string `json:"region,omitempty"`
+}
+
+// Volume is a directory that coordinator and workers share.
+type Volume struct {
+	Path string `json:"path"`
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package protocol
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/state"
+)
+
+// Epoch is the fencing number of one coordinator incarnation; it ascends strictly.
+type Epoch struct {
+	// Grant numbers the deployments of the coordinator, given by who deploys it.
+	Grant int64 `json:"grant"`
+	// N counts the claims within a grant.
+	N int64 `json:"n"`
+}
+
+// Compare orders epochs by grant, then by claim.
+func (e Epoch) Compare(o Epoch) int {
+	return cmp.Or(cmp.Compare(e.Grant, o.Grant), cmp.Compare(e.N, o.N))
+}
+
+// Attempt is one deployment of all tasks of a job.
+type Attempt struct {
+	Epoch
+	// K counts deployments within the epoch, from 1.
+	K int64 `json:"k"`
+}
+
+// Compare orders attempts by epoch, then by deployment.
+func (a Attempt) Compare(o Attempt) int {
+	return cmp.Or(a.Epoch.Compare(o.Epoch), cmp.Compare(a.K, o.K))
+}
+
+// String returns "grant-n-k", usable in object names.
+func (a Attempt) String() string { return fmt.Sprintf("%d-%d-%d", a.Grant, a.N, a.K) }
+
+// TaskID names one subtask of a vertex (a chain of operators) of the physical graph.
+type TaskID struct {
+	// Vertex is the name of the vertex: the name of the first operator of the chain.
+	Vertex string `json:"vertex"`
+	// Subtask from 0.
+	Subtask int `json:"subtask"`
+}
+
+// String returns "vertex/subtask".
+func (t TaskID) String() string { return fmt.Sprintf("%s/%d", t.Vertex, t.Subtask) }
+
+// Register is the first message of a worker on a connection.
+type Register struct {
+	// Worker is its name, stable over a reconnect of the same process, new for a new process.
+	Worker string `json:"worker"`
+	// Slots is how many slots it offers; one slot holds one subtask of every vertex.
+	Slots int `json:"slots"`
+	// DataAddr is where other workers dial it for the exchange.
+	DataAddr string `json:"dataAddr"`
+	// Version of the build and Fingerprint of the job's graph as this worker builds it.
+	Version     string `json:"version"`
+	Fingerprint string `json:"fingerprint,omitempty"`
+}
+
+// Registered answers Register.
+type Registered struct {
+	// Epoch of the coordinator.
+	Epoch Epoch `json:"epoch"`
+	// Job is the configuration of the job (contract.JobConfig as JSON).
+	Job []byte `json:"job"`
+	// HeartbeatInterval of both sides; a peer silent for HeartbeatTimeout is lost.
+	HeartbeatInterval time.Duration `json:"heartbeatInterval"`
+	HeartbeatTimeout  time.Duration `json:"heartbeatTimeout"`
+}
+
+// Placement says where a slot is: slot i holds subtask i of every vertex with more than i subtasks.
+type Placement struct {
+	Worker   string `json:"worker"`
+	DataAddr string `json:"dataAddr"`
+}
+
+// Deploy makes a worker start its tasks of an attempt.
+type Deploy struct {
+	Attempt Attempt `json:"attempt"`
+	// Slots gives the placement of every slot of the job, also those of other workers.
+	Slots []Placement `json:"slots"`
+	// RestoredFrom is the id of the snapshot restored from, 0 for none.
+	RestoredFrom int64 `json:"restoredFrom,omitempty"`
+	// RestoreDir is the storage directory that relative paths of state files refer to.
+	RestoreDir string `json:"restoreDir,omitempty"`
+	// Tasks this worker starts, with their state.
+	Tasks []TaskDeployment `json:"tasks"`
+}
+
+// TaskDeployment is one task to start.
+type TaskDeployment struct {
+	Task TaskID `json:"task"`
+	// Operators holds the state of the operators of the chain, by name; one without state is missing.
+	Operators map[string]OperatorRestore `json:"operators,omitempty"`
+	// Finished says that the task finished before the snapshot: it only forwards the end of data.
+	Finished bool `json:"finished,omitempty"`
+}
+
+// OperatorRestore is the old state given to one new subtask of an operator.
+type OperatorRestore struct {
+	// Keyed lists old files that hold key groups of the new range; paths relative to Deploy.RestoreDir.
+	Keyed []state.File `json:"keyed,omitempty"`
+	// Lists is the operator state as redistributed.
+	Lists []operator.List `json:"lists,omitempty"`
+}
+
+// Cancel makes a worker stop its tasks of the attempt and all older ones.
+type Cancel struct {
+	Attempt Attempt `json:"attempt"`
+}
+
+// Trigger starts a snapshot at the named tasks.
+type Trigger struct {
+	Attempt Attempt        `json:"attempt"`
+	Barrier record.Barrier `json:"barrier"`
+	Tasks   []TaskID       `json:"tasks"`
+}
+
+// Complete tells all tasks of the attempt that a snapshot is in the head. Answered by Notified if Barrier.Stop is set.
+type Complete struct {
+	Attempt    Attempt `json:"attempt"`
+	Checkpoint int64   `json:"checkpoint"`
+	// Stop repeats the stop mode of the snapshot: frozen tasks commit and finish.
+	Stop record.StopMode `json:"stop,omitempty"`
+}
+
+// Aborted tells all tasks of the attempt that a snapshot was given up.
+type Aborted struct {
+	Attempt         Attempt `json:"attempt"`
+	Checkpoint      int64   `json:"checkpoint"`
+	LatestCompleted int64   `json:"latestCompleted"`
+}
+
+// TaskState is the state of a task as its worker sees it.
+type TaskState string
+
+// The task states.
+const (
+	TaskDeploying TaskState = "Deploying"
+	TaskRunning   TaskState = "Running"
+	TaskFinished  TaskState = "Finished"
+	TaskFailed    TaskState = "Failed"
+	TaskCanceled  TaskState = "Canceled"
+)
+
+// TaskStatus reports a change of state of a task.
+type TaskStatus struct {
+	Attempt Attempt   `json:"attempt"`
+	Task    TaskID    `json:"task"`
+	State   TaskState `json:"state"`
+	// Error and its cause, for TaskFailed.
+	Error string `json:"error,omitempty"`
+	// Fatal says that a restart can't help (incompatible state, a graph that can't be built).
+	Fatal bool `json:"fatal,omitempty"`
+}
+
+// Ack reports that a task's part of a snapshot is durable.
+type Ack struct {
+	Attempt    Attempt `json:"attempt"`
+	Task       TaskID  `json:"task"`
+	Checkpoint int64   `json:"checkpoint"`
+	// Operators holds the state of each operator of the chain, by name.
+	Operators map[string]snapshot.SubtaskState `json:"operators,omitempty"`
+	Metrics   AckMetrics                       `json:"metrics"`
+}
+
+// AckMetrics says what the snapshot of one task cost.
+type AckMetrics struct {
+	Alignment time.Duration `json:"alignment,omitempty"`
+	Sync      time.Duration `json:"sync,omitempty"`
+	Async     time.Duration `json:"async,omitempty"`
+	// Bytes written to storage.
+	Bytes int64 `json:"bytes,omitempty"`
+}
+
+// DeclineReason says why a task declined a snapshot; some reasons count as failures (semantics.md §5).
+type DeclineReason string
+
+// The reasons.
+const (
+	// DeclinedAsync is an error of the asynchronous part or of storage. Counts.
+	DeclinedAsync DeclineReason = "AsyncFailure"
+	// DeclinedSubsumed means that a newer barrier arrived during alignment.
+	DeclinedSubsumed DeclineReason = "Subsumed"
+	// DeclinedNotReady means that the task isn't running.
+	DeclinedNotReady DeclineReason = "TaskNotReady"
+	// DeclinedCanceled means that a cancel-barrier arrived.
+	DeclinedCanceled DeclineReason = "CancelBarrier"
+	// DeclinedEndOfData means that the task finished.
+	DeclinedEndOfData DeclineReason = "EndOfData"
+)
+
+// Decline reports that a task won't take its part of a snapshot.
+type Decline struct {
+	Attempt    Attempt       `json:"attempt"`
+	Task       TaskID        `json:"task"`
+	Checkpoint int64         `json:"checkpoint"`
+	Reason     DeclineReason `json:"reason"`
+	Error      string        `json:"error,omitempty"`
+}
+
+// EndOfData reports that a task has processed all of its bounded input and waits for a snapshot that starts after this, to commit and finish.
+type EndOfData struct {
+	Attempt Attempt `json:"attempt"`
+	Task    TaskID  `json:"task"`
+}
+
+// Notified acknowledges a Complete or Aborted of a snapshot that stops the job, once the task acted on it.
+type Notified struct {
+	Attempt    Attempt `json:"attempt"`
+	Task       TaskID  `json:"task"`
+	Checkpoint int64   `json:"checkpoint"`
+}
+
+// Heartbeat shows that a peer lives; a worker's carries metrics.
+type Heartbeat struct {
+	// Tasks holds the counts of running tasks since their deployment.
+	Tasks []TaskMetrics `json:"tasks,omitempty"`
+}
+
+// TaskMetrics are the running counts of one task.
+type TaskMetrics struct {
+	Attempt    Attempt          `json:"attempt"`
+	Task       TaskID           `json:"task"`
+	RecordsIn  int64            `json:"recordsIn"`
+	RecordsOut int64            `json:"recordsOut"`
+	Watermark  int64            `json:"watermark"`
+	Counters   map[string]int64 `json:"counters,omitempty"`
+}
+
+// ToWorker is one message from the coordinator; exactly one field is set.
+type ToWorker struct {
+	Registered *Registered `json:"registered,omitempty"`
+	// Refused ends the connection: the worker can't serve this job, and why.
+	Refused   string     `json:"refused,omitempty"`
+	Deploy    *Deploy    `json:"deploy,omitempty"`
+	Cancel    *Cancel    `json:"cancel,omitempty"`
+	Trigger   *Trigger   `json:"trigger,omitempty"`
+	Complete  *Complete  `json:"complete,omitempty"`
+	Aborted   *Aborted   `json:"aborted,omitempty"`
+	Heartbeat *Heartbeat `json:"heartbeat,omitempty"`
+	// Shutdown makes the worker process end: the job is over.
+	Shutdown bool `json:"shutdown,omitempty"`
+}
+
+// FromWorker is one message from a worker; exactly one field is set.
+type FromWorker struct {
+	Register  *Register   `json:"register,omitempty"`
+	Status    *TaskStatus `json:"status,omitempty"`
+	Ack       *Ack        `json:"ack,omitempty"`
+	Decline   *Decline    `json:"decline,omitempty"`
+	EndOfData *EndOfData  `json:"endOfData,omitempty"`
+	Notified  *Notified   `json:"notified,omitempty"`
+	Heartbeat *Heartbeat  `json:"heartbeat,omitempty"`
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshot
+
+import (
+	"time"
+
+	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/state"
+)
+
+// ManifestName is the name of the manifest object in the directory of a snapshot.
+const ManifestName = "_metadata"
+
+// Manifest describes one snapshot in full. A snapshot is the manifest and the files it lists.
+type Manifest struct {
+	// Format is the version of this encoding.
+	Format int `json:"format"`
+	// JobID and JobName say which job it was taken of.
+	JobID   string `json:"jobID"`
+	JobName string `json:"jobName,omitempty"`
+	// Checkpoint is the id, Kind checkpoint or savepoint.
+	Checkpoint int64               `json:"checkpoint"`
+	Kind       record.SnapshotKind `json:"kind"`
+	// Stop says how the job was stopped with it, if it was. A drained savepoint is not resumed from without consent.
+	Stop record.StopMode `json:"stop,omitempty"`
+	// Attempt is the deployment that took it.
+	Attempt string `json:"attempt"`
+	// CreatedAt is the coordinator's clock when it was written; for people, never compared.
+	CreatedAt time.Time `json:"createdAt"`
+	// MaxParallelism is the number of key groups of the job.
+	MaxParallelism int `json:"maxParallelism"`
+	// Operators in order of name.
+	Operators []OperatorState `json:"operators"`
+}
+
+// OperatorState is the state of one dataflow operator, identified by its name.
+type OperatorState struct {
+	Name string `json:"name"`
+	// Parallelism it had.
+	Parallelism int `json:"parallelism"`
+	// Finished says that all its subtasks had read their bounded input to the end.
+	Finished bool `json:"finished,omitempty"`
+	// Subtasks in order of index; one without state may be missing.
+	Subtasks []SubtaskState `json:"subtasks,omitempty"`
+}
+
+// SubtaskState is the state of one subtask of one operator.
+type SubtaskState struct {
+	Index int `json:"index"`
+	// Finished says that this subtask had finished.
+	Finished bool `json:"finished,omitempty"`
+	// Keyed lists the files of keyed state; paths are relative to the directory of the manifest.
+	Keyed []state.File `json:"keyed,omitempty"`
+	// Lists is the operator state.
+	Lists []operator.List `json:"lists,omitempty"`
+}

@@ -1,0 +1,107 @@
+# Everything that is done with this tree. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := $(CURDIR)/bin
+TOOLS_MOD := hack/tools/go.mod
+SEEDS ?= 200
+
+CONTROLLER_GEN := $(BIN)/controller-gen
+GOLANGCI_LINT := $(BIN)/golangci-lint
+CRD_REF_DOCS := $(BIN)/crd-ref-docs
+BENCHSTAT := $(BIN)/benchstat
+
+##@ General
+
+.PHONY: help
+help: ## List the targets.
+	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-zA-Z_-]+:.*##/ {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: clean
+clean: ## Remove what the other targets built.
+	rm -rf $(BIN) dist
+
+##@ Build
+
+.PHONY: build
+build: ## Build the programs into bin/.
+	@mkdir -p $(BIN)
+	go build -trimpath -o $(BIN)/ ./cmd/...
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies and the API reference.
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	@mkdir -p docs/reference
+	$(CRD_REF_DOCS) --config=hack/crd-ref-docs.yaml --source-path=api --renderer=markdown \
+		--output-path=docs/reference/api.md --log-level=ERROR
+
+.PHONY: manifests
+manifests: $(CONTROLLER_GEN) ## Generate the custom resource definitions.
+	$(CONTROLLER_GEN) crd:maxDescLen=1024 paths=./api/... output:crd:artifacts:config=config/crd/bases
+
+##@ Check
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the Go files.
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run the linters and the tests that lint the tree.
+	$(GOLANGCI_LINT) config verify
+	$(GOLANGCI_LINT) run
+	go test ./hack/lint/...
+
+.PHONY: test
+test: ## Run all tests with the race detector: unit, storage conformance with real servers, processes.
+	go test -race -timeout 20m ./...
+
+.PHONY: test-race
+test-race: test ## The same as test: the race detector is always on.
+
+.PHONY: test-fast
+test-fast: ## Run the short tests without the race detector, for use while editing.
+	go test -short ./...
+
+.PHONY: sim
+sim: ## Run the simulator over SEEDS seeds (make sim SEEDS=2000).
+	go test ./runtime/simtest -run '^TestSeeds$$' -count=1 -timeout 60m -seeds=$(SEEDS)
+
+.PHONY: demo
+demo: ## Run the demonstration: S3, worker processes, a kill, a savepoint, a rescale, the counts compared.
+	go run ./hack/demo
+
+.PHONY: bench
+bench: ## Run the benchmarks (half an hour; nothing else should run on the machine).
+	go run ./bench
+
+.PHONY: verify
+verify: ## Fail when generated files are not up to date.
+	@before="$$(git status --porcelain -- api config docs/reference; git diff -- api config docs/reference)"; \
+	$(MAKE) --no-print-directory generate manifests; \
+	after="$$(git status --porcelain -- api config docs/reference; git diff -- api config docs/reference)"; \
+	if [[ "$$before" != "$$after" ]]; then \
+		git --no-pager diff --stat -- api config docs/reference; \
+		echo "generated files were out of date: commit what 'make generate manifests' wrote" >&2; exit 1; \
+	fi
+	go mod verify
+	go vet ./...
+
+##@ Tools
+
+.PHONY: tools
+tools: $(CONTROLLER_GEN) $(GOLANGCI_LINT) $(CRD_REF_DOCS) $(BENCHSTAT) ## Build the tools pinned in hack/tools into bin/.
+
+$(CONTROLLER_GEN): $(TOOLS_MOD)
+	cd hack/tools && go build -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+$(GOLANGCI_LINT): $(TOOLS_MOD)
+	cd hack/tools && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(CRD_REF_DOCS): $(TOOLS_MOD)
+	cd hack/tools && go build -o $@ github.com/elastic/crd-ref-docs
+
+$(BENCHSTAT): $(TOOLS_MOD)
+	cd hack/tools && go build -o $@ golang.org/x/perf/cmd/benchstat

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package contract
+
+import (
+	"fmt"
+	"time"
+)
+
+// Paths of the control API. All bodies are JSON. An error answer is an [APIError].
+const (
+	PathJob         = "/v1/job"
+	PathCheckpoints = "/v1/checkpoints"
+	PathSavepoints  = "/v1/savepoints"
+	PathStop        = "/v1/stop"
+	PathCancel      = "/v1/cancel"
+	PathOperations  = "/v1/operations"
+	PathHealth      = "/healthz"
+	PathReady       = "/readyz"
+	PathMetrics     = "/metrics"
+)
+
+// MaxRequestBytes bounds the body of a request to the control API.
+const MaxRequestBytes = 64 << 10
+
+// MaxWait bounds how long one request for an operation may wait for its end.
+const MaxWait = time.Minute
+
+// JobState is where a job is in its life.
+type JobState string
+
+// The job states.
+const (
+	// JobStarting means that the coordinator is claiming the head and reading the state to start from.
+	JobStarting JobState = "Starting"
+	// JobWaiting means that there are not enough worker slots yet.
+	JobWaiting JobState = "WaitingForWorkers"
+	// JobDeploying means that tasks are being started.
+	JobDeploying JobState = "Deploying"
+	// JobRunning means that all tasks run.
+	JobRunning JobState = "Running"
+	// JobRestarting means that an attempt failed and the next one follows after a delay.
+	JobRestarting JobState = "Restarting"
+	// JobStopping means that a stop with savepoint or a cancellation is under way.
+	JobStopping JobState = "Stopping"
+	// JobStopped means that the job ended with a savepoint and can be resumed from it.
+	JobStopped JobState = "Stopped"
+	// JobFinished means that all input was read to its end.
+	JobFinished JobState = "Finished"
+	// JobCancelled means that the job was cancelled.
+	JobCancelled JobState = "Cancelled"
+	// JobFailed means that the job failed for good.
+	JobFailed JobState = "Failed"
+	// JobSuspended means that this coordinator ended without ending the job: it was shut down or fenced.
+	JobSuspended JobState = "Suspended"
+)
+
+// Ended says whether the state is final.
+func (s JobState) Ended() bool {
+	switch s {
+	case JobStopped, JobFinished, JobCancelled, JobFailed, JobSuspended:
+		return true
+	default:
+		return false
+	}
+}
+
+// Epoch is the fencing number of a coordinator incarnation, as shown to people.
+type Epoch struct {
+	Grant int64 `json:"grant"`
+	N     int64 `json:"n"`
+}
+
+// JobStatus is the answer to GET /v1/job.
+type JobStatus struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// JobID is empty until the head is claimed.
+	JobID string   `json:"jobID,omitempty"`
+	State JobState `json:"state"`
+	// Epoch of the coordinator and Attempt of the tasks ("grant-n-k").
+	Epoch   Epoch  `json:"epoch"`
+	Attempt string `json:"attempt,omitempty"`
+	// Restarts counts restarts in the life of the job.
+	Restarts int64 `json:"restarts"`
+	// StartedAt is when this coordinator started.
+	StartedAt time.Time `json:"startedAt"`
+	// LastFailure is what ended the last attempt that failed.
+	LastFailure *Failure `json:"lastFailure,omitempty"`
+	// RestoredFrom is the snapshot the running attempt started from; nil for an empty start.
+	RestoredFrom *SnapshotInfo `json:"restoredFrom,omitempty"`
+
+	Parallelism    int `json:"parallelism"`
+	MaxParallelism int `json:"maxParallelism"`
+	// SlotsNeeded and SlotsOffered say whether there are enough workers.
+	SlotsNeeded  int `json:"slotsNeeded"`
+	SlotsOffered int `json:"slotsOffered"`
+
+	// RecordsIn counts what the sources of the attempt emitted, RecordsOut what its sinks took.
+	// Two reports of the same attempt and their MeasuredAt give a rate.
+	RecordsIn  int64     `json:"recordsIn"`
+	RecordsOut int64     `json:"recordsOut"`
+	MeasuredAt time.Time `json:"measuredAt"`
+
+	LastCheckpoint *SnapshotInfo `json:"lastCheckpoint,omitempty"`
+	LastSavepoint  *SnapshotInfo `json:"lastSavepoint,omitempty"`
+
+	Tasks   []TaskReport   `json:"tasks,omitempty"`
+	Workers []WorkerReport `json:"workers,omitempty"`
+	// Operations are those in flight and those that ended last.
+	Operations []Operation `json:"operations,omitempty"`
+	// Storage says where snapshots go; Warnings hold what the user should know, such as checkpoints in memory.
+	Storage  string   `json:"storage,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Failure says what went wrong, where and when.
+type Failure struct {
+	At      time.Time `json:"at"`
+	Message string    `json:"message"`
+	Task    string    `json:"task,omitempty"`
+	Worker  string    `json:"worker,omitempty"`
+}
+
+// TaskReport is one task of the running attempt.
+type TaskReport struct {
+	// Task is "vertex/subtask"; Operators are those of its chain.
+	Task      string   `json:"task"`
+	Operators []string `json:"operators,omitempty"`
+	Worker    string   `json:"worker,omitempty"`
+	// State is Deploying, Running, Finished, Failed or Canceled.
+	State      string           `json:"state"`
+	RecordsIn  int64            `json:"recordsIn"`
+	RecordsOut int64            `json:"recordsOut"`
+	Watermark  int64            `json:"watermark,omitempty"`
+	Counters   map[string]int64 `json:"counters,omitempty"`
+}
+
+// WorkerReport is one worker that is connected.
+type WorkerReport struct {
+	Name     string    `json:"name"`
+	Slots    int       `json:"slots"`
+	DataAddr string    `json:"dataAddr,omitempty"`
+	LastSeen time.Time `json:"lastSeen"`
+}
+
+// SnapshotInfo describes a completed checkpoint or savepoint.
+type SnapshotInfo struct {
+	ID int64 `json:"id"`
+	// Kind is Checkpoint or Savepoint.
+	Kind string `json:"kind"`
+	// Path is its directory in storage, with the storage's own location before it.
+	Path           string    `json:"path"`
+	CompletedAt    time.Time `json:"completedAt,omitzero"`
+	SizeBytes      int64     `json:"sizeBytes,omitempty"`
+	DurationMillis int64     `json:"durationMillis,omitempty"`
+}
+
+// CheckpointsReport is the answer to GET /v1/checkpoints.
+type CheckpointsReport struct {
+	Triggered int64 `json:"triggered"`
+	Completed int64 `json:"completed"`
+	Failed    int64 `json:"failed"`
+	InFlight  int64 `json:"inFlight"`
+	// Retained are the completed checkpoints that storage keeps, newest first.
+	Retained []SnapshotInfo `json:"retained,omitempty"`
+	// Recent are the last snapshots with what they cost, newest first.
+	Recent []CheckpointReport `json:"recent,omitempty"`
+}
+
+// CheckpointReport says how one snapshot went.
+type CheckpointReport struct {
+	SnapshotInfo
+	TriggeredAt time.Time `json:"triggeredAt,omitzero"`
+	// State is InFlight, Completed or Failed; Error says why it failed.
+	State string `json:"state"`
+	Error string `json:"error,omitempty"`
+	// Acked of Tasks have delivered; Missing names some that have not.
+	Acked   int      `json:"acked"`
+	Tasks   int      `json:"tasks"`
+	Missing []string `json:"missing,omitempty"`
+	// The longest of any task, and which task that was.
+	AlignmentMillis int64  `json:"alignmentMillis"`
+	SyncMicros      int64  `json:"syncMicros"`
+	AsyncMillis     int64  `json:"asyncMillis"`
+	SlowestTask     string `json:"slowestTask,omitempty"`
+}
+
+// OperationType is what was asked for.
+type OperationType string
+
+// The operation types.
+const (
+	CheckpointOperation OperationType = "Checkpoint"
+	SavepointOperation  OperationType = "Savepoint"
+	StopOperation       OperationType = "Stop"
+	CancelOperation     OperationType = "Cancel"
+)
+
+// OperationPhase is how far it got.
+type OperationPhase string
+
+// The operation phases.
+const (
+	OperationRunning   OperationPhase = "Running"
+	OperationSucceeded OperationPhase = "Succeeded"
+	// OperationFailed means that it did not happen; the job goes on as before unless Error says otherwise.
+	OperationFailed OperationPhase = "Failed"
+	// OperationUnknown means that this coordinator ended before the outcome was known; the head knows.
+	OperationUnknown OperationPhase = "Unknown"
+)
+
+// Ended says whether the phase is final.
+func (p OperationPhase) Ended() bool { return p != OperationRunning && p != "" }
+
+// Operation is something that was asked of the job, by its id. Asking again with the same id
+// starts nothing new and gives the same operation.
+type Operation struct {
+	ID    string         `json:"id"`
+	Type  OperationType  `json:"type"`
+	Phase OperationPhase `json:"phase"`
+	// Checkpoint and Path of the snapshot that was written; set also when a savepoint was
+	// written but the job failed to stop with it.
+	Checkpoint int64  `json:"checkpoint,omitempty"`
+	Path       string `json:"path,omitempty"`
+	// Error and its Remedy, when Failed.
+	Error  string `json:"error,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
+
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	EndedAt   time.Time `json:"endedAt,omitzero"`
+}
+
+// CheckpointRequest asks for a checkpoint now.
+type CheckpointRequest struct {
+	OperationID string `json:"operationID"`
+}
+
+// SavepointRequest asks for a savepoint.
+type SavepointRequest struct {
+	OperationID string `json:"operationID"`
+	// Target is the directory, in the job's storage, below which it is written; empty: the job's savepoint prefix.
+	Target string `json:"target,omitempty"`
+}
+
+// StopRequest asks to stop the job with a savepoint.
+type StopRequest struct {
+	OperationID string `json:"operationID"`
+	Target      string `json:"target,omitempty"`
+	// Drain ends all input first, so that everything held back is emitted; such a savepoint is not
+	// resumed from without consent.
+	Drain bool `json:"drain,omitempty"`
+}
+
+// CancelRequest asks to cancel the job.
+type CancelRequest struct {
+	OperationID string `json:"operationID"`
+	// Savepoint takes a savepoint first; if it fails the job is not cancelled.
+	Savepoint bool   `json:"savepoint,omitempty"`
+	Target    string `json:"target,omitempty"`
+}
+
+// APIError is the body of every answer that isn't a success.
+type APIError struct {
+	// Status is the HTTP status code.
+	Status int `json:"-"`
+	// Message is the cause, Remedy what to do about it.
+	Message string `json:"error"`
+	Remedy  string `json:"remedy,omitempty"`
+}
+
+// Error returns cause and remedy.
+func (e *APIError) Error() string {
+	if e.Remedy == "" {
+		return e.Message
+	}
+	return fmt.Sprintf("%s (%s)", e.Message, e.Remedy)
+}

@@ -55,6 +55,14 @@ const (
 	JobSuspended JobState = "Suspended"
 )
 
+// JobStates returns all states.
+func JobStates() []JobState {
+	return []JobState{
+		JobStarting, JobWaiting, JobDeploying, JobRunning, JobRestarting, JobStopping,
+		JobStopped, JobFinished, JobCancelled, JobFailed, JobSuspended,
+	}
+}
+
 // Ended says whether the state is final.
 func (s JobState) Ended() bool {
 	switch s {

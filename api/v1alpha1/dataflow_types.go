@@ -11,11 +11,11 @@ import (
 // A row has named, typed columns (String, Int, Float, Bool). Expressions are CEL; the columns of the input are its
 // variables. Everything is type-checked before the job starts.
 //
-// +kubebuilder:validation:XValidation:rule="self.operators.all(o, !has(o.inputs) || o.inputs.all(i, self.operators.exists(p, p.name == i)))",fieldPath=".operators",message="every input must be the name of an operator of the dataflow",messageExpression="\"operator '\" + self.operators.filter(o, has(o.inputs) && o.inputs.exists(i, !self.operators.exists(p, p.name == i)))[0].name + \"' has an input that is not the name of an operator: '\" + self.operators.filter(o, has(o.inputs) && o.inputs.exists(i, !self.operators.exists(p, p.name == i)))[0].inputs.filter(i, !self.operators.exists(p, p.name == i))[0] + \"'\""
-// +kubebuilder:validation:XValidation:rule="self.operators.all(o, !has(o.inputs) || !o.inputs.exists(i, self.operators.exists(p, p.name == i && (has(p.fileSink) || has(p.log)))))",fieldPath=".operators",message="a sink must not be the input of an operator",messageExpression="\"operator '\" + self.operators.filter(o, has(o.inputs) && o.inputs.exists(i, self.operators.exists(p, p.name == i && (has(p.fileSink) || has(p.log)))))[0].name + \"' must not have a sink as its input\""
-// +kubebuilder:validation:XValidation:rule="self.operators.all(o, !has(o.aggregate) || !has(o.inputs) || !o.inputs.exists(i, self.operators.exists(p, p.name == i && !has(p.keyBy))))",fieldPath=".operators",message="the input of an aggregate must be a keyBy",messageExpression="\"the input of aggregate '\" + self.operators.filter(o, has(o.aggregate) && has(o.inputs) && o.inputs.exists(i, self.operators.exists(p, p.name == i && !has(p.keyBy))))[0].name + \"' must be a keyBy\""
-// +kubebuilder:validation:XValidation:rule="!self.operators.exists(o, !has(o.fileSink) && !has(o.log) && !self.operators.exists(p, has(p.inputs) && p.inputs.exists(i, i == o.name)))",fieldPath=".operators",message="the rows of every source and step must be read by another operator",messageExpression="\"no operator reads the rows of '\" + self.operators.filter(o, !has(o.fileSink) && !has(o.log) && !self.operators.exists(p, has(p.inputs) && p.inputs.exists(i, i == o.name)))[0].name + \"': name it in the inputs of another operator, or remove it\""
-// +kubebuilder:validation:XValidation:rule="self.operators.all(o, !has(o.previousNames) || o.previousNames.all(n, self.operators.exists_one(p, p.name == n || (has(p.previousNames) && p.previousNames.exists(m, m == n)))))",fieldPath=".operators",message="a previous name must not be the name or a previous name of another operator",messageExpression="\"a previous name of operator '\" + self.operators.filter(o, has(o.previousNames) && !o.previousNames.all(n, self.operators.exists_one(p, p.name == n || (has(p.previousNames) && p.previousNames.exists(m, m == n)))))[0].name + \"' is the name or a previous name of another operator\""
+// +kubebuilder:validation:XValidation:rule="self.operators.all(o, !has(o.inputs) || o.inputs.all(i, self.operators.exists(p, p.name == i)))",fieldPath=".operators",message="every input must be the name of an operator of the dataflow"
+// +kubebuilder:validation:XValidation:rule="self.operators.all(o, !has(o.inputs) || !o.inputs.exists(i, self.operators.exists(p, p.name == i && (has(p.fileSink) || has(p.log)))))",fieldPath=".operators",message="a sink must not be the input of an operator"
+// +kubebuilder:validation:XValidation:rule="self.operators.all(o, !has(o.aggregate) || !has(o.inputs) || !o.inputs.exists(i, self.operators.exists(p, p.name == i && !has(p.keyBy))))",fieldPath=".operators",message="the input of an aggregate must be a keyBy"
+// +kubebuilder:validation:XValidation:rule="!self.operators.exists(o, !has(o.fileSink) && !has(o.log) && !self.operators.exists(p, has(p.inputs) && p.inputs.exists(i, i == o.name)))",fieldPath=".operators",message="the rows of every source and step must be read by another operator"
+// +kubebuilder:validation:XValidation:rule="self.operators.all(o, !has(o.previousNames) || o.previousNames.all(n, self.operators.exists_one(p, p.name == n || (has(p.previousNames) && p.previousNames.exists(m, m == n)))))",fieldPath=".operators",message="a previous name must not be the name or a previous name of another operator"
 // +kubebuilder:validation:XValidation:rule="self.operators.exists(o, has(o.files) || has(o.generator))",fieldPath=".operators",message="a dataflow needs at least one source (files or generator)"
 // +kubebuilder:validation:XValidation:rule="self.operators.exists(o, has(o.fileSink) || has(o.log))",fieldPath=".operators",message="a dataflow needs at least one sink (fileSink or log)"
 type Dataflow struct {
@@ -75,7 +75,7 @@ type Operator struct {
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:MaxItems=4
 	PreviousNames []OperatorName `json:"previousNames,omitempty"`
 
 	// parallelism is the number of parallel instances of this operator. Unset means that of the job.
@@ -253,8 +253,6 @@ type DeadLetter struct {
 
 // GeneratorSource makes up rows with the columns "key" (Int, 0 to keys-1) and "seq" (Int, 1, 2, 3 and so on for each
 // key).
-//
-// +kubebuilder:validation:MinProperties=1
 type GeneratorSource struct {
 	// keys is the number of distinct keys. Unset means 1000.
 	// +optional

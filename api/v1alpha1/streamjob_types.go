@@ -12,7 +12,7 @@ import (
 // +kubebuilder:resource:path=streamjobs,shortName=sj,categories=weir
 // +kubebuilder:printcolumn:name="Parallelism",type=integer,JSONPath=`.spec.parallelism`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 40",fieldPath=".metadata.name",message="name of a StreamJob must start with a lower case letter, contain only lower case letters, digits and '-', end with a letter or digit, and have at most 40 characters"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 40",message="metadata.name must start with a lower case letter, contain only lower case letters, digits and '-', end with a letter or digit, and have at most 40 characters"
 type StreamJob struct {
 	metav1.TypeMeta `json:",inline"`
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,18 +31,21 @@ type InvalidError struct {
 	Name string
 	// Problems are the messages, each with the path of the field where there is one.
 	Problems []string
+	// Details name what the messages speak of in general, such as the operator whose input does not exist. The API
+	// server has no such details.
+	Details []string
 }
 
-// Error lists the problems, one a line when there are several.
+// Error lists the problems, one a line when there are several, and then the details.
 func (e *InvalidError) Error() string {
 	head := "StreamJob is invalid:"
 	if e.Name != "" {
 		head = fmt.Sprintf("StreamJob %q is invalid:", e.Name)
 	}
-	if len(e.Problems) == 1 {
+	if len(e.Problems) == 1 && len(e.Details) == 0 {
 		return head + " " + e.Problems[0]
 	}
-	return head + "\n- " + strings.Join(e.Problems, "\n- ")
+	return strings.Join(slices.Concat([]string{head}, e.Problems, e.Details), "\n- ")
 }
 
 // Validate reads one StreamJob from YAML or JSON and checks it as the API server does, with the same messages: no
@@ -83,11 +87,15 @@ func validateObject(ctx context.Context, object map[string]any) (*streamv1.Strea
 		return nil, &InvalidError{Name: u.GetName(), Problems: unknownFields(unknown)}
 	}
 	s.setDefaults(object)
-	if errs := s.validate(ctx, object); len(errs) > 0 {
-		return nil, &InvalidError{Name: u.GetName(), Problems: problems(errs)}
-	}
+	errs := s.validate(ctx, object)
 	var job streamv1.StreamJob
-	if err := kruntime.DefaultUnstructuredConverter.FromUnstructured(object, &job); err != nil {
+	err = kruntime.DefaultUnstructuredConverter.FromUnstructured(object, &job)
+	switch {
+	case len(errs) > 0 && err == nil:
+		return nil, &InvalidError{Name: u.GetName(), Problems: problems(errs), Details: explainGraph(job.Spec.Dataflow.Operators)}
+	case len(errs) > 0:
+		return nil, &InvalidError{Name: u.GetName(), Problems: problems(errs)}
+	case err != nil:
 		return nil, &InvalidError{Name: u.GetName(), Problems: []string{err.Error()}}
 	}
 	return &job, nil

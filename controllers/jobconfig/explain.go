@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package jobconfig
+
+import (
+	"fmt"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+)
+
+// explainGraph names the operators that break the rules about how operators are connected. The rules of the API
+// cannot: an expression that finds the name costs more than the API server grants.
+func explainGraph(operators []streamv1.Operator) []string {
+	g := graph{
+		byName: make(map[streamv1.OperatorName]*streamv1.Operator, len(operators)),
+		read:   make(map[streamv1.OperatorName]bool, len(operators)),
+		owners: map[streamv1.OperatorName][]streamv1.OperatorName{},
+	}
+	for i := range operators {
+		o := &operators[i]
+		g.byName[o.Name] = o
+		for _, input := range o.Inputs {
+			g.read[input] = true
+		}
+		for _, name := range append([]streamv1.OperatorName{o.Name}, o.PreviousNames...) {
+			g.owners[name] = append(g.owners[name], o.Name)
+		}
+	}
+	var details []string
+	for i := range operators {
+		details = append(details, g.explain(&operators[i])...)
+	}
+	return details
+}
+
+// graph indexes operators by what refers to them.
+type graph struct {
+	byName map[streamv1.OperatorName]*streamv1.Operator
+	// read holds the names that are inputs of some operator.
+	read map[streamv1.OperatorName]bool
+	// owners holds the operators that have or had a name.
+	owners map[streamv1.OperatorName][]streamv1.OperatorName
+}
+
+func (g *graph) explain(o *streamv1.Operator) []string {
+	var details []string
+	for _, input := range o.Inputs {
+		from, exists := g.byName[input]
+		switch {
+		case !exists:
+			details = append(details, fmt.Sprintf("operator %q: there is no operator %q to be its input", o.Name, input))
+		case isSink(from):
+			details = append(details, fmt.Sprintf("operator %q: its input %q is a sink", o.Name, input))
+		case o.Aggregate != nil && from.KeyBy == nil:
+			details = append(details, fmt.Sprintf("operator %q: its input %q is not a keyBy; put one between them", o.Name, input))
+		}
+	}
+	if !isSink(o) && !g.read[o.Name] {
+		details = append(details, fmt.Sprintf("operator %q: no operator has it as input; add a reader, or remove it", o.Name))
+	}
+	for _, name := range o.PreviousNames {
+		if len(g.owners[name]) > 1 {
+			details = append(details, fmt.Sprintf("operator %q: its previous name %q belongs to several operators: %v", o.Name, name, g.owners[name]))
+		}
+	}
+	return details
+}
+
+func isSink(o *streamv1.Operator) bool { return o.FileSink != nil || o.Log != nil }

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package jobconfig
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-stream/weir/config/crd"
+)
+
+const blocked = "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+
+func TestValidate_Refuses(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		file string
+		want []string
+	}{
+		"nothing": {
+			file: "# only a comment\n",
+			want: []string{"the file must hold one StreamJob, but it holds 0 YAML documents"},
+		},
+		"two documents": {
+			file: withSpec() + "---\n" + withSpec(),
+			want: []string{"the file must hold one StreamJob, but it holds 2 YAML documents"},
+		},
+		"no mapping": {
+			file: "- a\n- b\n",
+			want: []string{"the file must hold a StreamJob: a YAML mapping with apiVersion, kind, metadata and spec"},
+		},
+		"no YAML": {
+			file: "apiVersion: [\n",
+			want: []string{"strict decoding error: yaml: line 1: did not find expected node content"},
+		},
+		"repeated field": {
+			file: head + "spec:\n  parallelism: 1\n  parallelism: 2\n  " + flow + "\n",
+			want: []string{`strict decoding error: yaml: unmarshal errors: line 6: key "parallelism" already set in map`},
+		},
+		"other kind": {
+			file: "apiVersion: v1\nkind: Pod\nmetadata: {name: j}\n",
+			want: []string{
+				`apiVersion: Invalid value: "v1": must be stream.weir.dev/v1alpha1`,
+				`kind: Invalid value: "Pod": must be StreamJob`,
+			},
+		},
+		"unknown fields": {
+			file: strings.Replace(withSpec("paralelism: 2"), "rows: 1}", "row: 1}", 1),
+			want: []string{
+				`strict decoding error: unknown field "spec.dataflow.operators[0].generator.row"`,
+				`strict decoding error: unknown field "spec.paralelism"`,
+			},
+		},
+		"no name": {
+			file: strings.Replace(withSpec(), "metadata: {name: j}\n", "", 1),
+			want: []string{"metadata.name: Required value: name or generateName is required", blocked},
+		},
+		"name that is no name": {
+			file: strings.Replace(withSpec(), "name: j", "name: J_1", 1),
+			want: []string{
+				`metadata.name: Invalid value: "J_1": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', ` +
+					`and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
+				"Invalid value: metadata.name must start with a lower case letter, contain only lower case letters, digits and '-', " +
+					"end with a letter or digit, and have at most 40 characters",
+			},
+		},
+		"no spec": {
+			file: head,
+			want: []string{"spec: Required value", blocked},
+		},
+		"wrong type": {
+			file: withSpec("parallelism: two"),
+			want: []string{`spec.parallelism: Invalid value: "string": spec.parallelism in body must be of type integer: "string"`, blocked},
+		},
+		"too small": {
+			file: withSpec("parallelism: 0"),
+			want: []string{"spec.parallelism: Invalid value: 0: spec.parallelism in body should be greater than or equal to 1"},
+		},
+		"too many key groups": {
+			file: withSpec("maxParallelism: 32769"),
+			want: []string{"spec.maxParallelism: Invalid value: 32769: spec.maxParallelism in body should be less than or equal to 32768"},
+		},
+		"no duration": {
+			file: withSpec("checkpointing: {interval: 10}"),
+			want: []string{`spec.checkpointing.interval: Invalid value: "integer": spec.checkpointing.interval in body must be of type string: "integer"`, blocked},
+		},
+		"no enum value": {
+			file: withSpec("checkpointing: {interval: 10s, mode: exactlyOnce}"),
+			want: []string{`spec.checkpointing.mode: Unsupported value: "exactlyOnce": supported values: "ExactlyOnce", "AtLeastOnce"`, blocked},
+		},
+		"operator twice": {
+			file: withOperators(opIn, opIn, opOut),
+			want: []string{`spec.dataflow.operators[1]: Duplicate value: {"name":"in"}`},
+		},
+		"cycle": {
+			file: withOperators(opIn, "{name: u, inputs: [in, g], union: {}}", "{name: f, inputs: [u], filter: {expression: 'true'}}",
+				"{name: g, inputs: [f], filter: {expression: 'true'}}", "{name: out, inputs: [g], log: {}}"),
+			want: []string{"spec.dataflow.operators: Invalid value: operators must not form a cycle: u -> f -> g -> u"},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(tc.want, problemsOf(t, tc.file)); diff != "" {
+				t.Errorf("problems of\n%s\n(-want +got):\n%s", tc.file, diff)
+			}
+		})
+	}
+}
+
+func TestValidate_NamesTheOperator(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		file string
+		want []string
+	}{
+		"input that does not exist": {
+			file: withOperators(opIn, opOut, "{name: log, inputs: [inn], log: {}}"),
+			want: []string{`operator "log": there is no operator "inn" to be its input`},
+		},
+		"sink as input": {
+			file: withOperators(opIn, opOut, "{name: log, inputs: [out], log: {}}"),
+			want: []string{`operator "log": its input "out" is a sink`},
+		},
+		"aggregate without keyBy": {
+			file: withOperators(opIn, "{name: a, inputs: [in], aggregate: {aggregates: [{name: total, function: Count}]}}", opEnd),
+			want: []string{`operator "a": its input "in" is not a keyBy; put one between them`},
+		},
+		"rows that nobody reads": {
+			file: withOperators(opIn, opOut, "{name: more, generator: {rows: 1}}"),
+			want: []string{`operator "more": no operator has it as input; add a reader, or remove it`},
+		},
+		"previous name of two": {
+			file: withOperators("{name: in, previousNames: [b], generator: {rows: 1}}", "{name: out, previousNames: [b], inputs: [in], log: {}}"),
+			want: []string{
+				`operator "in": its previous name "b" belongs to several operators: [in out]`,
+				`operator "out": its previous name "b" belongs to several operators: [in out]`,
+			},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Validate(t.Context(), []byte(tc.file))
+			invalid, ok := errors.AsType[*InvalidError](err)
+			if !ok {
+				t.Fatalf("Validate returned %v, want an InvalidError", err)
+			}
+			if diff := cmp.Diff(tc.want, invalid.Details); diff != "" {
+				t.Errorf("details (-want +got):\n%s", diff)
+			}
+			for _, detail := range tc.want {
+				if !strings.Contains(err.Error(), "\n- "+detail) {
+					t.Errorf("the error does not show %q:\n%v", detail, err)
+				}
+			}
+		})
+	}
+}
+
+func TestValidate_TooLarge(t *testing.T) {
+	t.Parallel()
+	file := withSpec() + "# " + strings.Repeat("x", maxSize)
+	if got := problemsOf(t, file); len(got) != 1 || !strings.Contains(got[0], "at most 3145728") {
+		t.Errorf("problems = %q, want one that names the limit", got)
+	}
+}
+
+func TestValidate_SetsNamespace(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]string{
+		withSpec(): "default",
+		strings.Replace(withSpec(), "name: j", "name: j, namespace: ns", 1): "ns",
+	} {
+		job, err := Validate(t.Context(), []byte(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if job.Namespace != want {
+			t.Errorf("namespace = %q, want %q", job.Namespace, want)
+		}
+	}
+}
+
+func TestValidate_SkipsEmptyDocumentsAndNulls(t *testing.T) {
+	t.Parallel()
+	file := "---\n# leading comment\n" + withSpec("checkpointing: null") + "---\n# trailing comment\n"
+	job, err := Validate(t.Context(), []byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if job.Spec.Checkpointing != nil {
+		t.Errorf("checkpointing = %+v, want none for null", job.Spec.Checkpointing)
+	}
+}
+
+func TestValidate_Samples(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../config/samples/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 2 {
+		t.Fatalf("found %d samples, want at least 2", len(files))
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		job, err := Validate(t.Context(), data)
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		if _, err := ToContract(job); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+func TestValidate_Concurrently(t *testing.T) {
+	t.Parallel()
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			if _, err := Validate(t.Context(), []byte(withSpec())); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+}
+
+func BenchmarkValidate_First(b *testing.B) {
+	for b.Loop() {
+		if _, err := compile(crd.StreamJobs, "v1alpha1"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshot
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/record"
+)
+
+// HeadFormat is the version of the encoding of the head that this code writes.
+const HeadFormat = 1
+
+// Bounds of the head. They keep it a small object whatever the job does.
+const (
+	// MaxHeadSize is the largest encoded head that is read or written.
+	MaxHeadSize = 4 << 20
+	// MaxHeadOperations is how many finished operations the head remembers.
+	MaxHeadOperations = 64
+	// MaxHeadRestores is how many restores the head remembers; older ones are only counted.
+	MaxHeadRestores = 64
+	// MaxHeadCheckpoints is how many completed checkpoints the head may name.
+	MaxHeadCheckpoints = 1024
+	// MaxHeadFailures is how many times of failures the head remembers for a failure rate.
+	MaxHeadFailures = 1024
+	// maxHeadText bounds every string of the head.
+	maxHeadText = 8 << 10
+)
+
+// Epoch is the fencing number of one coordinator incarnation; it ascends strictly. It converts to
+// and from the Epoch of package protocol, which can't be imported here.
+type Epoch struct {
+	Grant int64 `json:"grant"`
+	N     int64 `json:"n"`
+}
+
+// Compare orders epochs by grant, then by claim.
+func (e Epoch) Compare(o Epoch) int {
+	return cmp.Or(cmp.Compare(e.Grant, o.Grant), cmp.Compare(e.N, o.N))
+}
+
+// Head is the one mutable object of a job. What it names has happened; what it doesn't name has not.
+type Head struct {
+	// Format is the version of the encoding.
+	Format int `json:"format"`
+	// Seq counts the swaps of the head, from 1.
+	Seq int64 `json:"seq"`
+	// Owner is random, of the coordinator incarnation that wrote it last.
+	Owner string `json:"owner"`
+	// Epoch of the owner.
+	Epoch Epoch `json:"epoch"`
+	// JobID identifies the lineage of state.
+	JobID string `json:"jobID"`
+	// ReservedUntil is the end of the reserved block of checkpoint ids: every id below it may have been used.
+	ReservedUntil int64 `json:"reservedUntil"`
+	// Restarts counts failures and restarts over the life of the job.
+	Restarts RestartCounters `json:"restarts,omitzero"`
+	// Checkpoints are the completed ones that are kept, ids ascending.
+	Checkpoints []CompletedCheckpoint `json:"checkpoints,omitempty"`
+	// Operations are the finished ones, oldest first, and a stop whose savepoint is complete.
+	Operations []Operation `json:"operations,omitempty"`
+	// Origin is the snapshot of another lineage that the job first started from.
+	Origin *Origin `json:"origin,omitempty"`
+	// NamedState is true once the head named any state: the job never starts empty again.
+	NamedState bool `json:"namedState,omitempty"`
+	// Final is set once the job ended.
+	Final *Final `json:"final,omitempty"`
+	// Restores says what each attempt started from, oldest first.
+	Restores []Restore `json:"restores,omitempty"`
+	// RestoresDropped counts the restores that are not listed any more, EmptyDropped those of them that started empty.
+	RestoresDropped int64 `json:"restoresDropped,omitempty"`
+	EmptyDropped    int64 `json:"emptyDropped,omitempty"`
+}
+
+// RestartCounters is what the restart strategies remember. All of them use the same fields.
+type RestartCounters struct {
+	// Total restarts in the life of the job.
+	Total int64 `json:"total,omitempty"`
+	// Streak is the exponent of the exponential delay.
+	Streak int64 `json:"streak,omitempty"`
+	// LastFailure and LastDelay decide about the end of a streak.
+	LastFailure time.Time     `json:"lastFailure,omitzero"`
+	LastDelay   time.Duration `json:"lastDelay,omitempty"`
+	// Failures are the times of the last failures, for the failure rate.
+	Failures []time.Time `json:"failures,omitempty"`
+}
+
+// CompletedCheckpoint is a checkpoint that a job can be restored from.
+type CompletedCheckpoint struct {
+	ID int64 `json:"id"`
+	// Path is its directory, ending in "/"; the manifest is Path + ManifestName.
+	Path string `json:"path"`
+	// ManifestCRC32C and ManifestSize are those of the manifest object.
+	ManifestCRC32C uint32 `json:"manifestCRC32C"`
+	ManifestSize   int64  `json:"manifestSize,omitempty"`
+	// Size is the sum of the state it wrote, in bytes.
+	Size int64 `json:"size"`
+	// SinksMayHaveCommitted says that a transactional sink can have committed with it.
+	SinksMayHaveCommitted bool `json:"sinksMayHaveCommitted,omitempty"`
+	// CompletedAt is the coordinator's clock; for people.
+	CompletedAt time.Time `json:"completedAt"`
+}
+
+// OperationType says what was asked for.
+type OperationType string
+
+// The types of operation.
+const (
+	OperationCheckpoint OperationType = "Checkpoint"
+	OperationSavepoint  OperationType = "Savepoint"
+	OperationStop       OperationType = "Stop"
+	OperationCancel     OperationType = "Cancel"
+)
+
+// Outcome says how an operation ended.
+type Outcome string
+
+// The outcomes.
+const (
+	// OutcomeDone means done in full.
+	OutcomeDone Outcome = "Done"
+	// OutcomeStopping means that the savepoint of a stop is complete and the tasks have been told to stop.
+	OutcomeStopping Outcome = "Stopping"
+	// OutcomeStopFailed means that the savepoint is complete but the job didn't stop with it: it was restored from it.
+	OutcomeStopFailed Outcome = "StopFailed"
+	// OutcomeFailed means that nothing was done; the job runs on.
+	OutcomeFailed Outcome = "Failed"
+	// OutcomeUnknown is never in a head: the coordinator ended before it knew. Ask again.
+	OutcomeUnknown Outcome = "Unknown"
+)
+
+// Operation is an operation with its outcome.
+type Operation struct {
+	// ID is chosen by the caller; a repeat of the same id is answered from the head.
+	ID      string        `json:"id"`
+	Type    OperationType `json:"type"`
+	Outcome Outcome       `json:"outcome"`
+	// Checkpoint is the id of the snapshot and Path its directory ending in "/"; only if there is a complete one.
+	Checkpoint     int64  `json:"checkpoint,omitempty"`
+	Path           string `json:"path,omitempty"`
+	ManifestCRC32C uint32 `json:"manifestCRC32C,omitempty"`
+	ManifestSize   int64  `json:"manifestSize,omitempty"`
+	Size           int64  `json:"size,omitempty"`
+	// Stop is how the tasks stopped, for OperationStop.
+	Stop  record.StopMode `json:"stop,omitempty"`
+	Error string          `json:"error,omitempty"`
+	At    time.Time       `json:"at"`
+}
+
+// NamesStop says whether a recovery may have to start from the savepoint of this operation.
+func (o Operation) NamesStop() bool {
+	return o.Type == OperationStop && o.Checkpoint > 0 && o.Outcome != OutcomeFailed
+}
+
+// Origin is the snapshot that a job started from the first time.
+type Origin struct {
+	Path       string `json:"path"`
+	Checkpoint int64  `json:"checkpoint"`
+}
+
+// FinalState says how a job ended.
+type FinalState string
+
+// The final states.
+const (
+	// FinalFinished means that all input was processed, or that the job was drained.
+	FinalFinished FinalState = "Finished"
+	// FinalFailed means that the restart strategy gave up or that no restart could help.
+	FinalFailed FinalState = "Failed"
+	// FinalCanceled means that it was canceled.
+	FinalCanceled FinalState = "Canceled"
+	// FinalSuspended means that it was stopped with a savepoint and can go on from there.
+	FinalSuspended FinalState = "Suspended"
+)
+
+// Final is the end of a job under one grant. A coordinator with the same grant doesn't run it again;
+// one with a higher grant goes on from the newest state.
+type Final struct {
+	State FinalState `json:"state"`
+	Error string     `json:"error,omitempty"`
+	At    time.Time  `json:"at"`
+}
+
+// Restore is the start of one attempt.
+type Restore struct {
+	// Attempt as "grant-n-k".
+	Attempt string `json:"attempt"`
+	// Checkpoint restored from and its directory; both unset for an empty start.
+	Checkpoint int64  `json:"checkpoint,omitempty"`
+	Path       string `json:"path,omitempty"`
+	// Empty says that the attempt started without any state.
+	Empty bool      `json:"empty,omitempty"`
+	At    time.Time `json:"at"`
+}
+
+// Newest is the snapshot that a recovery starts from.
+type Newest struct {
+	ID             int64
+	Path           string
+	ManifestCRC32C uint32
+	Stop           record.StopMode
+}
+
+// Newest returns the newest completed checkpoint or stop-savepoint, whichever has the higher id; false if there is none.
+func (h *Head) Newest() (Newest, bool) {
+	var n Newest
+	for _, c := range h.Checkpoints {
+		if c.ID > n.ID {
+			n = Newest{ID: c.ID, Path: c.Path, ManifestCRC32C: c.ManifestCRC32C}
+		}
+	}
+	for _, o := range h.Operations {
+		if o.NamesStop() && o.Checkpoint > n.ID {
+			n = Newest{ID: o.Checkpoint, Path: o.Path, ManifestCRC32C: o.ManifestCRC32C, Stop: o.Stop}
+		}
+	}
+	return n, n.ID > 0
+}
+
+// Operation returns the operation with that id.
+func (h *Head) Operation(id string) (Operation, bool) {
+	i := slices.IndexFunc(h.Operations, func(o Operation) bool { return o.ID == id })
+	if i < 0 {
+		return Operation{}, false
+	}
+	return h.Operations[i], true
+}
+
+// SetOperation adds or replaces the operation of that id and drops the oldest beyond the bound; the newest one that
+// names the savepoint of a stop is never dropped.
+func (h *Head) SetOperation(o Operation) {
+	h.Operations = slices.Clone(h.Operations)
+	if i := slices.IndexFunc(h.Operations, func(x Operation) bool { return x.ID == o.ID }); i >= 0 {
+		h.Operations[i] = o
+		return
+	}
+	h.Operations = append(h.Operations, o)
+	if len(h.Operations) <= MaxHeadOperations {
+		return
+	}
+	keep := h.newestStop()
+	for i := range h.Operations {
+		if i != keep {
+			h.Operations = slices.Delete(h.Operations, i, i+1)
+			return
+		}
+	}
+}
+
+// newestStop is the index of the operation with the newest savepoint that stopped the job; -1 if there is none.
+func (h *Head) newestStop() int {
+	best := -1
+	for i, o := range h.Operations {
+		if o.NamesStop() && (best < 0 || o.Checkpoint > h.Operations[best].Checkpoint) {
+			best = i
+		}
+	}
+	return best
+}
+
+// AddRestore appends the start of an attempt and drops the oldest beyond the bound.
+func (h *Head) AddRestore(r Restore) {
+	h.Restores = append(slices.Clone(h.Restores), r)
+	for len(h.Restores) > MaxHeadRestores {
+		h.RestoresDropped++
+		if h.Restores[0].Empty {
+			h.EmptyDropped++
+		}
+		h.Restores = h.Restores[1:]
+	}
+	if !r.Empty {
+		h.NamedState = true
+	}
+}
+
+// Clone returns a deep copy.
+func (h *Head) Clone() Head {
+	c := *h
+	c.Restarts.Failures = slices.Clone(h.Restarts.Failures)
+	c.Checkpoints = slices.Clone(h.Checkpoints)
+	c.Operations = slices.Clone(h.Operations)
+	c.Restores = slices.Clone(h.Restores)
+	if h.Origin != nil {
+		c.Origin = new(*h.Origin)
+	}
+	if h.Final != nil {
+		c.Final = new(*h.Final)
+	}
+	return c
+}

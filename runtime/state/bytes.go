@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"bytes"
+	"unsafe"
+)
+
+// bytesTag is the tag of a byte key: its hash, but never 0, which stands for an empty slot.
+func bytesTag(hash uint64) uint64 {
+	if hash == 0 {
+		return 1
+	}
+	return hash
+}
+
+// RefBytes returns the value of key for reading and writing. A key that is absent is added with a value of zeroes.
+// The state has values of a fixed size.
+func (t *Table) RefBytes(key []byte, hash uint64) (val unsafe.Pointer, created bool) {
+	inline := inlineKey(key)
+	g, r, p := t.probeBytes(key, hash, inline)
+	if p != nil {
+		return unsafe.Add(t.writable(g, r, p), t.valOff), false
+	}
+	return unsafe.Add(t.addBytes(g, key, hash, inline), t.valOff), true
+}
+
+func (t *Table) addBytes(g *group, key []byte, hash, inline uint64) unsafe.Pointer {
+	t.want(!t.ints && t.desc.ValueSize > 0, "RefBytes")
+	ref := inline
+	if ref == 0 {
+		ref = t.appendEntry(key, nil)
+		t.compactPending()
+	}
+	p := t.insert(g, bytesTag(hash), hash)
+	setSlotRef(p, ref)
+	return p
+}
+
+// GetBytes returns the value of key for reading, or nil when the key is absent.
+func (t *Table) GetBytes(key []byte, hash uint64) unsafe.Pointer {
+	t.want(!t.ints && t.desc.ValueSize > 0, "GetBytes")
+	if _, _, p := t.findBytes(key, hash); p != nil {
+		return unsafe.Add(p, t.valOff)
+	}
+	return nil
+}
+
+func (t *Table) findBytes(key []byte, hash uint64) (*group, *pageRef, unsafe.Pointer) {
+	return t.probeBytes(key, hash, inlineKey(key))
+}
+
+// probeBytes returns the slot of key, nil when it is absent, and where it is. inline is inlineKey(key).
+func (t *Table) probeBytes(key []byte, hash, inline uint64) (*group, *pageRef, unsafe.Pointer) {
+	tag := bytesTag(hash)
+	g := &t.groups[t.index(hash)]
+	r := g.at(hash)
+	i := uint32(hash>>slotBits) & r.mask
+	for {
+		p := unsafe.Add(r.ptr, uintptr(i)*t.stride)
+		w := *(*uint64)(p)
+		if w == tag && t.holds(p, key, inline) {
+			return g, r, p
+		}
+		if w == 0 {
+			return g, r, nil
+		}
+		i = (i + 1) & r.mask
+	}
+}
+
+// holds says whether slot p, whose tag fits, is that of key.
+func (t *Table) holds(p unsafe.Pointer, key []byte, inline uint64) bool {
+	ref := slotRef(p)
+	if ref&inlineRef != 0 || inline != 0 && t.desc.ValueSize != 0 {
+		return ref == inline
+	}
+	have, _ := entryAt(t.log.pages, ref)
+	return bytes.Equal(have, key)
+}
+
+// DeleteBytes removes key and says whether it was there.
+func (t *Table) DeleteBytes(key []byte, hash uint64) bool {
+	g, r, p := t.findBytes(key, hash)
+	if p == nil {
+		return false
+	}
+	ref := slotRef(p)
+	t.remove(g, r, p)
+	t.kill(ref)
+	t.compactPending()
+	return true
+}
+
+// PrefetchBytes touches the slots of keys, and then the log where the keys are, so that the cache misses of a
+// batch overlap. It changes nothing.
+func (t *Table) PrefetchBytes(hashes []uint64) {
+	t.prefetch(hashes)
+	sum := uint64(0)
+	for _, h := range hashes {
+		r := t.groups[t.index(h)].at(h)
+		p := unsafe.Add(r.ptr, uintptr(uint32(h>>slotBits)&r.mask)*t.stride)
+		if *(*uint64)(p) == 0 {
+			continue
+		}
+		if ref := slotRef(p); ref&inlineRef == 0 {
+			sum += uint64(t.log.pages[ref>>32-1].buf[uint32(ref)])
+		}
+	}
+	t.sink += sum
+}

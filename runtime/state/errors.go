@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import "fmt"
+
+// BudgetError says that keyed state takes more memory than the subtask may use.
+type BudgetError struct {
+	// Used and Budget in bytes.
+	Used, Budget int64
+	// Held is the part of Used that only open snapshots need.
+	Held int64
+}
+
+// Error implements error.
+func (e *BudgetError) Error() string {
+	return fmt.Sprintf("keyed state takes %d bytes (%d of them held for running snapshots), above the memory budget of %d bytes; "+
+		"raise the budget, raise the parallelism, or keep less state", e.Used, e.Held, e.Budget)
+}
+
+// SchemaError says that a state in a snapshot is of another type than the job's.
+type SchemaError struct {
+	// State is the name of the state.
+	State string
+	// What differs: "key type", "value type", "key kind" or "value size".
+	What string
+	// Old is that of the snapshot, New that of the job.
+	Old, New string
+}
+
+// Error implements error.
+func (e *SchemaError) Error() string {
+	return fmt.Sprintf("state %q has %s %s in the snapshot but %s in the job; keep the type, or use another name for the new state",
+		e.State, e.What, e.Old, e.New)
+}
+
+// CorruptError says where a snapshot file is damaged.
+type CorruptError struct {
+	// Path of the file.
+	Path string
+	// Section is the damaged part, e.g. "header", "index" or "state \"count\" key group 17".
+	Section string
+	// Offset of that part in the file.
+	Offset int64
+	// Reason says what is wrong.
+	Reason string
+}
+
+// Error implements error.
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("state file %s is corrupt: %s at offset %d: %s", e.Path, e.Section, e.Offset, e.Reason)
+}
+
+// compare checks that state d of the job is what the snapshot holds.
+func (d Descriptor) compare(old Descriptor) error {
+	differ := func(what, o, n string) error { return &SchemaError{State: d.Name, What: what, Old: o, New: n} }
+	switch {
+	case old.Keys != d.Keys:
+		return differ("key kind", old.Keys.String(), d.Keys.String())
+	case old.KeyType != d.KeyType:
+		return differ("key type", quoted(old.KeyType), quoted(d.KeyType))
+	case old.ValueType != d.ValueType:
+		return differ("value type", quoted(old.ValueType), quoted(d.ValueType))
+	case old.ValueSize != d.ValueSize:
+		return differ("value size", fmt.Sprint(old.ValueSize), fmt.Sprint(d.ValueSize))
+	}
+	return nil
+}
+
+func quoted(s string) string { return fmt.Sprintf("%q", s) }

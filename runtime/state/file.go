@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import "context"
+
+// File is one file of keyed state in a snapshot, as listed in the manifest.
+type File struct {
+	// Path is relative to the directory of the snapshot, or as the writer of the file chose.
+	Path string `json:"path"`
+	// Size in bytes.
+	Size int64 `json:"size"`
+	// CRC32C (Castagnoli) of all bytes.
+	CRC32C uint32 `json:"crc32c"`
+	// FirstGroup and LastGroup bound the key groups with entries in the file, both included.
+	FirstGroup int `json:"firstGroup"`
+	LastGroup  int `json:"lastGroup"`
+}
+
+// FileWriter stores one new file. The data belongs to the caller and is reused once WriteFile has returned.
+// The returned File has Path, Size and CRC32C; WriteFile may leave Size and CRC32C zero.
+type FileWriter interface {
+	WriteFile(ctx context.Context, data []byte) (File, error)
+}
+
+// FileReader reads n bytes of f from offset off; fewer are an error.
+type FileReader interface {
+	ReadFile(ctx context.Context, f File, off, n int64) ([]byte, error)
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// errReleased is what writing a snapshot ends with that was released.
+var errReleased = errors.New("snapshot was released")
+
+// Snapshot is the state as of one Seal. It holds pages of the tables until it is released.
+type Snapshot struct {
+	m      *Memory
+	epoch  uint32
+	tables []tableSnapshot
+
+	mu       sync.Mutex
+	writers  int
+	released bool
+	done     atomic.Bool // released and no writer left
+}
+
+// snapPage is one page of a table at the time of the seal.
+type snapPage struct {
+	ptr  unsafe.Pointer
+	mask uint32
+}
+
+// snapGroup says which of the pages belong to a group.
+type snapGroup struct {
+	end   int // of its pages; they start where those of the group before end
+	count int // entries
+}
+
+// tableSnapshot is one table at the time of the seal. Nobody writes to what it refers to.
+type tableSnapshot struct {
+	desc     Descriptor
+	ints     bool
+	logged   bool
+	stride   uintptr
+	groups   []snapGroup
+	pages    []snapPage
+	log      []*logPage
+	special  unsafe.Pointer
+	specialG int
+	n        int
+}
+
+// Seal is the synchronous part of a snapshot: it fixes the state as of now. It takes time in proportion to the
+// number of pages and key groups, not of entries. The snapshot must be released.
+func (m *Memory) Seal() *Snapshot {
+	m.refresh()
+	m.trim()
+	s := &Snapshot{m: m, epoch: m.epoch, tables: make([]tableSnapshot, len(m.tables))}
+	for i, t := range m.tables {
+		s.tables[i] = t.seal()
+	}
+	m.open = append(m.open, s)
+	m.openMax = s.epoch
+	m.epoch++
+	for _, t := range m.tables {
+		t.epoch = m.epoch
+	}
+	return s
+}
+
+func (t *Table) seal() tableSnapshot {
+	s := tableSnapshot{desc: t.desc, ints: t.ints, logged: t.logged, stride: t.stride, n: t.n}
+	if t.n == 0 {
+		return s
+	}
+	if t.logged {
+		s.log = append(s.log, t.log.pages...)
+	}
+	s.special, s.specialG = t.special.ptr, t.specialG
+	s.groups = make([]snapGroup, len(t.groups))
+	s.pages = make([]snapPage, 0, t.pages)
+	for i := range t.groups {
+		g := &t.groups[i]
+		if g.n > 0 {
+			s.pages = g.appendPages(s.pages)
+		}
+		s.groups[i] = snapGroup{end: len(s.pages), count: g.n}
+	}
+	if s.special != nil {
+		s.groups[s.specialG].count++
+	}
+	return s
+}
+
+// appendPages appends the pages of the group, each once.
+func (g *group) appendPages(pages []snapPage) []snapPage {
+	var last unsafe.Pointer
+	refs := g.refs()
+	for i := range refs {
+		if p := refs[i].ptr; p != last {
+			pages = append(pages, snapPage{p, refs[i].mask})
+			last = p
+		}
+	}
+	return pages
+}
+
+// Release ends the use of the snapshot; a Write that runs is waited for by nobody, the pages are kept until it
+// returns. Safe for use by any goroutine, any number of times.
+func (s *Snapshot) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.released {
+		return
+	}
+	s.released = true
+	s.finish()
+}
+
+// Len is the number of keys over all states.
+func (s *Snapshot) Len() int {
+	n := 0
+	for i := range s.tables {
+		n += s.tables[i].n
+	}
+	return n
+}
+
+// finish hands the pages back when nobody uses them. mu is held.
+func (s *Snapshot) finish() {
+	if s.released && s.writers == 0 && !s.done.Load() {
+		s.tables = nil
+		s.done.Store(true)
+		s.m.released.Add(1)
+	}
+}
+
+func (s *Snapshot) begin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.released {
+		return errReleased
+	}
+	s.writers++
+	return nil
+}
+
+func (s *Snapshot) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writers--
+	s.finish()
+}
+
+// each calls f with the slots in use of group g, until f returns false.
+func (s *tableSnapshot) each(g int, f func(slot unsafe.Pointer) bool) bool {
+	if s.special != nil && s.specialG == g && !f(s.special) {
+		return false
+	}
+	start := 0
+	if g > 0 {
+		start = s.groups[g-1].end
+	}
+	for _, page := range s.pages[start:s.groups[g].end] {
+		for i := uintptr(0); i <= uintptr(page.mask); i++ {
+			p := unsafe.Add(page.ptr, i*s.stride)
+			if *(*uint64)(p) != 0 && !f(p) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// entry returns key and value of a slot. The key is appended to buf where it isn't in memory in this form.
+func (s *tableSnapshot) entry(buf []byte, p unsafe.Pointer) (key, val []byte) {
+	if s.ints {
+		tag := *(*uint64)(p)
+		key = binary.LittleEndian.AppendUint64(buf, tag^emptyTag)
+		if s.logged {
+			_, val = entryAt(s.log, slotRef(p))
+			return key, val
+		}
+		return key, unsafe.Slice((*byte)(unsafe.Add(p, 8)), s.desc.ValueSize)
+	}
+	ref := slotRef(p)
+	if ref&inlineRef != 0 {
+		key = appendInlineKey(buf, ref)
+	} else {
+		key, val = entryAt(s.log, ref)
+	}
+	if s.desc.ValueSize > 0 {
+		val = unsafe.Slice((*byte)(unsafe.Add(p, 16)), s.desc.ValueSize)
+	}
+	return key, val
+}
+
+// Range calls f for every entry, group by group, until f returns false. The slices are valid only during the call
+// and must not be changed; f must not use the table for writing.
+func (t *Table) Range(f func(keyGroup int, key, val []byte) bool) {
+	s := t.seal()
+	buf := make([]byte, 0, 8)
+	for g := range s.groups {
+		if !s.each(g, func(p unsafe.Pointer) bool {
+			key, val := s.entry(buf, p)
+			return f(int(t.first)+g, key, val)
+		}) {
+			return
+		}
+	}
+}
+
+// RangeInt64 is Range for integer keys.
+func (t *Table) RangeInt64(f func(keyGroup int, key int64, val []byte) bool) {
+	t.want(t.ints, "RangeInt64")
+	t.Range(func(g int, key, val []byte) bool {
+		return f(g, int64(binary.LittleEndian.Uint64(key)), val)
+	})
+}
+
+// Write is the asynchronous part of a snapshot: it writes the sealed state in parts and returns the files, in order
+// of key group. It may run in any goroutine, beside the processing. An empty state has no files.
+func (s *Snapshot) Write(ctx context.Context, w FileWriter) ([]File, error) {
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	defer s.end()
+	return s.write(ctx, w)
+}

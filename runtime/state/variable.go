@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"encoding/binary"
+	"unsafe"
+)
+
+// PutVarInt64 sets the value of key. The state has values of variable size.
+// A value too large to store is reported by [Memory.Err].
+func (t *Table) PutVarInt64(key int64, hash uint64, value []byte) {
+	t.want(t.ints && t.logged, "PutVarInt64")
+	if _, _, p := t.findInt64(key, hash); p != nil && t.replace(p, value) {
+		return
+	}
+	var k [8]byte
+	binary.LittleEndian.PutUint64(k[:], uint64(key))
+	t.put(k[:], hash, value)
+}
+
+// PutVarBytes sets the value of key. The state has values of variable size.
+// A value too large to store is reported by [Memory.Err].
+func (t *Table) PutVarBytes(key []byte, hash uint64, value []byte) {
+	t.want(!t.ints && t.desc.ValueSize == 0, "PutVarBytes")
+	if _, _, p := t.findBytes(key, hash); p != nil && t.replace(p, value) {
+		return
+	}
+	t.put(key, hash, value)
+}
+
+// replace writes the value where the old one is, if that is possible.
+func (t *Table) replace(p unsafe.Pointer, value []byte) bool {
+	ref := slotRef(p)
+	if !t.overwrites(ref, len(value)) {
+		return false
+	}
+	t.overwrite(ref, value)
+	return true
+}
+
+// put appends an entry and makes the slot of the key refer to it.
+func (t *Table) put(key []byte, hash uint64, value []byte) {
+	ref := t.appendEntry(key, value)
+	if ref == 0 {
+		return
+	}
+	g, r, p := t.findEntry(key)
+	switch {
+	case p != nil:
+		old := slotRef(p)
+		setSlotRef(t.writable(g, r, p), ref)
+		t.kill(old)
+	case g == nil:
+		v, _ := t.refSpecial(hash)
+		setSlotRef(unsafe.Add(v, -int(t.valOff)), ref)
+	case t.ints:
+		setSlotRef(t.insert(g, uint64(int64(binary.LittleEndian.Uint64(key))^emptyKey), hash), ref)
+	default:
+		setSlotRef(t.insert(g, bytesTag(hash), hash), ref)
+	}
+	t.compactPending()
+}
+
+// GetVarInt64 returns the value of key and whether it is there. The slice must not be changed.
+func (t *Table) GetVarInt64(key int64, hash uint64) ([]byte, bool) {
+	_, _, p := t.findInt64(key, hash)
+	return t.varValue(p)
+}
+
+// GetVarBytes returns the value of key and whether it is there. The slice must not be changed.
+func (t *Table) GetVarBytes(key []byte, hash uint64) ([]byte, bool) {
+	_, _, p := t.findBytes(key, hash)
+	return t.varValue(p)
+}
+
+func (t *Table) varValue(p unsafe.Pointer) ([]byte, bool) {
+	if p == nil {
+		return nil, false
+	}
+	_, val := entryAt(t.log.pages, slotRef(p))
+	return val, true
+}

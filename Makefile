@@ -78,7 +78,7 @@ bench: ## Run the benchmarks (half an hour; nothing else should run on the machi
 	go run ./bench
 
 .PHONY: verify
-verify: ## Fail when generated files are not up to date.
+verify: ## Fail when generated files or go.mod are not up to date.
 	@before="$$(git status --porcelain -- api config docs/reference; git diff -- api config docs/reference)"; \
 	$(MAKE) --no-print-directory generate manifests; \
 	after="$$(git status --porcelain -- api config docs/reference; git diff -- api config docs/reference)"; \
@@ -86,8 +86,8 @@ verify: ## Fail when generated files are not up to date.
 		git --no-pager diff --stat -- api config docs/reference; \
 		echo "generated files were out of date: commit what 'make generate manifests' wrote" >&2; exit 1; \
 	fi
+	go mod tidy -diff
 	go mod verify
-	go vet ./...
 
 ##@ Tools
 

@@ -3,18 +3,79 @@
 package state
 
 import (
-	"context"
-	"errors"
+	"encoding/binary"
+	"hash/crc32"
 )
 
-func (s *Snapshot) write(context.Context, FileWriter) ([]File, error) {
-	return nil, errors.New("writing snapshots is being built")
+// The layout of a state file; docs/formats/state-file.md describes it byte by byte.
+const (
+	fileMagic    = "WEIRSTAT"
+	trailerMagic = "TATSRIEW"
+	fileVersion  = 1
+	// fixedHeader is the part of the header before the states.
+	fixedHeader = 24
+	// minStateHeader is the size of a state in the header, without its strings.
+	minStateHeader = 20
+	indexEntrySize = 32
+	trailerSize    = 32
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// Section is a run of entries of one state and one key group in a file.
+type Section struct {
+	// State is the index of the state in the header of the file.
+	State int
+	// Group is the key group.
+	Group int
+	// Offset and Length place the section in the file, in bytes.
+	Offset, Length int64
+	// Count is the number of entries.
+	Count int
+	// CRC32C of the bytes of the section.
+	CRC32C uint32
 }
 
-// Restore reads the entries of the key groups of this backend from the files of a snapshot.
-func (m *Memory) Restore(_ context.Context, files []File, _ FileReader) error {
-	if len(files) == 0 {
-		return nil
+func appendHeader(b []byte, maxParallelism int, states []Descriptor) []byte {
+	start := len(b)
+	le := binary.LittleEndian
+	b = append(b, fileMagic...)
+	b = le.AppendUint32(b, fileVersion)
+	b = le.AppendUint32(b, 0) // length, below
+	b = le.AppendUint32(b, uint32(maxParallelism))
+	b = le.AppendUint32(b, uint32(len(states)))
+	for _, d := range states {
+		b = append(b, byte(d.Keys), 0, 0, 0)
+		b = le.AppendUint32(b, uint32(d.ValueSize))
+		for _, s := range []string{d.Name, d.KeyType, d.ValueType} {
+			b = le.AppendUint32(b, uint32(len(s)))
+			b = append(b, s...)
+		}
 	}
-	return errors.New("restoring is being built")
+	le.PutUint32(b[start+12:], uint32(len(b)-start+4))
+	return le.AppendUint32(b, checksum(b[start:]))
+}
+
+// appendIndex appends the index of a file and its trailer. The file starts at b[0].
+func appendIndex(b []byte, sections []Section) []byte {
+	le := binary.LittleEndian
+	start := len(b)
+	for _, s := range sections {
+		b = le.AppendUint32(b, uint32(s.State))
+		b = le.AppendUint32(b, uint32(s.Group))
+		b = le.AppendUint64(b, uint64(s.Offset))
+		b = le.AppendUint64(b, uint64(s.Length))
+		b = le.AppendUint32(b, uint32(s.Count))
+		b = le.AppendUint32(b, s.CRC32C)
+	}
+	index := b[start:]
+	trailer := len(b)
+	b = le.AppendUint64(b, uint64(start))
+	b = le.AppendUint32(b, uint32(len(sections)))
+	b = le.AppendUint32(b, checksum(index))
+	b = le.AppendUint32(b, fileVersion)
+	b = le.AppendUint32(b, checksum(b[trailer:]))
+	return append(b, trailerMagic...)
 }

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"unsafe"
+)
+
+// readRun is how many bytes of neighbouring sections are read at once.
+const readRun = 8 << 20
+
+// Restore reads the entries of this backend's key groups from the files of a snapshot. The files may be those of several
+// old subtasks; sections of other key groups are not read. Every byte that is read is checked. It is called
+// before processing starts; after an error the backend is of no use.
+func (m *Memory) Restore(ctx context.Context, files []File, r FileReader) error {
+	for _, f := range files {
+		if f.LastGroup < m.opts.First || f.FirstGroup > m.opts.Last {
+			continue
+		}
+		if err := m.restoreFile(ctx, f, r); err != nil {
+			return fmt.Errorf("restoring keyed state: %w", err)
+		}
+	}
+	return nil
+}
+
+func (m *Memory) restoreFile(ctx context.Context, f File, src FileReader) error {
+	info, r, err := openFile(ctx, f, src)
+	if err != nil {
+		return err
+	}
+	if info.MaxParallelism != m.opts.MaxParallelism {
+		return fmt.Errorf("state file %s was written with max parallelism %d, the job has %d; it can't be changed for existing state",
+			f.Path, info.MaxParallelism, m.opts.MaxParallelism)
+	}
+	tables, err := m.restoredTables(info)
+	if err != nil {
+		return err
+	}
+	var mine []Section
+	for _, s := range info.Sections {
+		if s.Group >= m.opts.First && s.Group <= m.opts.Last {
+			mine = append(mine, s)
+		}
+	}
+	for len(mine) > 0 {
+		n := runOf(mine)
+		if err := m.restoreRun(ctx, r, info, mine[:n], tables); err != nil {
+			return err
+		}
+		mine = mine[n:]
+	}
+	return nil
+}
+
+// restoredTables returns the tables for the states of a file, registering those that are new.
+func (m *Memory) restoredTables(info *FileInfo) ([]*Table, error) {
+	tables := make([]*Table, len(info.States))
+	for i, d := range info.States {
+		t := m.table(d.Name)
+		if t == nil {
+			t = m.addTable(d)
+		} else if err := t.desc.compare(d); err != nil {
+			return nil, err
+		}
+		tables[i] = t
+	}
+	return tables, nil
+}
+
+// runOf returns how many of the sections lie side by side and are read together.
+func runOf(s []Section) int {
+	n, size := 1, s[0].Length
+	for n < len(s) && s[n].Offset == s[n-1].Offset+s[n-1].Length && size+s[n].Length <= readRun {
+		size += s[n].Length
+		n++
+	}
+	return n
+}
+
+func (m *Memory) restoreRun(ctx context.Context, r *fileReader, info *FileInfo, run []Section, tables []*Table) error {
+	start, last := run[0].Offset, run[len(run)-1]
+	b, err := r.read(ctx, info.name(run[0]), start, last.Offset+last.Length-start)
+	if err != nil {
+		return err
+	}
+	for _, s := range run {
+		part := b[s.Offset-start : s.Offset-start+s.Length]
+		if checksum(part) != s.CRC32C {
+			return r.corrupt(info.name(s), s.Offset, "checksum does not fit")
+		}
+		t := tables[s.State]
+		err := r.entries(info, s, part, func(key, val []byte) error {
+			if err := r.checkGroup(info, s, t.desc, key); err != nil {
+				return err
+			}
+			if !t.load(key, val) {
+				return r.corrupt(info.name(s), s.Offset, "key %s is there twice", showKey(t.desc, key))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := m.Err(); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// load adds an entry and says whether the key was new.
+func (t *Table) load(key, val []byte) bool {
+	var hash uint64
+	if t.desc.ValueSize == 0 {
+		if _, _, p := t.findEntry(key); p != nil {
+			return false
+		}
+		t.put(key, HashBytes(key), val)
+		return true
+	}
+	var p unsafe.Pointer
+	var created bool
+	if t.ints {
+		k := int64(binary.LittleEndian.Uint64(key))
+		hash = HashInt64(k)
+		p, created = t.RefInt64(k, hash)
+	} else {
+		p, created = t.RefBytes(key, HashBytes(key))
+	}
+	copy(unsafe.Slice((*byte)(p), len(val)), val)
+	return created
+}

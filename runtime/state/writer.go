@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"runtime"
+	"unsafe"
+)
+
+// yieldBytes is how much is encoded before others get a turn on the processor.
+const yieldBytes = 512 << 10
+
+// fileEncoder gathers the sections of one file after the other in a buffer and writes each when it is full.
+type fileEncoder struct {
+	ctx  context.Context
+	w    FileWriter
+	s    *Snapshot
+	part int
+
+	buf      []byte
+	crc      uint32 // of buf[:done]
+	done     int
+	yielded  int
+	sections []Section
+	files    []File
+	states   []Descriptor
+}
+
+// write encodes all tables, key group by key group.
+func (s *Snapshot) write(ctx context.Context, w FileWriter) ([]File, error) {
+	e := &fileEncoder{ctx: ctx, w: w, s: s, part: s.m.opts.PartSize}
+	groups := 0
+	size := 0
+	for i := range s.tables {
+		t := &s.tables[i]
+		e.states = append(e.states, t.desc)
+		groups = max(groups, len(t.groups))
+		size += t.n*int(t.stride) + len(t.groups)*indexEntrySize
+		for _, p := range t.log {
+			if p != nil {
+				size += len(p.buf)
+			}
+		}
+	}
+	if groups == 0 {
+		return nil, nil
+	}
+	e.buf = s.m.takeBuffer(min(size+1<<12, e.part+1<<18))
+	defer func() { s.m.giveBuffer(e.buf) }()
+	for g := range groups {
+		for i := range s.tables {
+			if t := &s.tables[i]; g < len(t.groups) && t.groups[g].count > 0 {
+				if err := e.group(i, t, g); err != nil {
+					return nil, fmt.Errorf("writing state %q: %w", t.desc.Name, err)
+				}
+			}
+		}
+	}
+	if err := e.flush(); err != nil {
+		return nil, fmt.Errorf("writing keyed state: %w", err)
+	}
+	return e.files, nil
+}
+
+// group encodes the entries of one state in one key group, as one section or more.
+func (e *fileEncoder) group(state int, t *tableSnapshot, g int) error {
+	sec := e.open(state, g)
+	if t.special != nil && t.specialG == g {
+		e.buf = t.appendSlot(e.buf, t.special)
+		sec.Count++
+	}
+	start := 0
+	if g > 0 {
+		start = t.groups[g-1].end
+	}
+	for _, page := range t.pages[start:t.groups[g].end] {
+		n := 0
+		e.buf, n = t.appendPage(e.buf, page)
+		sec.Count += n
+		if len(e.buf) < e.yielded+yieldBytes && len(e.buf) < e.part {
+			continue
+		}
+		if err := e.pause(); err != nil {
+			return err
+		}
+		if len(e.buf) >= e.part {
+			e.close(sec)
+			if err := e.flush(); err != nil {
+				return err
+			}
+			sec = e.open(state, g)
+		}
+	}
+	e.close(sec)
+	return nil
+}
+
+// pause lets processing go on and looks whether the snapshot is still wanted.
+func (e *fileEncoder) pause() error {
+	e.yielded = len(e.buf)
+	runtime.Gosched()
+	return e.ctx.Err()
+}
+
+// open starts a section, and a file if there is none.
+func (e *fileEncoder) open(state, g int) Section {
+	if len(e.buf) == 0 {
+		e.buf = appendHeader(e.buf, e.s.m.opts.MaxParallelism, e.states)
+		e.sections, e.crc, e.done, e.yielded = e.sections[:0], 0, 0, 0
+	}
+	return Section{State: state, Group: e.s.m.opts.First + g, Offset: int64(len(e.buf))}
+}
+
+func (e *fileEncoder) close(s Section) {
+	if s.Count == 0 {
+		return
+	}
+	b := e.buf[s.Offset:]
+	s.Length, s.CRC32C = int64(len(b)), checksum(b)
+	e.sections = append(e.sections, s)
+	e.crc = crc32.Update(e.crc, castagnoli, e.buf[e.done:])
+	e.done = len(e.buf)
+}
+
+// flush writes the file gathered so far, if it holds anything.
+func (e *fileEncoder) flush() error {
+	if len(e.buf) == 0 || len(e.sections) == 0 {
+		e.buf = e.buf[:0]
+		return e.ctx.Err()
+	}
+	if err := e.ctx.Err(); err != nil {
+		return err
+	}
+	e.buf = appendIndex(e.buf, e.sections)
+	crc := crc32.Update(e.crc, castagnoli, e.buf[e.done:])
+	f, err := e.w.WriteFile(e.ctx, e.buf)
+	if err != nil {
+		return err
+	}
+	if f.CRC32C != 0 && f.CRC32C != crc {
+		return fmt.Errorf("file %s was stored with checksum %08x instead of %08x", f.Path, f.CRC32C, crc)
+	}
+	f.Size, f.CRC32C = int64(len(e.buf)), crc
+	f.FirstGroup, f.LastGroup = e.sections[0].Group, e.sections[len(e.sections)-1].Group
+	e.files = append(e.files, f)
+	e.buf = e.buf[:0]
+	return nil
+}
+
+// appendPage appends the entries of a page and returns how many there were.
+func (s *tableSnapshot) appendPage(b []byte, page snapPage) ([]byte, int) {
+	if s.stride == 16 && !s.logged {
+		return appendPairs(b, page)
+	}
+	n := 0
+	for i := uintptr(0); i <= uintptr(page.mask); i++ {
+		if p := unsafe.Add(page.ptr, i*s.stride); *(*uint64)(p) != 0 {
+			b = s.appendSlot(b, p)
+			n++
+		}
+	}
+	return b, n
+}
+
+// appendPairs is appendPage for integer keys with values of eight bytes. It writes every slot and goes on only
+// behind those in use, which leaves nothing for the processor to guess.
+func appendPairs(b []byte, page snapPage) ([]byte, int) {
+	slots := unsafe.Slice((*[2]uint64)(page.ptr), page.mask+1)
+	b = grown(b, 16*len(slots))
+	at, start := len(b), len(b)
+	b = b[:at+16*len(slots)]
+	for i := range slots {
+		s := &slots[i]
+		to := b[at : at+16 : at+16]
+		binary.LittleEndian.PutUint64(to, s[0]^emptyTag)
+		binary.LittleEndian.PutUint64(to[8:], s[1])
+		used := 0
+		if s[0] != 0 {
+			used = 16
+		}
+		at += used
+	}
+	return b[:at], (at - start) / 16
+}
+
+func grown(b []byte, n int) []byte {
+	if cap(b)-len(b) >= n {
+		return b
+	}
+	return append(make([]byte, 0, 2*cap(b)+n), b...)
+}
+
+// appendSlot appends the entry in slot p.
+func (s *tableSnapshot) appendSlot(b []byte, p unsafe.Pointer) []byte {
+	var inline [8]byte
+	key, val := s.entry(inline[:0], p)
+	if !s.ints {
+		b = binary.AppendUvarint(b, uint64(len(key)))
+	}
+	b = append(b, key...)
+	if s.desc.ValueSize == 0 {
+		b = binary.AppendUvarint(b, uint64(len(val)))
+	}
+	return append(b, val...)
+}
+
+// takeBuffer returns an empty buffer with room for n bytes, the one of the last snapshot if nobody uses it.
+func (m *Memory) takeBuffer(n int) []byte {
+	m.encodeMu.Lock()
+	b := m.encode
+	m.encode = nil
+	m.encodeMu.Unlock()
+	if cap(b) < n {
+		b = make([]byte, 0, n)
+	}
+	return b[:0]
+}
+
+func (m *Memory) giveBuffer(b []byte) {
+	if cap(b) > 64<<20 {
+		return
+	}
+	m.encodeMu.Lock()
+	m.encode = b[:0]
+	m.encodeMu.Unlock()
+}

@@ -58,6 +58,9 @@ func (t *intType) batch(n int) *intBatch {
 		b.keys, b.hashes = make([]int64, n), make([]uint64, n)
 	}
 	b.keys, b.hashes = b.keys[:n], b.hashes[:n]
+	if n > 0 {
+		b.keys[0] = 0
+	}
 	b.Reset()
 	t.held.Add(1)
 	return b

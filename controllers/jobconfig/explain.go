@@ -4,6 +4,7 @@ package jobconfig
 
 import (
 	"fmt"
+	"strings"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 )
@@ -67,3 +68,16 @@ func (g *graph) explain(o *streamv1.Operator) []string {
 }
 
 func isSink(o *streamv1.Operator) bool { return o.FileSink != nil || o.Log != nil }
+
+// explainTypes says what to write when YAML reads an unquoted text as something else.
+func explainTypes(problems []string) []string {
+	all := strings.Join(problems, "\n")
+	var details []string
+	if strings.Contains(all, `must be of type string: "boolean"`) {
+		details = append(details, "YAML reads y, n, yes, no, on, off, true and false as booleans: quote them to write a text")
+	}
+	if strings.Contains(all, `must be of type string: "number"`) || strings.Contains(all, `must be of type string: "integer"`) {
+		details = append(details, `a text that looks like a number must be quoted ("1.5"), and a duration needs a unit (10s)`)
+	}
+	return details
+}

@@ -94,7 +94,8 @@ func validateObject(ctx context.Context, object map[string]any) (*streamv1.Strea
 	case len(errs) > 0 && err == nil:
 		return nil, &InvalidError{Name: u.GetName(), Problems: problems(errs), Details: explainGraph(job.Spec.Dataflow.Operators)}
 	case len(errs) > 0:
-		return nil, &InvalidError{Name: u.GetName(), Problems: problems(errs)}
+		found := problems(errs)
+		return nil, &InvalidError{Name: u.GetName(), Problems: found, Details: explainTypes(found)}
 	case err != nil:
 		return nil, &InvalidError{Name: u.GetName(), Problems: []string{err.Error()}}
 	}

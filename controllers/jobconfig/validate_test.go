@@ -114,7 +114,7 @@ func TestValidate_Refuses(t *testing.T) {
 	}
 }
 
-func TestValidate_NamesTheOperator(t *testing.T) {
+func TestValidate_ExplainsInDetails(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		file string
@@ -135,6 +135,14 @@ func TestValidate_NamesTheOperator(t *testing.T) {
 		"rows that nobody reads": {
 			file: withOperators(opIn, opOut, "{name: more, generator: {rows: 1}}"),
 			want: []string{`operator "more": no operator has it as input; add a reader, or remove it`},
+		},
+		"text that YAML reads as a boolean": {
+			file: withOperators(opIn, "{name: m, inputs: [in], map: {columns: [{name: n, expression: key}]}}", "{name: out, inputs: [m], log: {}}"),
+			want: []string{"YAML reads y, n, yes, no, on, off, true and false as booleans: quote them to write a text"},
+		},
+		"text that YAML reads as a number": {
+			file: withSpec("restart: {exponentialDelay: {multiplier: 1.5}}"),
+			want: []string{`a text that looks like a number must be quoted ("1.5"), and a duration needs a unit (10s)`},
 		},
 		"previous name of two": {
 			file: withOperators("{name: in, previousNames: [b], generator: {rows: 1}}", "{name: out, previousNames: [b], inputs: [in], log: {}}"),

@@ -8,7 +8,9 @@ import "unsafe"
 func (t *Table) RefInt64(key int64, hash uint64) (val unsafe.Pointer, created bool) {
 	tag := uint64(key ^ emptyKey)
 	if tag == 0 {
-		return t.refSpecial(hash)
+		t.want(!t.logged, "RefInt64")
+		p, created := t.refSpecial(hash)
+		return unsafe.Add(p, t.valOff), created
 	}
 	g := &t.groups[t.index(hash)]
 	r := g.at(hash)
@@ -166,7 +168,7 @@ func (t *Table) addInt64s(keys []int64, hashes []uint64, deltas, out []int64) {
 	}
 }
 
-// refSpecial is RefInt64 for emptyKey.
+// refSpecial returns the slot of emptyKey, adding it when it is absent.
 func (t *Table) refSpecial(hash uint64) (unsafe.Pointer, bool) {
 	created := t.special.ptr == nil
 	switch {
@@ -178,7 +180,7 @@ func (t *Table) refSpecial(hash uint64) (unsafe.Pointer, bool) {
 		g := group{dir: unsafe.Pointer(&t.special), shift: 63, pages: 1}
 		t.unseal(&g, &t.special)
 	}
-	return unsafe.Add(t.special.ptr, t.valOff), created
+	return t.special.ptr, created
 }
 
 func (t *Table) dropSpecial() {

@@ -52,8 +52,8 @@ func (t *Table) put(key []byte, hash uint64, value []byte) {
 		setSlotRef(t.writable(g, r, p), ref)
 		t.kill(old)
 	case g == nil:
-		v, _ := t.refSpecial(hash)
-		setSlotRef(unsafe.Add(v, -int(t.valOff)), ref)
+		slot, _ := t.refSpecial(hash)
+		setSlotRef(slot, ref)
 	case t.ints:
 		setSlotRef(t.insert(g, uint64(int64(binary.LittleEndian.Uint64(key))^emptyKey), hash), ref)
 	default:

@@ -3,10 +3,10 @@
 package checkpoint
 
 import (
+	"slices"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/protocol"
-	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
@@ -14,6 +14,51 @@ import (
 type Coordinator struct {
 	o       Options
 	effects []Effect
+	// head mirrors what the head says of checkpoints and operations.
+	head snapshot.Head
+
+	// nextID is the next id; ids below reserved may be used. reserving is the update in flight that extends the block.
+	nextID, reserved int64
+	reserving        int64
+
+	running bool
+	attempt protocol.Attempt
+	tasks   map[protocol.TaskID]*task
+	order   []protocol.TaskID
+
+	// periodic is what the caller wants; nextPeriodic is zero while there is no timer.
+	periodic     bool
+	nextPeriodic time.Time
+	queue        []*request
+	requests     int64
+
+	pending []*pending // ids ascending, including the one being finalized
+	ready   []*pending // acknowledged in full, waiting to be finalized
+	final   *pending   // being finalized
+	stop    *stopping
+	thaws   []*thaw
+	// finalNotBefore delays the repeat of a final checkpoint that was given up.
+	finalNotBefore time.Time
+
+	lastCompletionAt time.Time
+	failures         *FailureManager
+
+	token    int64
+	updates  map[int64]*update
+	cleaning map[int64]bool
+	// writing holds snapshots given up while their manifest was being written; discarded those given up lately.
+	writing   map[int64]*pending
+	discarded map[int64]string
+
+	history []Stats
+	counts  Summary
+}
+
+type task struct {
+	id     protocol.TaskID
+	vertex *Vertex
+	// finished; endOfData: waits for its last snapshot; finishing: that one is complete.
+	finished, endOfData, finishing bool
 }
 
 // TaskStart is the state of a task when snapshots become possible.
@@ -24,13 +69,27 @@ type TaskStart struct {
 	EndOfData bool
 }
 
+// update is a change of the head in flight.
+type update struct {
+	change UpdateHead
+	commit *pending
+}
+
 // New returns a coordinator that goes on from the head, which must have been claimed.
 func New(o Options, head snapshot.Head) (*Coordinator, error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	return &Coordinator{o: o}, nil
+	c := &Coordinator{
+		o: o, head: head.Clone(), nextID: max(1, head.ReservedUntil), reserved: max(1, head.ReservedUntil), periodic: true,
+		failures: NewFailureManager(o.TolerableFailures), updates: map[int64]*update{}, cleaning: map[int64]bool{},
+		writing: map[int64]*pending{}, discarded: map[int64]string{},
+	}
+	if n, ok := head.Newest(); ok {
+		c.counts.LastCompleted = n.ID
+	}
+	return c, nil
 }
 
 // Effects returns what has to be carried out since the last call.
@@ -40,55 +99,169 @@ func (c *Coordinator) Effects() []Effect {
 	return e
 }
 
-// NextWake says when HandleTime wants to be called; false for never.
-func (c *Coordinator) NextWake() (time.Time, bool) { return time.Time{}, false }
+func (c *Coordinator) emit(e Effect) { c.effects = append(c.effects, e) }
+
+// SkipTo makes the next id greater than id, that of a snapshot of another lineage that the job is restored from.
+func (c *Coordinator) SkipTo(id int64) {
+	c.nextID = max(c.nextID, id+1)
+	c.reserved = max(c.reserved, c.nextID)
+}
 
 // Start allows snapshots: all tasks of the attempt run or finished. The first periodic trigger follows after a random delay.
-func (c *Coordinator) Start(now time.Time, a protocol.Attempt, tasks []TaskStart) {}
+func (c *Coordinator) Start(now time.Time, a protocol.Attempt, tasks []TaskStart) {
+	c.running, c.attempt = true, a
+	c.tasks, c.order = map[protocol.TaskID]*task{}, nil
+	for i := range c.o.Vertices {
+		v := &c.o.Vertices[i]
+		for s := range v.Parallelism {
+			id := protocol.TaskID{Vertex: v.Name, Subtask: s}
+			c.tasks[id] = &task{id: id, vertex: v}
+			c.order = append(c.order, id)
+		}
+	}
+	for _, t := range tasks {
+		if k := c.tasks[t.Task]; k != nil {
+			k.finished, k.endOfData = t.Finished, t.EndOfData
+		}
+	}
+	c.failures.Reset()
+	c.finalNotBefore = time.Time{}
+	if c.nextID >= c.reserved {
+		c.reserve()
+	}
+	c.armPeriodic(now)
+	c.advance(now)
+}
 
 // Suspend stops snapshots because the job isn't running any more, and gives up those in flight, except one whose
 // head is being swapped. Their operations fail with the reason given.
-func (c *Coordinator) Suspend(now time.Time, r Reason, why string) {}
-
-// RequestCheckpoint asks for a checkpoint now.
-func (c *Coordinator) RequestCheckpoint(now time.Time, operation string) {}
-
-// RequestSavepoint asks for a savepoint below target (empty: the default), with stop other than StopNone one that stops the job.
-func (c *Coordinator) RequestSavepoint(now time.Time, operation, target string, stop record.StopMode) {}
-
-// HandleAck takes an acknowledgement; it may be late, a duplicate or unknown.
-func (c *Coordinator) HandleAck(now time.Time, a protocol.Ack) {}
-
-// HandleDecline takes a refusal.
-func (c *Coordinator) HandleDecline(now time.Time, d protocol.Decline) {}
-
-// HandleEndOfData takes the report of a task that it waits for its last snapshot.
-func (c *Coordinator) HandleEndOfData(now time.Time, e protocol.EndOfData) {}
-
-// HandleFinished says that a task of the attempt finished.
-func (c *Coordinator) HandleFinished(now time.Time, t protocol.TaskID) {}
-
-// HandleNotified takes a task's answer to the notification of a snapshot that stops the job.
-func (c *Coordinator) HandleNotified(now time.Time, n protocol.Notified) {}
-
-// HandleManifestWritten takes the outcome of WriteManifest.
-func (c *Coordinator) HandleManifestWritten(now time.Time, id int64, crc uint32, size int64, err error) {
+func (c *Coordinator) Suspend(now time.Time, r Reason, why string) {
+	if !c.running {
+		return
+	}
+	c.running = false
+	c.nextPeriodic = time.Time{}
+	for _, q := range c.queue {
+		c.refuseLater(now, q, why)
+	}
+	c.queue = nil
+	for _, p := range slices.Clone(c.pending) {
+		if p.state != committing {
+			c.abort(now, p, r, why)
+		}
+	}
+	if s := c.stop; s != nil && s.phase == stopCommitted {
+		c.stopFailed(now, why)
+	}
+	c.thaws = nil
+	if c.stop != nil {
+		c.stop.broken = why // its head is being swapped
+	}
 }
 
-// HandleHeadUpdated says that the head with the update is swapped in.
-func (c *Coordinator) HandleHeadUpdated(now time.Time, token int64) {}
+// SetPeriodic switches periodic triggers on or off.
+func (c *Coordinator) SetPeriodic(now time.Time, on bool) {
+	if c.periodic == on {
+		return
+	}
+	c.periodic = on
+	if on {
+		c.armPeriodic(now)
+		return
+	}
+	c.stopPeriodic()
+}
 
-// HandleDeleted says that a Delete ended.
-func (c *Coordinator) HandleDeleted(now time.Time, token int64) {}
+// armPeriodic starts the timer with a random delay within [minPause, interval].
+func (c *Coordinator) armPeriodic(now time.Time) {
+	if !c.running || !c.periodic || c.o.Interval <= 0 || c.stop != nil {
+		return
+	}
+	delay := c.o.MinPause
+	if d := c.o.Interval - c.o.MinPause; d > 0 {
+		delay += time.Duration(c.o.Rand.Int64N(int64(d) + 1))
+	}
+	c.nextPeriodic = now.Add(delay)
+}
+
+func (c *Coordinator) stopPeriodic() {
+	c.nextPeriodic = time.Time{}
+	c.queue = slices.DeleteFunc(c.queue, func(q *request) bool { return q.priority == priorityPeriodic })
+}
 
 // HandleTime lets time pass.
-func (c *Coordinator) HandleTime(now time.Time) {}
+func (c *Coordinator) HandleTime(now time.Time) {
+	for _, p := range slices.Clone(c.pending) {
+		if p.state != committing && !now.Before(p.createdAt.Add(c.o.Timeout)) {
+			c.abort(now, p, ReasonExpired, c.expiredText(p))
+		}
+	}
+	if !c.nextPeriodic.IsZero() && !now.Before(c.nextPeriodic) {
+		missed := now.Sub(c.nextPeriodic) / c.o.Interval
+		c.nextPeriodic = c.nextPeriodic.Add((missed + 1) * c.o.Interval)
+		c.enqueuePeriodic(now)
+	}
+	c.resend(now)
+	c.advance(now)
+}
 
-// Summary returns the counts.
-func (c *Coordinator) Summary() Summary { return Summary{} }
+// NextWake says when HandleTime wants to be called; false for never.
+func (c *Coordinator) NextWake() (time.Time, bool) {
+	var w time.Time
+	at := func(t time.Time) {
+		if !t.IsZero() && (w.IsZero() || t.Before(w)) {
+			w = t
+		}
+	}
+	at(c.nextPeriodic)
+	for _, p := range c.pending {
+		if p.state != committing {
+			at(p.createdAt.Add(c.o.Timeout))
+		}
+	}
+	if c.stop != nil && len(c.stop.outstanding) > 0 {
+		at(c.stop.resendAt)
+	}
+	for _, t := range c.thaws {
+		at(t.resendAt)
+	}
+	if c.running && c.finalNeeded() && !c.finalNotBefore.IsZero() {
+		at(c.finalNotBefore)
+	}
+	return w, !w.IsZero()
+}
 
-// Pending describes the snapshots in flight.
-func (c *Coordinator) Pending(now time.Time) []Stats { return nil }
+// HandleDeleted says that a Delete ended.
+func (c *Coordinator) HandleDeleted(now time.Time, token int64) {
+	delete(c.cleaning, token)
+	c.advance(now)
+}
 
-// History describes the ended snapshots, newest last.
-func (c *Coordinator) History() []Stats { return nil }
+func (c *Coordinator) remove(p *pending) {
+	is := func(x *pending) bool { return x == p }
+	c.pending = slices.DeleteFunc(c.pending, is)
+	c.ready = slices.DeleteFunc(c.ready, is)
+	if c.final == p {
+		c.final = nil
+	}
+}
+
+func (c *Coordinator) find(id int64) *pending {
+	for _, p := range c.pending {
+		if p.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// unfinished lists the tasks that run.
+func (c *Coordinator) unfinished() []protocol.TaskID {
+	var ts []protocol.TaskID
+	for _, id := range c.order {
+		if !c.tasks[id].finished {
+			ts = append(ts, id)
+		}
+	}
+	return ts
+}

@@ -65,3 +65,34 @@ type Summary struct {
 	// Waiting says why the next snapshot doesn't start, if something holds it.
 	Waiting string `json:"waiting,omitempty"`
 }
+
+// remember adds an ended snapshot to the history.
+func (c *Coordinator) remember(s Stats) {
+	c.history = append(c.history, s)
+	if n := len(c.history) - c.o.History; n > 0 {
+		c.history = append([]Stats(nil), c.history[n:]...)
+	}
+}
+
+// Summary returns the counts.
+func (c *Coordinator) Summary() Summary {
+	s := c.counts
+	s.InProgress = len(c.pending)
+	s.ConsecutiveFailures = c.failures.Count()
+	return s
+}
+
+// Pending describes the snapshots in flight.
+func (c *Coordinator) Pending(now time.Time) []Stats {
+	var out []Stats
+	for _, p := range c.pending {
+		s := p.stats
+		s.Duration = now.Sub(p.createdAt)
+		s.Missing = p.missing()
+		out = append(out, s)
+	}
+	return out
+}
+
+// History describes the ended snapshots, newest last.
+func (c *Coordinator) History() []Stats { return append([]Stats(nil), c.history...) }

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+)
+
+// maxMissing bounds the tasks that a failed snapshot names.
+const maxMissing = 16
+
+// maxDiscarded bounds the ids whose late acknowledgements are cleaned up after.
+const maxDiscarded = 256
+
+// HandleAck takes an acknowledgement; it may be late, a duplicate or unknown.
+func (c *Coordinator) HandleAck(now time.Time, a protocol.Ack) {
+	p := c.find(a.Checkpoint)
+	if p == nil {
+		c.discardLate(&a)
+		return
+	}
+	if a.Attempt != p.attempt || p.state != collecting || !p.outstanding[a.Task] {
+		return // another attempt, a duplicate, or a task that takes no part
+	}
+	delete(p.outstanding, a.Task)
+	p.acks[a.Task] = &a
+	p.note(now, &a)
+	c.checkAcked(now, p)
+}
+
+// discardLate deletes the files of an acknowledgement that came after its snapshot was given up. Files of any other
+// snapshot are left alone: it may have been completed.
+func (c *Coordinator) discardLate(a *protocol.Ack) {
+	dir, ok := c.discarded[a.Checkpoint]
+	if !ok {
+		return
+	}
+	if paths := ackPaths(dir, a); len(paths) > 0 {
+		c.token++
+		c.emit(Delete{Token: c.token, Paths: paths})
+	}
+}
+
+// ackPaths lists the files of an acknowledgement that belong to its snapshot alone.
+func ackPaths(dir string, a *protocol.Ack) []string {
+	var paths []string
+	for _, s := range a.Operators {
+		for _, f := range s.Keyed {
+			if f.Path != "" && !strings.HasPrefix(f.Path, "../") {
+				paths = append(paths, dir+f.Path)
+			}
+		}
+	}
+	slices.Sort(paths)
+	return paths
+}
+
+// note adds an acknowledgement to the statistics.
+func (p *pending) note(now time.Time, a *protocol.Ack) {
+	s := &p.stats
+	s.Acked++
+	s.Slowest = a.Task
+	s.Duration = now.Sub(p.createdAt)
+	s.Bytes += a.Metrics.Bytes
+	s.Alignment = max(s.Alignment, a.Metrics.Alignment)
+	s.Sync = max(s.Sync, a.Metrics.Sync)
+	s.Async = max(s.Async, a.Metrics.Async)
+	for _, o := range a.Operators {
+		for _, f := range o.Keyed {
+			s.Size += f.Size
+		}
+		for _, l := range o.Lists {
+			for _, e := range l.Entries {
+				s.Size += int64(len(e))
+			}
+		}
+	}
+}
+
+// declined maps what a task says to what the failure manager goes by.
+var declined = map[protocol.DeclineReason]Reason{
+	protocol.DeclinedAsync:     ReasonAsync,
+	protocol.DeclinedSubsumed:  ReasonSubsumed,
+	protocol.DeclinedNotReady:  ReasonNotReady,
+	protocol.DeclinedCanceled:  ReasonCancelled,
+	protocol.DeclinedEndOfData: ReasonEndOfData,
+}
+
+// HandleDecline takes a refusal. One of a task that isn't waited for, or of an unknown snapshot, is ignored.
+func (c *Coordinator) HandleDecline(now time.Time, d protocol.Decline) {
+	p := c.find(d.Checkpoint)
+	if p == nil || d.Attempt != p.attempt || p.state != collecting || !p.outstanding[d.Task] {
+		return
+	}
+	r := cmp.Or(declined[d.Reason], ReasonDeclined)
+	text := fmt.Sprintf("task %s declined it (%s)", d.Task, cmp.Or(string(d.Reason), "no reason given"))
+	if d.Error != "" {
+		text += ": " + d.Error
+	}
+	c.abort(now, p, r, text)
+	c.advance(now)
+}
+
+func (c *Coordinator) expiredText(p *pending) string {
+	if p.state != collecting {
+		return fmt.Sprintf("not complete within %v: its manifest was not written in time", c.o.Timeout)
+	}
+	missing := p.missing()
+	names := make([]string, len(missing))
+	for i, t := range missing {
+		names[i] = t.String()
+	}
+	more := ""
+	if n := len(p.outstanding) - len(missing); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Sprintf("not complete within %v: no acknowledgement of %s%s", c.o.Timeout, strings.Join(names, ", "), more)
+}
+
+// missing lists tasks that have not acknowledged, at most some.
+func (p *pending) missing() []protocol.TaskID {
+	ts := slices.SortedFunc(maps.Keys(p.outstanding), compareTasks)
+	return ts[:min(len(ts), maxMissing)]
+}
+
+func compareTasks(a, b protocol.TaskID) int {
+	return cmp.Or(cmp.Compare(a.Vertex, b.Vertex), cmp.Compare(a.Subtask, b.Subtask))
+}
+
+// abort gives up a snapshot whose head isn't being swapped yet: notify the tasks, discard what was written, count the
+// failure, and record the outcome of its operation.
+func (c *Coordinator) abort(now time.Time, p *pending, r Reason, why string) {
+	c.remove(p)
+	c.notifyAborted(now, p)
+	if p.state == writing {
+		c.writing[p.id] = p
+	}
+	c.discard(p)
+	p.stats.State, p.stats.Reason, p.stats.Error = StateFailed, r, why
+	p.stats.Duration = now.Sub(p.createdAt)
+	p.stats.Missing = p.missing()
+	c.counts.Failed++
+	c.remember(p.stats)
+	if p.request.final {
+		c.finalNotBefore = now.Add(c.o.ResendInterval)
+	}
+	if p.request.operation != "" {
+		c.recordFailure(now, p.request.operation, p.request.kind(), p.request.stop, fmt.Sprintf("%s %d: %s", p.barrier.Kind, p.id, why))
+	}
+	if p.request.stop != record.StopNone {
+		c.stop = nil
+		c.armPeriodic(now)
+	}
+	if c.failures.Failed(p.id, p.savepoint(), r) {
+		c.failures.Reset()
+		c.emit(FailJob{Checkpoint: p.id, Reason: fmt.Sprintf(
+			"more than %d consecutive checkpoints failed, the last was checkpoint %d: %s", c.o.TolerableFailures, p.id, why)})
+	}
+}
+
+// discard deletes what a snapshot that was given up has left in storage. The directory of a checkpoint is its
+// own; that of a savepoint is named by the user's operation, so only what was certainly created for it is deleted.
+func (c *Coordinator) discard(p *pending) {
+	if len(c.discarded) >= maxDiscarded {
+		delete(c.discarded, slices.Min(slices.Collect(maps.Keys(c.discarded))))
+	}
+	c.discarded[p.id] = p.dir
+	if !p.savepoint() {
+		c.clean(Delete{Prefix: p.dir})
+		return
+	}
+	var paths []string
+	for _, a := range p.acks {
+		paths = append(paths, ackPaths(p.dir, a)...)
+	}
+	if p.written {
+		paths = append(paths, p.dir+snapshot.ManifestName)
+	}
+	if len(paths) > 0 {
+		slices.Sort(paths)
+		c.clean(Delete{Paths: paths})
+	}
+}
+
+// clean deletes, and counts it as work for storage that holds back new snapshots.
+func (c *Coordinator) clean(d Delete) {
+	c.token++
+	d.Token = c.token
+	c.cleaning[d.Token] = true
+	c.emit(d)
+}
+
+// recordFailure puts the outcome of an operation into the head; it is answered once it is there.
+func (c *Coordinator) recordFailure(now time.Time, id string, typ snapshot.OperationType, stop record.StopMode, why string) {
+	c.update(&update{change: UpdateHead{Operation: &snapshot.Operation{
+		ID: id, Type: typ, Outcome: snapshot.OutcomeFailed, Stop: stop, Error: why, At: now,
+	}}})
+}

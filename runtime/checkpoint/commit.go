@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+)
+
+// checkAcked goes on with a snapshot that has all its acknowledgements.
+func (c *Coordinator) checkAcked(now time.Time, p *pending) {
+	if p.state != collecting || len(p.outstanding) > 0 {
+		return
+	}
+	m, err := c.manifest(now, p)
+	if err != nil {
+		c.abort(now, p, ReasonPartialUnion, err.Error())
+		return
+	}
+	p.manifest, p.state, p.stats.State = m, acked, StateFinalizing
+	c.ready = append(c.ready, p)
+	c.finalize()
+}
+
+// finalize starts to complete the next snapshot that is ready, if none is being completed: commits never overlap.
+func (c *Coordinator) finalize() {
+	if c.final != nil || len(c.ready) == 0 {
+		return
+	}
+	p := c.ready[0]
+	c.ready = c.ready[1:]
+	c.final, p.state = p, writing
+	c.emit(WriteManifest{Checkpoint: p.id, Path: p.dir, Manifest: p.manifest})
+}
+
+// HandleManifestWritten takes the outcome of WriteManifest.
+func (c *Coordinator) HandleManifestWritten(now time.Time, id int64, crc uint32, size int64, err error) {
+	if p := c.writing[id]; p != nil { // it was given up meanwhile
+		delete(c.writing, id)
+		if err == nil {
+			c.clean(Delete{Paths: []string{p.dir + snapshot.ManifestName}})
+		}
+		return
+	}
+	p := c.final
+	if p == nil || p.id != id || p.state != writing {
+		return
+	}
+	p.written = err == nil
+	switch {
+	case err != nil:
+		c.abort(now, p, ReasonFinalize, fmt.Sprintf("writing its manifest: %v", err))
+	case now.Sub(p.createdAt) >= c.o.CommitGrace:
+		c.abort(now, p, ReasonFinalize, fmt.Sprintf("it is older than the %v after which its files may be swept", c.o.CommitGrace))
+	default:
+		p.state = committing
+		c.update(&update{change: c.commitOf(now, p, crc, size), commit: p})
+		return
+	}
+	c.finalize()
+	c.advance(now)
+}
+
+// commitOf is the change of the head that makes a snapshot complete.
+func (c *Coordinator) commitOf(now time.Time, p *pending, crc uint32, size int64) UpdateHead {
+	var u UpdateHead
+	if !p.savepoint() {
+		u.Complete = &snapshot.CompletedCheckpoint{
+			ID: p.id, Path: p.dir, ManifestCRC32C: crc, ManifestSize: size, Size: p.stats.Size,
+			SinksMayHaveCommitted: slices.ContainsFunc(c.o.Vertices, func(v Vertex) bool { return v.Transactional }),
+			CompletedAt:           now,
+		}
+		for i := range max(0, len(c.head.Checkpoints)+1-c.o.Retention) {
+			u.Subsume = append(u.Subsume, c.head.Checkpoints[i].ID)
+		}
+	}
+	if p.request.operation == "" {
+		return u
+	}
+	u.Operation = &snapshot.Operation{
+		ID: p.request.operation, Type: p.request.kind(), Outcome: snapshot.OutcomeDone, Stop: p.request.stop,
+		Checkpoint: p.id, Path: p.dir, ManifestCRC32C: crc, ManifestSize: size, Size: p.stats.Size, At: now,
+	}
+	if p.request.stop != record.StopNone {
+		u.Operation.Outcome = snapshot.OutcomeStopping
+	}
+	return u
+}
+
+// HandleHeadUpdated says that the head with the update is swapped in.
+func (c *Coordinator) HandleHeadUpdated(now time.Time, token int64) {
+	u := c.updates[token]
+	if u == nil {
+		return
+	}
+	delete(c.updates, token)
+	dropped := c.dropped(u.change.Subsume)
+	u.change.Apply(&c.head)
+	c.reserved = max(c.reserved, u.change.ReserveUntil)
+	if c.reserving == token {
+		c.reserving = 0
+	}
+	if u.commit != nil {
+		c.committed(now, u)
+	}
+	for _, d := range dropped {
+		c.clean(Delete{Prefix: d.Path})
+	}
+	if o := u.change.Operation; o != nil && o.Outcome != snapshot.OutcomeStopping {
+		c.emit(Answer{Operation: *o})
+	}
+	c.finalize()
+	c.advance(now)
+}
+
+// dropped finds the checkpoints that are subsumed.
+func (c *Coordinator) dropped(ids []int64) []snapshot.CompletedCheckpoint {
+	var out []snapshot.CompletedCheckpoint
+	for _, k := range c.head.Checkpoints {
+		if slices.Contains(ids, k.ID) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// committed goes on after the commit point: subsume older ones in flight, then tell the tasks.
+func (c *Coordinator) committed(now time.Time, u *update) {
+	p := u.commit
+	c.remove(p)
+	c.lastCompletionAt = now
+	c.counts.Completed++
+	c.counts.LastCompleted = max(c.counts.LastCompleted, p.id)
+	p.stats.State, p.stats.Duration = StateCompleted, now.Sub(p.createdAt)
+	c.remember(p.stats)
+	stops := p.request.stop != record.StopNone
+	if !p.savepoint() {
+		c.failures.Succeeded(p.id)
+		for _, older := range slices.Clone(c.pending) {
+			if older.id < p.id && !older.savepoint() {
+				c.abort(now, older, ReasonSubsumed, fmt.Sprintf("checkpoint %d completed first", p.id))
+			}
+		}
+	}
+	if stops {
+		c.stopSaved(now, *u.change.Operation)
+		return
+	}
+	if p.savepoint() || !c.running || c.attempt != p.attempt {
+		return
+	}
+	for id := range p.atEnd {
+		if t := c.tasks[id]; p.atEnd[id] && !t.finished {
+			t.finishing = true
+		}
+	}
+	if ts := c.unfinished(); len(ts) > 0 {
+		c.emit(NotifyComplete{Checkpoint: p.id, Tasks: ts})
+	}
+}
+
+// manifest describes the snapshot. It fails for an operator with union state of which only some subtasks have finished.
+func (c *Coordinator) manifest(now time.Time, p *pending) (*snapshot.Manifest, error) {
+	m := &snapshot.Manifest{
+		JobID: c.o.JobID, JobName: c.o.JobName, Checkpoint: p.id, Kind: p.barrier.Kind, Stop: p.request.stop,
+		Attempt: p.attempt.String(), CreatedAt: now, MaxParallelism: c.o.MaxParallelism,
+	}
+	for i := range c.o.Vertices {
+		v := &c.o.Vertices[i]
+		for _, name := range v.Operators {
+			o := operatorState(p, v, name)
+			if err := checkUnion(&o); err != nil {
+				return nil, err
+			}
+			m.Operators = append(m.Operators, o)
+		}
+	}
+	return m, nil
+}
+
+func operatorState(p *pending, v *Vertex, name string) snapshot.OperatorState {
+	o := snapshot.OperatorState{Name: name, Parallelism: v.Parallelism, Finished: true}
+	for i := range v.Parallelism {
+		id := protocol.TaskID{Vertex: v.Name, Subtask: i}
+		if p.finished[id] {
+			o.Subtasks = append(o.Subtasks, snapshot.SubtaskState{Index: i, Finished: true})
+			continue
+		}
+		var s snapshot.SubtaskState
+		has := false
+		if a := p.acks[id]; a != nil {
+			s, has = a.Operators[name]
+		}
+		o.Finished = o.Finished && has && s.Finished
+		if has {
+			s.Index = i
+			o.Subtasks = append(o.Subtasks, s)
+		}
+	}
+	return o
+}

@@ -11,11 +11,11 @@ import (
 // A row has named, typed columns (String, Int, Float, Bool). Expressions are CEL; the columns of the input are its
 // variables. Everything is type-checked before the job starts.
 //
-// +kubebuilder:validation:XValidation:rule="self.operators.all(o, !has(o.inputs) || o.inputs.all(i, self.operators.exists(p, p.name == i)))",fieldPath=".operators",message="every input must be the name of an operator of the dataflow"
-// +kubebuilder:validation:XValidation:rule="self.operators.all(o, !has(o.inputs) || !o.inputs.exists(i, self.operators.exists(p, p.name == i && (has(p.fileSink) || has(p.log)))))",fieldPath=".operators",message="a sink must not be the input of an operator"
-// +kubebuilder:validation:XValidation:rule="self.operators.all(o, !has(o.aggregate) || !has(o.inputs) || !o.inputs.exists(i, self.operators.exists(p, p.name == i && !has(p.keyBy))))",fieldPath=".operators",message="the input of an aggregate must be a keyBy"
-// +kubebuilder:validation:XValidation:rule="!self.operators.exists(o, !has(o.fileSink) && !has(o.log) && !self.operators.exists(p, has(p.inputs) && p.inputs.exists(i, i == o.name)))",fieldPath=".operators",message="the rows of every source and step must be read by another operator"
-// +kubebuilder:validation:XValidation:rule="self.operators.all(o, !has(o.previousNames) || o.previousNames.all(n, self.operators.exists_one(p, p.name == n || (has(p.previousNames) && p.previousNames.exists(m, m == n)))))",fieldPath=".operators",message="a previous name must not be the name or a previous name of another operator"
+// +kubebuilder:validation:XValidation:rule="[self.operators.map(p, p.name)].all(names, self.operators.all(o, !has(o.inputs) || o.inputs.all(i, i in names)))",fieldPath=".operators",message="every input must be the name of an operator of the dataflow"
+// +kubebuilder:validation:XValidation:rule="[self.operators.filter(p, has(p.fileSink) || has(p.log)).map(p, p.name)].all(sinks, self.operators.all(o, !has(o.inputs) || !o.inputs.exists(i, i in sinks)))",fieldPath=".operators",message="a sink must not be the input of an operator"
+// +kubebuilder:validation:XValidation:rule="[self.operators.filter(p, has(p.keyBy)).map(p, p.name)].all(keyed, self.operators.all(o, !has(o.aggregate) || !has(o.inputs) || o.inputs.all(i, i in keyed)))",fieldPath=".operators",message="the input of an aggregate must be a keyBy"
+// +kubebuilder:validation:XValidation:rule="self.operators.all(o, has(o.fileSink) || has(o.log) || self.operators.exists(p, has(p.inputs) && o.name in p.inputs))",fieldPath=".operators",message="the rows of every source and step must be read by another operator"
+// +kubebuilder:validation:XValidation:rule="self.operators.all(o, !has(o.previousNames) || o.previousNames.all(n, self.operators.exists_one(p, p.name == n || (has(p.previousNames) && n in p.previousNames))))",fieldPath=".operators",message="a previous name must not be the name or a previous name of another operator"
 // +kubebuilder:validation:XValidation:rule="self.operators.exists(o, has(o.files) || has(o.generator))",fieldPath=".operators",message="a dataflow needs at least one source (files or generator)"
 // +kubebuilder:validation:XValidation:rule="self.operators.exists(o, has(o.fileSink) || has(o.log))",fieldPath=".operators",message="a dataflow needs at least one sink (fileSink or log)"
 type Dataflow struct {

@@ -4,6 +4,7 @@ package jobconfig
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -230,6 +231,33 @@ func TestValidate_Samples(t *testing.T) {
 		if _, err := ToContract(job); err != nil {
 			t.Errorf("%s: %v", file, err)
 		}
+	}
+}
+
+// TestValidate_LargestDataflow shows that the rules of a dataflow with as many operators, inputs and previous names as
+// the schema allows stay within the cost that the API server grants.
+func TestValidate_LargestDataflow(t *testing.T) {
+	t.Parallel()
+	name := func(kind string, i int) string { return fmt.Sprintf("%s-%s-%d", kind, strings.Repeat("x", 52), i) }
+	var operators []string
+	for i := range 49 {
+		operators = append(operators, fmt.Sprintf("{name: %s, previousNames: [%s, %s, %s, %s], parallelism: 3, generator: {rows: 1}}",
+			name("in", i), name("pa", i), name("pb", i), name("pc", i), name("pd", i)))
+	}
+	for i := range 50 {
+		inputs := make([]string, 16)
+		for j := range inputs {
+			inputs[j] = name("in", (i+3*j)%49)
+		}
+		if i > 0 {
+			inputs[0] = name("un", i-1)
+		}
+		operators = append(operators, fmt.Sprintf("{name: %s, previousNames: [%s, %s, %s, %s], inputs: [%s], union: {}}",
+			name("un", i), name("qa", i), name("qb", i), name("qc", i), name("qd", i), strings.Join(inputs, ", ")))
+	}
+	operators = append(operators, "{name: out, inputs: ["+name("un", 49)+"], log: {}}")
+	if _, err := Validate(t.Context(), []byte(withOperators(operators...))); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -71,6 +71,8 @@ type Registered struct {
 	Epoch Epoch `json:"epoch"`
 	// Job is the configuration of the job (contract.JobConfig as JSON).
 	Job []byte `json:"job"`
+	// Fingerprint of the graph as the coordinator builds it; a worker that builds another one fails its deployments. Empty: not compared.
+	Fingerprint string `json:"fingerprint,omitempty"`
 	// HeartbeatInterval of both sides; a peer silent for HeartbeatTimeout is lost.
 	HeartbeatInterval time.Duration `json:"heartbeatInterval"`
 	HeartbeatTimeout  time.Duration `json:"heartbeatTimeout"`

@@ -127,14 +127,19 @@ func (t *Table) AddInt64s(keys []int64, hashes []uint64, deltas, out []int64) {
 func (t *Table) addInt64s(keys []int64, hashes []uint64, deltas, out []int64) {
 	var refs [addChunk]*pageRef
 	var places [addChunk]uint32
-	epoch, stride := t.epoch, t.stride
+	epoch, stride, groups := t.epoch, t.stride, t.groups
+	anyMax, gmask, first := t.anyMax, t.gmask, t.first
 	delta := int64(1)
 	hashes = hashes[:len(keys)]
 	for done := 0; done < len(keys); {
 		sum := uint64(0)
 		for i := done; i < len(keys); i++ {
 			h := hashes[i]
-			r := t.groups[t.index(h)].at(h)
+			g := h & gmask
+			if anyMax {
+				g = h % (gmask + 1)
+			}
+			r := groups[g-first].at(h)
 			place := uint32(h>>slotBits) & r.mask
 			sum += *(*uint64)(unsafe.Add(r.ptr, uintptr(place)*stride))
 			refs[i&(addChunk-1)] = r

@@ -122,7 +122,7 @@ func (t *Table) unseal(g *group, r *pageRef) {
 // insert adds an entry for a tag that is not in the table and returns its slot, zero but for the tag.
 func (t *Table) insert(g *group, tag, hash uint64) unsafe.Pointer {
 	r := g.at(hash)
-	for (r.count+1)*4 > (r.mask+1)*3 {
+	for t.full(r) {
 		t.grow(g, r)
 		r = g.at(hash)
 	}
@@ -138,6 +138,15 @@ func (t *Table) insert(g *group, tag, hash uint64) unsafe.Pointer {
 	p := t.vacant(r.ptr, r.mask, hash)
 	*(*uint64)(p) = tag
 	return p
+}
+
+// full says whether the page has no room for another entry: small pages are filled to half, for speed, full-sized
+// ones to three quarters.
+func (t *Table) full(r *pageRef) bool {
+	if r.mask+1 < t.pageCap {
+		return (r.count+1)*2 > r.mask+1
+	}
+	return (r.count+1)*4 > (r.mask+1)*3
 }
 
 // vacant returns the first empty slot for a hash.

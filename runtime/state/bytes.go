@@ -18,12 +18,25 @@ func bytesTag(hash uint64) uint64 {
 // RefBytes returns the value of key for reading and writing. A key that is absent is added with a value of zeroes.
 // The state has values of a fixed size.
 func (t *Table) RefBytes(key []byte, hash uint64) (val unsafe.Pointer, created bool) {
-	inline := inlineKey(key)
-	g, r, p := t.probeBytes(key, hash, inline)
-	if p != nil {
-		return unsafe.Add(t.writable(g, r, p), t.valOff), false
+	inline, tag := inlineKey(key), bytesTag(hash)
+	g := &t.groups[t.index(hash)]
+	r := g.at(hash)
+	i := uint32(hash>>slotBits) & r.mask
+	for {
+		p := unsafe.Add(r.ptr, uintptr(i)*t.stride)
+		w := *(*uint64)(p)
+		if w == tag && (inline != 0 && slotRef(p) == inline || inline == 0 && t.holds(p, key, 0)) {
+			if r.epoch != t.epoch {
+				t.unseal(g, r)
+				p = unsafe.Add(r.ptr, uintptr(i)*t.stride)
+			}
+			return unsafe.Add(p, t.valOff), false
+		}
+		if w == 0 {
+			return unsafe.Add(t.addBytes(g, key, hash, inline), t.valOff), true
+		}
+		i = (i + 1) & r.mask
 	}
-	return unsafe.Add(t.addBytes(g, key, hash, inline), t.valOff), true
 }
 
 func (t *Table) addBytes(g *group, key []byte, hash, inline uint64) unsafe.Pointer {

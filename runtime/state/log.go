@@ -46,14 +46,21 @@ func setSlotRef(p unsafe.Pointer, ref uint64) { *(*uint64)(unsafe.Add(p, 8)) = r
 
 // inlineKey returns the reference that holds key itself, or 0 when key is too long for that.
 func inlineKey(key []byte) uint64 {
-	if len(key) > 7 {
+	n := len(key)
+	switch {
+	case n > 7:
 		return 0
+	case n >= 4: // two reads that overlap
+		lo, hi := binary.LittleEndian.Uint32(key), binary.LittleEndian.Uint32(key[n-4:])
+		return inlineRef | uint64(n)<<56 | uint64(hi)<<(8*uint(n-4)) | uint64(lo)
+	case n >= 2:
+		lo, hi := binary.LittleEndian.Uint16(key), binary.LittleEndian.Uint16(key[n-2:])
+		return inlineRef | uint64(n)<<56 | uint64(hi)<<(8*uint(n-2)) | uint64(lo)
+	case n == 1:
+		return inlineRef | 1<<56 | uint64(key[0])
+	default:
+		return inlineRef
 	}
-	ref := inlineRef | uint64(len(key))<<56
-	for i, b := range key {
-		ref |= uint64(b) << (8 * i)
-	}
-	return ref
 }
 
 // appendInlineKey appends the key that an inline reference holds.

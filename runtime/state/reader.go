@@ -179,7 +179,8 @@ func (r *fileReader) index(ctx context.Context, info *FileInfo, size int64, crc 
 			Offset: int64(le.Uint64(b[8:])), Length: int64(le.Uint64(b[16:])),
 			Count: int(le.Uint32(b[24:])), CRC32C: le.Uint32(b[28:]),
 		}
-		if s.State >= len(info.States) || s.Group >= info.MaxParallelism || s.Offset != at || s.Length < 0 || s.Length > info.indexOffset-at {
+		if s.State >= len(info.States) || s.Group >= info.MaxParallelism || int64(s.Count) > s.Length ||
+			s.Offset != at || s.Length < 0 || s.Length > info.indexOffset-at {
 			return r.corrupt("index", info.indexOffset, "section %d is impossible", len(info.Sections))
 		}
 		at += s.Length

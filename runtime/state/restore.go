@@ -93,16 +93,8 @@ func (m *Memory) restoreRun(ctx context.Context, r *fileReader, info *FileInfo, 
 			return r.corrupt(info.name(s), s.Offset, "checksum does not fit")
 		}
 		t := tables[s.State]
-		err := r.entries(info, s, part, func(key, val []byte) error {
-			if err := r.checkGroup(info, s, t.desc, key); err != nil {
-				return err
-			}
-			if !t.load(key, val) {
-				return r.corrupt(info.name(s), s.Offset, "key %s is there twice", showKey(t.desc, key))
-			}
-			return nil
-		})
-		if err != nil {
+		t.reserve(&t.groups[s.Group-m.opts.First], s.Count)
+		if err := r.loadSection(info, s, part, t); err != nil {
 			return err
 		}
 		if err := m.Err(); err != nil {
@@ -112,25 +104,52 @@ func (m *Memory) restoreRun(ctx context.Context, r *fileReader, info *FileInfo, 
 	return ctx.Err()
 }
 
-// load adds an entry and says whether the key was new.
-func (t *Table) load(key, val []byte) bool {
-	var hash uint64
-	if t.desc.ValueSize == 0 {
-		if _, _, p := t.findEntry(key); p != nil {
-			return false
+// loadSection adds the entries of a section to a table.
+func (r *fileReader) loadSection(info *FileInfo, s Section, b []byte, t *Table) error {
+	twice := func(key []byte) error {
+		return r.corrupt(info.name(s), s.Offset, "key %s is there twice", showKey(t.desc, key))
+	}
+	if t.logged {
+		return r.entries(info, s, b, func(key, val []byte) error {
+			if err := r.checkGroup(info, s, t.desc, key); err != nil {
+				return err
+			}
+			if !t.load(key, val) {
+				return twice(key)
+			}
+			return nil
+		})
+	}
+	size := 8 + t.desc.ValueSize
+	if len(b) != s.Count*size {
+		return r.corrupt(info.name(s), s.Offset, "%d entries of %d bytes cannot take %d bytes", s.Count, size, len(b))
+	}
+	for ; len(b) > 0; b = b[size:] {
+		key := int64(binary.LittleEndian.Uint64(b))
+		hash := HashInt64(key)
+		if int(t.first+t.index(hash)) != s.Group {
+			return r.checkGroup(info, s, t.desc, b[:8])
 		}
-		t.put(key, HashBytes(key), val)
-		return true
+		p, created := t.RefInt64(key, hash)
+		if !created {
+			return twice(b[:8])
+		}
+		copy(unsafe.Slice((*byte)(p), t.desc.ValueSize), b[8:size])
 	}
-	var p unsafe.Pointer
-	var created bool
-	if t.ints {
-		k := int64(binary.LittleEndian.Uint64(key))
-		hash = HashInt64(k)
-		p, created = t.RefInt64(k, hash)
-	} else {
-		p, created = t.RefBytes(key, HashBytes(key))
+	return nil
+}
+
+// load adds an entry of a table with a log and says whether the key was new.
+func (t *Table) load(key, val []byte) bool {
+	hash := HashBytes(key)
+	if t.desc.ValueSize > 0 {
+		p, created := t.RefBytes(key, hash)
+		copy(unsafe.Slice((*byte)(p), len(val)), val)
+		return created
 	}
-	copy(unsafe.Slice((*byte)(p), len(val)), val)
-	return created
+	if _, _, p := t.findEntry(key); p != nil {
+		return false
+	}
+	t.put(key, hash, val)
+	return true
 }

@@ -43,6 +43,7 @@ type tableSnapshot struct {
 	desc     Descriptor
 	ints     bool
 	logged   bool
+	inlines  bool // slots may hold short keys
 	stride   uintptr
 	groups   []snapGroup
 	pages    []snapPage
@@ -71,7 +72,7 @@ func (m *Memory) Seal() *Snapshot {
 }
 
 func (t *Table) seal() tableSnapshot {
-	s := tableSnapshot{desc: t.desc, ints: t.ints, logged: t.logged, stride: t.stride, n: t.n}
+	s := tableSnapshot{desc: t.desc, ints: t.ints, logged: t.logged, inlines: !t.ints && t.desc.ValueSize > 0, stride: t.stride, n: t.n}
 	if t.n == 0 {
 		return s
 	}

@@ -181,6 +181,29 @@ func (t *Table) firstPage(g *group) {
 	t.pages++
 }
 
+// reserve makes pages for n entries in a group that is empty, so that it need not grow step by step.
+func (t *Table) reserve(g *group, n int) {
+	if g.pages > 0 || n <= minSlots/2 {
+		return
+	}
+	capacity, pages, shift := t.pageCap, 1, uint32(63)
+	if n <= int(t.pageCap)/2 {
+		capacity = t.fit(uint32(n))
+	}
+	for n > pages*int(capacity)*5/8 {
+		pages *= 2
+		shift--
+	}
+	dir := t.newDir(pages)
+	refs := unsafe.Slice(dir, pages)
+	for i := range refs {
+		refs[i] = pageRef{ptr: t.m.alloc(int(uintptr(capacity)*t.stride), true), epoch: t.epoch, mask: capacity - 1}
+	}
+	*g = group{dir: unsafe.Pointer(dir), shift: shift, pages: uint32(pages)}
+	t.pages += pages
+	t.grown++
+}
+
 func (t *Table) newDir(n int) *pageRef {
 	t.m.bytes.Add(int64(n) * int64(pageRefSize))
 	return unsafe.SliceData(make([]pageRef, n))

@@ -158,10 +158,16 @@ func (s *tableSnapshot) appendPage(b []byte, page snapPage) ([]byte, int) {
 	}
 	n := 0
 	for i := uintptr(0); i <= uintptr(page.mask); i++ {
-		if p := unsafe.Add(page.ptr, i*s.stride); *(*uint64)(p) != 0 {
-			b = s.appendSlot(b, p)
-			n++
+		p := unsafe.Add(page.ptr, i*s.stride)
+		if *(*uint64)(p) == 0 {
+			continue
 		}
+		if s.inlines && slotRef(p)&inlineRef != 0 {
+			b = s.appendInline(b, p)
+		} else {
+			b = s.appendSlot(b, p)
+		}
+		n++
 	}
 	return b, n
 }
@@ -206,6 +212,24 @@ func (s *tableSnapshot) appendSlot(b []byte, p unsafe.Pointer) []byte {
 		b = binary.AppendUvarint(b, uint64(len(val)))
 	}
 	return append(b, val...)
+}
+
+// appendInline appends the entry of slot p, which holds a short key and a value of fixed size.
+func (s *tableSnapshot) appendInline(b []byte, p unsafe.Pointer) []byte {
+	ref := slotRef(p)
+	b = grown(b, 9+s.desc.ValueSize)
+	n := len(b)
+	k := int(ref >> 56 & 7)
+	b = b[:n+9+s.desc.ValueSize]
+	b[n] = byte(k)
+	binary.LittleEndian.PutUint64(b[n+1:], ref) // what is no key is written over
+	v := b[n+1+k : n+1+k+s.desc.ValueSize]
+	if len(v) == 8 {
+		binary.LittleEndian.PutUint64(v, *(*uint64)(unsafe.Add(p, 16)))
+	} else {
+		copy(v, unsafe.Slice((*byte)(unsafe.Add(p, 16)), len(v)))
+	}
+	return b[:n+1+k+len(v)]
 }
 
 // takeBuffer returns an empty buffer with room for n bytes, the one of the last snapshot if nobody uses it.

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package task
+
+import (
+	"context"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/weir-stream/weir/runtime/graph"
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/state"
+)
+
+// Writer is the producing end of one output channel.
+type Writer interface {
+	// Push hands over an element, and with it the batch it holds. It never blocks or refuses.
+	Push(e record.Element)
+	// HasRoom says whether the task should go on producing.
+	HasRoom() bool
+}
+
+// Inputs is the receiving end of the input channels.
+type Inputs interface {
+	// SetBlocked keeps a channel from being read, or lets it be read again.
+	SetBlocked(ch int, blocked bool)
+}
+
+// Async is the asynchronous part of a snapshot. It may run in another goroutine, once.
+type Async func(ctx context.Context, w state.FileWriter) (AsyncResult, error)
+
+// AsyncResult is what the asynchronous part yields.
+type AsyncResult struct {
+	// Operators holds the state of each operator of the chain, by name.
+	Operators map[string]snapshot.SubtaskState
+	// Bytes written to storage.
+	Bytes int64
+}
+
+// Env is what a core asks of its surroundings. Its methods don't block and don't call the core.
+type Env interface {
+	// StartAsync runs the asynchronous part of snapshot b, with a writer of new files below b.Target,
+	// and brings the outcome to [Core.AsyncDone].
+	StartAsync(b record.Barrier, run Async)
+	// CancelAsync ends the asynchronous part of a snapshot that was given up; its outcome doesn't matter.
+	CancelAsync(checkpoint int64)
+	// Ack and Decline report to the coordinator.
+	Ack(checkpoint int64, operators map[string]snapshot.SubtaskState, m protocol.AckMetrics)
+	Decline(checkpoint int64, reason protocol.DeclineReason, err error)
+	// EndOfData reports that all bounded input is processed.
+	EndOfData()
+	// Notified reports that the task acted on the completion or the end of a snapshot that stops the job.
+	Notified(checkpoint int64)
+}
+
+// Options make a core.
+type Options struct {
+	// Plan, Vertex and Subtask say which task this is.
+	Plan    *graph.Plan
+	Vertex  *graph.Vertex
+	Subtask int
+	// Deployment holds the state to restore.
+	Deployment protocol.TaskDeployment
+	// Attempt is the deployment of the job.
+	Attempt protocol.Attempt
+	// RestoredFrom is the snapshot restored from, 0 for none.
+	RestoredFrom int64
+	// AllowNonRestoredState drops restored state that an operator doesn't use any more.
+	AllowNonRestoredState bool
+	// JobID and JobName identify the job.
+	JobID, JobName string
+	// Checkpointed says whether snapshots are taken; AtLeastOnce skips alignment.
+	Checkpointed, AtLeastOnce bool
+	// MemoryBudget bounds the keyed state of one operator of this task, in bytes; 0 for no bound.
+	MemoryBudget int64
+	// Reader reads state files.
+	Reader state.FileReader
+	// Env, Inputs, and the writers of each output edge of the vertex, in order of destination.
+	Env     Env
+	Inputs  Inputs
+	Writers [][]Writer
+	// Wake makes the task be driven again; for sources; safe from any goroutine.
+	Wake func()
+	// Now is the clock.
+	Now func() time.Time
+	// Linger is how long rows may wait for a batch to fill while the task is busy. Default 5 ms.
+	Linger time.Duration
+	// Log is the logger of the task.
+	Log logr.Logger
+}

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package task
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/barrier"
+	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/state"
+)
+
+// maxAborted bounds how many aborted snapshots are remembered until their barriers arrive.
+const maxAborted = 64
+
+// snapshots is the part of a core that takes snapshots.
+type snapshots struct {
+	// last is the highest snapshot started or given up here.
+	last int64
+	// endedAfter is the highest snapshot taken before the end of data: one above it lets the task finish.
+	endedAfter int64
+	// aborted holds snapshots above last whose end was heard of before their barrier.
+	aborted map[int64]bool
+	// drained says that the operators finished for a snapshot that drains the job.
+	drained bool
+	// pending are the snapshots whose asynchronous part runs.
+	pending map[int64]*pendingSnapshot
+	// alignedSince is when the first barrier of the current alignment arrived.
+	alignedSince time.Time
+}
+
+type pendingSnapshot struct {
+	barrier record.Barrier
+	metrics protocol.AckMetrics
+	started time.Time
+}
+
+func (s *snapshots) init() {
+	s.aborted, s.pending = map[int64]bool{}, map[int64]*pendingSnapshot{}
+}
+
+// apply carries out what the barrier handler decided.
+func (c *Core) apply(steps []barrier.Step) {
+	for _, s := range steps {
+		switch s.Kind {
+		case barrier.Start:
+			c.snap.alignedSince = c.o.Now()
+		case barrier.Block:
+			c.o.Inputs.SetBlocked(s.Channel, true)
+		case barrier.Unblock:
+			c.unblock()
+		case barrier.Abort:
+			c.cancelBarrier(s.Barrier.Checkpoint, s.Reason)
+		case barrier.Trigger:
+			c.begin(s.Barrier, c.o.Now().Sub(c.snap.alignedSince))
+		}
+	}
+}
+
+// unblock lets every channel be read that hasn't ended.
+func (c *Core) unblock() {
+	for ch := range c.channels {
+		if !c.ended[ch] {
+			c.o.Inputs.SetBlocked(ch, false)
+		}
+	}
+}
+
+// cancelBarrier declines a snapshot and tells those downstream not to wait for its barrier.
+func (c *Core) cancelBarrier(id int64, reason protocol.DeclineReason) {
+	c.snap.last = max(c.snap.last, id)
+	delete(c.snap.aborted, id)
+	c.o.Env.Decline(id, reason, nil)
+	c.push(func() (operator.Status, error) {
+		c.out.control(record.OfCancelBarrier(id))
+		return operator.Done, nil
+	})
+}
+
+// Trigger starts a snapshot at a source task, or at a task whose inputs ended.
+func (c *Core) Trigger(b record.Barrier) error {
+	if len(c.channels) > 0 && c.phase < ended || c.phase == finished {
+		return nil // the barrier comes, or came, through the channels
+	}
+	c.begin(b, 0)
+	if c.paused {
+		return nil
+	}
+	return c.advance()
+}
+
+// begin takes a snapshot whose barriers are in.
+func (c *Core) begin(b record.Barrier, alignment time.Duration) {
+	id := b.Checkpoint
+	if id <= c.snap.last {
+		return
+	}
+	if c.snap.aborted[id] {
+		c.cancelBarrier(id, protocol.DeclinedCanceled)
+		return
+	}
+	c.snap.last = id
+	for a := range c.snap.aborted {
+		if a <= id {
+			delete(c.snap.aborted, a)
+		}
+	}
+	if b.Stop == record.StopDrain && c.phase == running {
+		c.snap.drained = true
+		c.pushFinish()
+	}
+	for _, l := range c.links {
+		if l.preparer != nil {
+			c.push(func() (operator.Status, error) { return l.note(l.preparer.PrepareSnapshot(b)) })
+		}
+	}
+	c.push(func() (operator.Status, error) { return operator.Done, c.take(b, alignment) })
+}
+
+// take forwards the barrier, fixes the state, and starts the asynchronous part.
+func (c *Core) take(b record.Barrier, alignment time.Duration) error {
+	if c.phase < ended {
+		c.out.control(record.OfBarrier(b))
+	}
+	start := c.o.Now()
+	parts := make([]part, 0, len(c.links))
+	for i := len(c.links) - 1; i >= 0; i-- {
+		p, err := c.links[i].fix(b)
+		if err != nil {
+			for _, q := range parts {
+				q.release()
+			}
+			return fmt.Errorf("taking %s %d: %w", b.Kind, b.Checkpoint, err)
+		}
+		parts = append(parts, p)
+	}
+	if b.Stop != record.StopNone {
+		c.frozen = b.Checkpoint
+	}
+	now := c.o.Now()
+	c.snap.pending[b.Checkpoint] = &pendingSnapshot{
+		barrier: b, started: now, metrics: protocol.AckMetrics{Alignment: alignment, Sync: now.Sub(start)},
+	}
+	end := c.phase >= ended
+	c.o.Env.StartAsync(b, func(ctx context.Context, w state.FileWriter) (AsyncResult, error) {
+		return finishParts(ctx, w, parts, c.o.Subtask, end)
+	})
+	return nil
+}
+
+// part is the fixed state of one operator.
+type part struct {
+	link  *link
+	keyed *state.Snapshot
+	lists operator.AsyncSnapshot
+}
+
+func (p part) release() {
+	if p.keyed != nil {
+		p.keyed.Release()
+	}
+}
+
+// fix is the synchronous part of one operator.
+func (l *link) fix(b record.Barrier) (part, error) {
+	p := part{link: l}
+	if l.stateful != nil {
+		lists, err := l.stateful.Snapshot(b)
+		if err != nil {
+			return p, l.wrap(err)
+		}
+		p.lists = lists
+	}
+	if l.backend != nil {
+		p.keyed = l.backend.Seal()
+	}
+	return p, nil
+}
+
+// finishParts is the asynchronous part of the whole chain.
+func finishParts(ctx context.Context, w state.FileWriter, parts []part, subtask int, end bool) (AsyncResult, error) {
+	defer func() {
+		for _, p := range parts {
+			p.release()
+		}
+	}()
+	r := AsyncResult{Operators: make(map[string]snapshot.SubtaskState, len(parts))}
+	for _, p := range parts {
+		s := snapshot.SubtaskState{Index: subtask, Finished: end}
+		if p.keyed != nil {
+			files, err := p.keyed.Write(ctx, w)
+			if err != nil {
+				return r, p.link.wrap(fmt.Errorf("writing keyed state: %w", err))
+			}
+			s.Keyed = files
+			for _, f := range files {
+				r.Bytes += f.Size
+			}
+		}
+		if p.lists != nil {
+			lists, err := p.lists(ctx)
+			if err != nil {
+				return r, p.link.wrap(fmt.Errorf("writing operator state: %w", err))
+			}
+			s.Lists = lists
+		}
+		r.Operators[p.link.node.Name] = s
+	}
+	return r, nil
+}
+
+// AsyncDone takes the outcome of an asynchronous part and reports it, unless the snapshot was given up.
+func (c *Core) AsyncDone(checkpoint int64, r AsyncResult, err error) {
+	p := c.snap.pending[checkpoint]
+	if p == nil {
+		return
+	}
+	delete(c.snap.pending, checkpoint)
+	if err != nil {
+		c.o.Env.Decline(checkpoint, protocol.DeclinedAsync, err)
+		return
+	}
+	p.metrics.Async = c.o.Now().Sub(p.started)
+	p.metrics.Bytes = r.Bytes
+	c.o.Env.Ack(checkpoint, r.Operators, p.metrics)
+}
+
+// Complete tells that a snapshot, and with it everything up to it, is in the head. A repetition
+// is harmless. A task that the snapshot froze commits and finishes.
+func (c *Core) Complete(ctx context.Context, checkpoint int64, stop record.StopMode) error {
+	for _, l := range c.links {
+		if l.listener == nil || c.phase == finished {
+			continue
+		}
+		if err := l.listener.NotifyComplete(ctx, checkpoint); err != nil {
+			return l.wrap(fmt.Errorf("committing checkpoint %d: %w", checkpoint, err))
+		}
+	}
+	switch {
+	case c.frozen != 0 && checkpoint >= c.frozen && stop != record.StopNone:
+		c.frozen = 0
+		c.phase = finished
+	case c.phase == ended && checkpoint > c.snap.endedAfter:
+		c.phase = finished
+	}
+	if stop != record.StopNone {
+		c.o.Env.Notified(checkpoint)
+	}
+	return nil
+}
+
+// Aborted tells that a snapshot was given up: its asynchronous part ends, and a task that it
+// froze goes on. A repetition is harmless.
+func (c *Core) Aborted(checkpoint int64) error {
+	if checkpoint > c.snap.last {
+		if len(c.snap.aborted) >= maxAborted {
+			c.forgetOldestAborted()
+		}
+		c.snap.aborted[checkpoint] = true
+	}
+	if c.snap.pending[checkpoint] != nil {
+		delete(c.snap.pending, checkpoint)
+		c.o.Env.CancelAsync(checkpoint)
+	}
+	for _, l := range c.links {
+		if l.listener != nil {
+			l.listener.NotifyAborted(checkpoint)
+		}
+	}
+	if c.frozen == checkpoint {
+		c.frozen = 0
+		c.o.Env.Notified(checkpoint)
+		if c.snap.drained {
+			return fmt.Errorf("draining for savepoint %d was given up after the operators had finished: going on needs a restart from the last checkpoint", checkpoint)
+		}
+	}
+	return nil
+}
+
+func (c *Core) forgetOldestAborted() {
+	oldest := int64(-1)
+	for id := range c.snap.aborted {
+		if oldest < 0 || id < oldest {
+			oldest = id
+		}
+	}
+	delete(c.snap.aborted, oldest)
+}

@@ -64,12 +64,14 @@ func (t *Table) put(key []byte, hash uint64, value []byte) {
 
 // GetVarInt64 returns the value of key and whether it is there. The slice must not be changed.
 func (t *Table) GetVarInt64(key int64, hash uint64) ([]byte, bool) {
+	t.want(t.ints && t.logged, "GetVarInt64")
 	_, _, p := t.findInt64(key, hash)
 	return t.varValue(p)
 }
 
 // GetVarBytes returns the value of key and whether it is there. The slice must not be changed.
 func (t *Table) GetVarBytes(key []byte, hash uint64) ([]byte, bool) {
+	t.want(!t.ints && t.desc.ValueSize == 0, "GetVarBytes")
 	_, _, p := t.findBytes(key, hash)
 	return t.varValue(p)
 }

@@ -29,10 +29,18 @@ type Vertex struct {
 	Name string
 	// Parallelism is the number of its subtasks.
 	Parallelism int
-	// Inputs names the vertices it reads from; empty exactly for a source.
-	Inputs []string
+	// Inputs are the vertices it reads from; empty exactly for a source. They come before it in the shape.
+	Inputs []Input
 	// Operators of the chain, in order.
 	Operators []Operator
+}
+
+// Input is an input of a vertex.
+type Input struct {
+	// Vertex is the name of the producer.
+	Vertex string
+	// Forward says that subtask i reads from subtask i alone; else every subtask reads from every one.
+	Forward bool
 }
 
 // Operator is one dataflow operator.
@@ -235,8 +243,8 @@ func (a *assigner) checkFinished() {
 	}
 	for _, v := range a.shape.Vertices {
 		for _, in := range v.Inputs {
-			if done[v.Name] && !done[in] {
-				a.problem("%q had finished and would get input from %q, which had not: give %q a new name to start it anew", v.Name, in, v.Name)
+			if done[v.Name] && !done[in.Vertex] {
+				a.problem("%q had finished and would get input from %q, which had not: give %q a new name to start it anew", v.Name, in.Vertex, v.Name)
 			}
 		}
 	}
@@ -247,45 +255,62 @@ func (a *assigner) deploy(v *Vertex, out map[protocol.TaskID]protocol.TaskDeploy
 	tasks := make([]protocol.TaskDeployment, v.Parallelism)
 	for i := range tasks {
 		tasks[i].Task = protocol.TaskID{Vertex: v.Name, Subtask: i}
-		tasks[i].Finished = a.taskFinished(v, i)
+		tasks[i].Finished = a.taskFinished(v, i, out)
 	}
 	for _, op := range v.Operators {
-		old := a.old[op.Name]
-		if old == nil || finished(old) {
-			continue
+		if old := a.old[op.Name]; old != nil {
+			a.addState(op, old, tasks)
 		}
-		a.addState(op, old, tasks)
 	}
 	for _, t := range tasks {
 		out[t.Task] = t
 	}
 }
 
-// taskFinished says whether subtask i stays finished. Of an operator that had finished in part only the subtasks of a
-// source stay so, and only at the old parallelism: others may get input from subtasks that go on.
-func (a *assigner) taskFinished(v *Vertex, i int) bool {
+// taskFinished says whether subtask i stays finished. Of operators that had finished in part a subtask stays so at the
+// old parallelism only, and if nothing can come from the tasks before it.
+func (a *assigner) taskFinished(v *Vertex, i int, out map[protocol.TaskID]protocol.TaskDeployment) bool {
+	all := len(v.Operators) > 0
 	for _, op := range v.Operators {
 		old := a.old[op.Name]
 		if finished(old) {
 			continue
 		}
-		if old == nil || len(v.Inputs) > 0 || old.Parallelism != v.Parallelism {
-			return false
-		}
-		if j := slices.IndexFunc(old.Subtasks, func(s snapshot.SubtaskState) bool { return s.Index == i }); j < 0 || !old.Subtasks[j].Finished {
+		all = false
+		if old == nil || old.Parallelism != v.Parallelism || !slices.ContainsFunc(old.Subtasks, func(s snapshot.SubtaskState) bool { return s.Index == i && s.Finished }) {
 			return false
 		}
 	}
-	return len(v.Operators) > 0
+	return all || len(v.Operators) > 0 && a.inputsFinished(v, i, out)
 }
 
-// addState adds the state of one operator to its tasks.
+// inputsFinished says whether all tasks that subtask i reads from stay finished.
+func (a *assigner) inputsFinished(v *Vertex, i int, out map[protocol.TaskID]protocol.TaskDeployment) bool {
+	for _, in := range v.Inputs {
+		k := slices.IndexFunc(a.shape.Vertices, func(x Vertex) bool { return x.Name == in.Vertex })
+		if k < 0 {
+			return false
+		}
+		for j := range a.shape.Vertices[k].Parallelism {
+			if (j == i || !in.Forward) && !out[protocol.TaskID{Vertex: in.Vertex, Subtask: j}].Finished {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// addState adds the state of one operator to its tasks. A finished task gets lists only: what a sink had not committed when it
+// finished is still to be committed.
 func (a *assigner) addState(op Operator, old *snapshot.OperatorState, tasks []protocol.TaskDeployment) {
 	restores := make([]protocol.OperatorRestore, len(tasks))
 	a.addKeyed(op, old, restores)
 	a.addLists(op, old, restores)
 	for i, r := range restores {
-		if tasks[i].Finished || len(r.Keyed) == 0 && len(r.Lists) == 0 {
+		if tasks[i].Finished {
+			r.Keyed = nil
+		}
+		if len(r.Keyed) == 0 && len(r.Lists) == 0 {
 			continue
 		}
 		if tasks[i].Operators == nil {
@@ -344,15 +369,26 @@ func (a *assigner) addLists(op Operator, old *snapshot.OperatorState, restores [
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		c := byName[name]
-		if n := finishedSubtasks(old); c.mode == operator.Union && n > 0 {
-			a.problem("operator %q has the union list %q and only %d of its %d subtasks had finished: resume from another snapshot",
-				op.Name, name, n, old.Parallelism)
+		if gone := c.gone(old); c.mode == operator.Union && gone > 0 && !finished(old) {
+			a.problem("operator %q has the union list %q, and %d of its %d subtasks had finished and left nothing of it: resume from another snapshot",
+				op.Name, name, gone, old.Parallelism)
 			return
 		}
 		for i, entries := range c.redistribute(old.Parallelism, len(restores)) {
 			restores[i].Lists = append(restores[i].Lists, operator.List{Name: name, Mode: c.mode, Entries: entries})
 		}
 	}
+}
+
+// gone counts the subtasks that had finished and left no copy of the list.
+func (c *copies) gone(old *snapshot.OperatorState) int {
+	n := 0
+	for i := range old.Subtasks {
+		if s := &old.Subtasks[i]; s.Finished && !slices.Contains(c.at, s.Index) {
+			n++
+		}
+	}
+	return n
 }
 
 // redistribute returns the entries for each of q subtasks; there were p.

@@ -20,7 +20,7 @@ import (
 func testShape() Shape {
 	return Shape{MaxParallelism: 128, Vertices: []Vertex{
 		{Name: "src", Parallelism: 2, Operators: []Operator{{Name: "src"}, {Name: "map"}}},
-		{Name: "count", Parallelism: 2, Inputs: []string{"src"}, Operators: []Operator{{Name: "count", Keyed: true}, {Name: "sink"}}},
+		{Name: "count", Parallelism: 2, Inputs: []Input{{Vertex: "src"}}, Operators: []Operator{{Name: "count", Keyed: true}, {Name: "sink"}}},
 	}}
 }
 
@@ -126,7 +126,7 @@ func TestAssign_Compatibility(t *testing.T) {
 		},
 			[]string{`list "l" of operator "src" has different modes`}},
 		"new operator": {func(s *Shape, _ *snapshot.Manifest, _ *Options) {
-			s.Vertices = append(s.Vertices, Vertex{Name: "x", Parallelism: 1, Inputs: []string{"count"}, Operators: []Operator{{Name: "x"}}})
+			s.Vertices = append(s.Vertices, Vertex{Name: "x", Parallelism: 1, Inputs: []Input{{Vertex: "count"}}, Operators: []Operator{{Name: "x"}}})
 		}, nil},
 		"all problems at once": {func(s *Shape, m *snapshot.Manifest, _ *Options) {
 			s.Vertices = s.Vertices[:1]
@@ -221,12 +221,21 @@ func TestAssign_Finished(t *testing.T) {
 			finish(m, 1, "src", "map")
 			s.Vertices[0].Parallelism = 3
 		}, []bool{false, false, false, false}, ""},
+		"part of the sinks after all of the source": {func(_ *Shape, m *snapshot.Manifest) {
+			finish(m, 2, "src", "map")
+			finish(m, 1, "count", "sink")
+		}, []bool{true, true, true, false}, ""},
+		"part of the sinks after part of the source": {func(s *Shape, m *snapshot.Manifest) {
+			s.Vertices[1].Inputs[0].Forward = true
+			finish(m, 1, "src", "map")
+			finish(m, 1, "count", "sink")
+		}, []bool{true, false, true, false}, ""},
 		"part of the chain": {func(_ *Shape, m *snapshot.Manifest) { finish(m, 2, "src") }, nil, `operators ["src"] of the chain "src" had finished and ["map"] had not`},
 		"input goes on":     {func(_ *Shape, m *snapshot.Manifest) { finish(m, 2, "count", "sink") }, nil, `"count" had finished and would get input from "src"`},
 		"union finished in part": {func(_ *Shape, m *snapshot.Manifest) {
 			m.Operators[3].Subtasks[1].Lists[0].Mode = operator.Union
 			finish(m, 1, "src", "map")
-		}, nil, `union list "l" and only 1 of its 2 subtasks had finished`},
+		}, nil, `union list "l", and 1 of its 2 subtasks had finished and left nothing of it`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, m := testShape(), testState()
@@ -268,5 +277,25 @@ func TestAssign_FinishedInPartGivesTheRestAway(t *testing.T) {
 		if d := cmp.Diff(list(operator.Split, want), r.Lists); d != "" {
 			t.Errorf("lists of subtask %d differ (-want +got):\n%s", i, d)
 		}
+	}
+}
+
+// A task that ended but had not committed yet when the snapshot was taken is finished and has state.
+func TestAssign_FinishedKeepsLists(t *testing.T) {
+	s, m := testShape(), testState()
+	for i := range m.Operators {
+		m.Operators[i].Finished = true
+	}
+	m.Operators[2].Subtasks[0].Lists[0].Mode = operator.Union
+	got, err := Assign(s, m, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := protocol.TaskDeployment{
+		Task: protocol.TaskID{Vertex: "count", Subtask: 0}, Finished: true,
+		Operators: map[string]protocol.OperatorRestore{"sink": {Lists: list(operator.Union, "tx")}},
+	}
+	if d := cmp.Diff(want, got[want.Task]); d != "" {
+		t.Errorf("deployment differs (-want +got):\n%s", d)
 	}
 }

@@ -10,7 +10,7 @@ func ShapeOf(p *graph.Plan) Shape {
 	for _, v := range p.Vertices {
 		x := Vertex{Name: v.Name, Parallelism: v.Parallelism}
 		for _, e := range v.Inputs {
-			x.Inputs = append(x.Inputs, e.From.Name)
+			x.Inputs = append(x.Inputs, Input{Vertex: e.From.Name, Forward: e.Partition == graph.Forward})
 		}
 		for _, n := range v.Nodes {
 			x.Operators = append(x.Operators, Operator{Name: n.Name, PreviousNames: n.PreviousNames, Keyed: n.Keyed})

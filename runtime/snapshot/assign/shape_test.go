@@ -13,11 +13,11 @@ import (
 func TestShapeOf(t *testing.T) {
 	v0 := &graph.Vertex{Name: "src", Parallelism: 1, Nodes: []*graph.Node{{Name: "src"}, {Name: "map", PreviousNames: []string{"old"}}}}
 	v1 := &graph.Vertex{Name: "count", Parallelism: 3, Nodes: []*graph.Node{{Name: "count", Keyed: true}}}
-	v1.Inputs = []*graph.PhysicalEdge{{From: v0, To: v1}}
+	v1.Inputs = []*graph.PhysicalEdge{{From: v0, To: v1, Partition: graph.Forward}}
 	got := ShapeOf(&graph.Plan{MaxParallelism: 64, Vertices: []*graph.Vertex{v0, v1}})
 	want := Shape{MaxParallelism: 64, Vertices: []Vertex{
 		{Name: "src", Parallelism: 1, Operators: []Operator{{Name: "src"}, {Name: "map", PreviousNames: []string{"old"}}}},
-		{Name: "count", Parallelism: 3, Inputs: []string{"src"}, Operators: []Operator{{Name: "count", Keyed: true}}},
+		{Name: "count", Parallelism: 3, Inputs: []Input{{Vertex: "src", Forward: true}}, Operators: []Operator{{Name: "count", Keyed: true}}},
 	}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("shape differs (-want +got):\n%s", d)

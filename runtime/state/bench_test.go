@@ -46,6 +46,7 @@ func fill(t *Table, n int64) {
 }
 
 func batches(b *testing.B, keys []int64, hashes []uint64, f func(keys []int64, hashes []uint64)) {
+	b.Helper()
 	b.ResetTimer()
 	for i, at := 0, 0; i < b.N; i += 1024 {
 		f(keys[at:at+1024], hashes[at:at+1024])

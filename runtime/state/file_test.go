@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -105,7 +106,7 @@ func TestFile_GoldenIsRead(t *testing.T) {
 		}
 	}
 	store := &fileStore{files: [][]byte{data}}
-	f := File{Path: "f0", Size: int64(len(data)), CRC32C: checksum(data), LastGroup: 3}
+	f := File{Path: "f0", Size: int64(len(data)), CRC32C: crc32.Checksum(data, castagnoli), LastGroup: 3}
 	if _, err := VerifyFile(t.Context(), f, store); err != nil {
 		t.Fatal(err)
 	}
@@ -250,6 +251,46 @@ func TestRestore_Refuses(t *testing.T) {
 func hexCRC(b []byte) []byte {
 	c := checksum(b)
 	return []byte{byte(c), byte(c >> 8), byte(c >> 16), byte(c >> 24)}
+}
+
+// TestFile_CraftedNumbers puts random numbers into header, index and trailer and makes the checksums fit. Whatever
+// they say, the answer is an error or a state, never a panic.
+func TestFile_CraftedNumbers(t *testing.T) {
+	store := &fileStore{}
+	o := Options{MaxParallelism: 4, Last: 3}
+	f := writeAll(t, filled(t, o, 8), store)[0]
+	good := store.files[0]
+	info, err := ReadFileInfo(t.Context(), f, store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, index := int(info.headerSize), int(info.indexOffset)
+	r := rand.New(rand.NewPCG(11, 12))
+	refused := 0
+	for range 20_000 {
+		b := bytes.Clone(good)
+		at := r.IntN(header - 4)
+		if r.IntN(2) == 0 {
+			at = index + r.IntN(len(b)-index-12)
+		}
+		for range 1 + r.IntN(4) {
+			b[at] = []byte{0, 1, 0x7f, 0xff, byte(r.Uint32())}[r.IntN(5)]
+			at = min(at+1, len(b)-13)
+		}
+		copy(b[header-4:], hexCRC(b[:header-4]))
+		copy(b[len(b)-20:], hexCRC(b[index:len(b)-trailerSize]))
+		copy(b[len(b)-12:], hexCRC(b[len(b)-trailerSize:len(b)-12]))
+		store.files[0] = b
+		if err := mustMemory(t, o).Restore(t.Context(), []File{f}, store); err != nil {
+			refused++
+		}
+		if _, err := VerifyFile(t.Context(), f, store); err == nil && !bytes.Equal(b, good) {
+			t.Fatal("verify accepts a file with another checksum than the manifest's")
+		}
+	}
+	if refused < 10_000 {
+		t.Errorf("only %d files were refused", refused)
+	}
 }
 
 func TestMemory_Unclaimed(t *testing.T) {

@@ -5,6 +5,7 @@ package state
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"math/bits"
 )
 
 // The layout of a state file; docs/formats/state-file.md describes it byte by byte.
@@ -22,7 +23,9 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+// checksum is what stands in a file for a part of it: CRC32C turned by 15 bits. Unturned, the checksum behind
+// a part would undo the part's share in the checksum of the whole file, which then said nothing about it.
+func checksum(b []byte) uint32 { return bits.RotateLeft32(crc32.Checksum(b, castagnoli), 15) }
 
 // Section is a run of entries of one state and one key group in a file.
 type Section struct {
@@ -34,8 +37,8 @@ type Section struct {
 	Offset, Length int64
 	// Count is the number of entries.
 	Count int
-	// CRC32C of the bytes of the section.
-	CRC32C uint32
+	// Checksum of the bytes of the section.
+	Checksum uint32
 }
 
 func appendHeader(b []byte, maxParallelism int, states []Descriptor) []byte {
@@ -68,7 +71,7 @@ func appendIndex(b []byte, sections []Section) []byte {
 		b = le.AppendUint64(b, uint64(s.Offset))
 		b = le.AppendUint64(b, uint64(s.Length))
 		b = le.AppendUint32(b, uint32(s.Count))
-		b = le.AppendUint32(b, s.CRC32C)
+		b = le.AppendUint32(b, s.Checksum)
 	}
 	index := b[start:]
 	trailer := len(b)

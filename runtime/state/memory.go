@@ -154,7 +154,7 @@ func (m *Memory) refresh() {
 	m.retired = kept
 }
 
-// needed says whether an open snapshot was sealed at an epoch from from up to but without to.
+// needed says whether an open snapshot was sealed in an epoch e with from <= e < to.
 func (m *Memory) needed(from, to uint32) bool {
 	for _, s := range m.open {
 		if s.epoch >= from && s.epoch < to {

@@ -123,6 +123,7 @@ func TestSnapshot_BesideProcessing(t *testing.T) {
 }
 
 func checkTotals(t *testing.T, o Options, s *Snapshot, want int64, texts, round int) {
+	t.Helper()
 	store := &fileStore{}
 	files, err := s.Write(t.Context(), store)
 	if err != nil {

@@ -79,7 +79,7 @@ func int64Of(key string) int64 { return int64(binary.LittleEndian.Uint64([]byte(
 
 func (s *subject) set(key, val string) bool {
 	var p unsafe.Pointer
-	created := false
+	var created bool
 	switch {
 	case s.d.ValueSize == 0 && s.d.Keys == Int64Keys:
 		s.t.PutVarInt64(int64Of(key), s.hash(key), []byte(val))
@@ -232,6 +232,7 @@ func TestModel(t *testing.T) {
 }
 
 func runModel(t *testing.T, seed uint64) {
+	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 17))
 	o := Options{MaxParallelism: []int{1, 2, 7, 128}[r.IntN(4)], PartSize: []int{0, 2000}[r.IntN(2)]}
 	o.Last = o.MaxParallelism - 1

@@ -177,7 +177,7 @@ func (r *fileReader) index(ctx context.Context, info *FileInfo, size int64, crc 
 		s := Section{
 			State: int(le.Uint32(b)), Group: int(le.Uint32(b[4:])),
 			Offset: int64(le.Uint64(b[8:])), Length: int64(le.Uint64(b[16:])),
-			Count: int(le.Uint32(b[24:])), CRC32C: le.Uint32(b[28:]),
+			Count: int(le.Uint32(b[24:])), Checksum: le.Uint32(b[28:]),
 		}
 		if s.State >= len(info.States) || s.Group >= info.MaxParallelism || int64(s.Count) > s.Length ||
 			s.Offset != at || s.Length < 0 || s.Length > info.indexOffset-at {
@@ -232,7 +232,7 @@ func (r *fileReader) section(ctx context.Context, info *FileInfo, s Section) ([]
 	if err != nil {
 		return nil, err
 	}
-	if checksum(b) != s.CRC32C {
+	if checksum(b) != s.Checksum {
 		return nil, r.corrupt(info.name(s), s.Offset, "checksum does not fit")
 	}
 	return b, nil

@@ -89,7 +89,7 @@ func (m *Memory) restoreRun(ctx context.Context, r *fileReader, info *FileInfo, 
 	}
 	for _, s := range run {
 		part := b[s.Offset-start : s.Offset-start+s.Length]
-		if checksum(part) != s.CRC32C {
+		if checksum(part) != s.Checksum {
 			return r.corrupt(info.name(s), s.Offset, "checksum does not fit")
 		}
 		t := tables[s.State]

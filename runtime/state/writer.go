@@ -16,7 +16,6 @@ const yieldBytes = 512 << 10
 
 // fileEncoder gathers the sections of one file after the other in a buffer and writes each when it is full.
 type fileEncoder struct {
-	ctx  context.Context
 	w    FileWriter
 	s    *Snapshot
 	part int
@@ -32,7 +31,7 @@ type fileEncoder struct {
 
 // write encodes all tables, key group by key group.
 func (s *Snapshot) write(ctx context.Context, w FileWriter) ([]File, error) {
-	e := &fileEncoder{ctx: ctx, w: w, s: s, part: s.m.opts.PartSize}
+	e := &fileEncoder{w: w, s: s, part: s.m.opts.PartSize}
 	groups := 0
 	size := 0
 	for i := range s.tables {
@@ -54,20 +53,20 @@ func (s *Snapshot) write(ctx context.Context, w FileWriter) ([]File, error) {
 	for g := range groups {
 		for i := range s.tables {
 			if t := &s.tables[i]; g < len(t.groups) && t.groups[g].count > 0 {
-				if err := e.group(i, t, g); err != nil {
+				if err := e.group(ctx, i, t, g); err != nil {
 					return nil, fmt.Errorf("writing state %q: %w", t.desc.Name, err)
 				}
 			}
 		}
 	}
-	if err := e.flush(); err != nil {
+	if err := e.flush(ctx); err != nil {
 		return nil, fmt.Errorf("writing keyed state: %w", err)
 	}
 	return e.files, nil
 }
 
 // group encodes the entries of one state in one key group, as one section or more.
-func (e *fileEncoder) group(state int, t *tableSnapshot, g int) error {
+func (e *fileEncoder) group(ctx context.Context, state int, t *tableSnapshot, g int) error {
 	sec := e.open(state, g)
 	if t.special != nil && t.specialG == g {
 		e.buf = t.appendSlot(e.buf, t.special)
@@ -78,18 +77,18 @@ func (e *fileEncoder) group(state int, t *tableSnapshot, g int) error {
 		start = t.groups[g-1].end
 	}
 	for _, page := range t.pages[start:t.groups[g].end] {
-		n := 0
-		e.buf, n = t.appendPage(e.buf, page)
+		buf, n := t.appendPage(e.buf, page)
+		e.buf = buf
 		sec.Count += n
 		if len(e.buf) < e.yielded+yieldBytes && len(e.buf) < e.part {
 			continue
 		}
-		if err := e.pause(); err != nil {
+		if err := e.pause(ctx); err != nil {
 			return err
 		}
 		if len(e.buf) >= e.part {
 			e.close(sec)
-			if err := e.flush(); err != nil {
+			if err := e.flush(ctx); err != nil {
 				return err
 			}
 			sec = e.open(state, g)
@@ -100,10 +99,10 @@ func (e *fileEncoder) group(state int, t *tableSnapshot, g int) error {
 }
 
 // pause lets processing go on and looks whether the snapshot is still wanted.
-func (e *fileEncoder) pause() error {
+func (e *fileEncoder) pause(ctx context.Context) error {
 	e.yielded = len(e.buf)
 	runtime.Gosched()
-	return e.ctx.Err()
+	return ctx.Err()
 }
 
 // open starts a section, and a file if there is none.
@@ -120,24 +119,24 @@ func (e *fileEncoder) close(s Section) {
 		return
 	}
 	b := e.buf[s.Offset:]
-	s.Length, s.CRC32C = int64(len(b)), checksum(b)
+	s.Length, s.Checksum = int64(len(b)), checksum(b)
 	e.sections = append(e.sections, s)
 	e.crc = crc32.Update(e.crc, castagnoli, e.buf[e.done:])
 	e.done = len(e.buf)
 }
 
 // flush writes the file gathered so far, if it holds anything.
-func (e *fileEncoder) flush() error {
+func (e *fileEncoder) flush(ctx context.Context) error {
 	if len(e.buf) == 0 || len(e.sections) == 0 {
 		e.buf = e.buf[:0]
-		return e.ctx.Err()
+		return ctx.Err()
 	}
-	if err := e.ctx.Err(); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	e.buf = appendIndex(e.buf, e.sections)
 	crc := crc32.Update(e.crc, castagnoli, e.buf[e.done:])
-	f, err := e.w.WriteFile(e.ctx, e.buf)
+	f, err := e.w.WriteFile(ctx, e.buf)
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ func BenchmarkWords(b *testing.B) {
 		HashByteKeys(hashes, keys)
 		step := func(prefetch bool) func(b *testing.B) {
 			return func(b *testing.B) {
+				b.Helper()
 				for i, at := 0, 0; i < b.N; i += 64 {
 					if prefetch {
 						t.PrefetchBytes(hashes[at : at+64])
@@ -80,6 +81,7 @@ func (discard) WriteFile(context.Context, []byte) (File, error) { return File{},
 func BenchmarkWrite(b *testing.B) {
 	write := func(m *Memory, n, entry int64) func(*testing.B) {
 		return func(b *testing.B) {
+			b.Helper()
 			s := m.Seal()
 			defer s.Release()
 			b.SetBytes(n * entry)

@@ -30,7 +30,7 @@ func wordList(n int) [][]byte {
 }
 
 func BenchmarkWords(b *testing.B) {
-	for _, n := range []int{10_000, 200_000} {
+	for _, n := range []int{10_000, 200_000, 3_000_000} {
 		words := wordList(n)
 		m := mustMemory(b, Options{MaxParallelism: 128, Last: 127})
 		t := mustTable(b, m, Descriptor{Name: "count", Keys: BytesKeys, ValueSize: 8})

@@ -231,3 +231,6 @@ func appendRaw[T any](dst []T, src []byte) []T {
 	copy(rawBytes(dst[at:]), src)
 	return dst
 }
+
+// Coder returns how rows are encoded.
+func (t *RowType[T]) Coder() Coder[T] { return t.coder }

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stream
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/state"
+)
+
+// prefetchRows is how many keys are touched ahead, so that cache misses overlap.
+const prefetchRows = 64
+
+// Counted is a key and how often it was seen so far.
+type Counted[K any] struct {
+	Key   K
+	Count int64
+}
+
+// Count counts the rows of every key and emits the new count on every row.
+func Count[K, T any](s Keyed[K, T], name string, opts ...Option) Stream[Counted[K]] {
+	key, keys := s.key, s.keys
+	return transform(s.Stream, name, true, opts, func(typ *record.RowType[Counted[K]]) operator.Operator {
+		return &counter[K, T]{base: base[Counted[K]]{typ: typ}, key: key, newKeys: keys}
+	})
+}
+
+type counter[K, T any] struct {
+	base[Counted[K]]
+	key     func(T) K
+	newKeys func() (*state.Keys[K], error)
+	counts  *state.Value[K, int64]
+	buf     []K
+	ints    []int64
+	result  []int64
+}
+
+// Open registers the state "count".
+func (c *counter[K, T]) Open(ctx context.Context, oc *operator.Context) error {
+	keys, err := c.newKeys()
+	if err != nil {
+		return err
+	}
+	if c.counts, err = state.OpenValue[K, int64](oc.Keyed, "count", keys, nil); err != nil {
+		return err
+	}
+	return c.base.Open(ctx, oc)
+}
+
+// Process counts the batch.
+func (c *counter[K, T]) Process(_ int, b record.Batch) (operator.Status, error) {
+	in := b.(*record.Rows[T]) //nolint:forcetypeassert,errcheck // an edge carries one type
+	c.buf = c.buf[:0]
+	for i := range in.Values {
+		c.buf = append(c.buf, c.key(in.Values[i]))
+	}
+	if c.counts.Keys().Kind() == state.Int64Keys {
+		c.countInts(in.Keys)
+	} else {
+		c.countKeys(in.Keys)
+	}
+	if c.to != nil {
+		out := c.out.Values[:0]
+		for i, k := range c.buf {
+			out = append(out, Counted[K]{k, c.result[i]})
+		}
+		c.out.Values = out
+	}
+	return c.emit()
+}
+
+func (c *counter[K, T]) countInts(hashes []uint64) {
+	keys := c.counts.Keys()
+	if direct, ok := any(c.buf).([]int64); ok {
+		c.ints = direct
+	} else {
+		c.ints = c.ints[:0]
+		for _, k := range c.buf {
+			c.ints = append(c.ints, keys.Int64(k))
+		}
+	}
+	c.sized(len(c.buf))
+	c.counts.Table().AddInt64s(c.ints, hashes, nil, c.result)
+}
+
+func (c *counter[K, T]) countKeys(hashes []uint64) {
+	c.sized(len(c.buf))
+	for i, k := range c.buf {
+		if i%prefetchRows == 0 {
+			c.counts.Prefetch(hashes[i:min(i+prefetchRows, len(hashes))])
+		}
+		p, _ := c.counts.Ref(k, hashes[i])
+		*p++
+		c.result[i] = *p
+	}
+}
+
+func (c *counter[K, T]) sized(n int) {
+	if cap(c.result) < n {
+		c.result = make([]int64, n, max(n, 2*record.TargetRows))
+	}
+	c.result = c.result[:n]
+}
+
+// Reduce combines the rows of every key into one and emits the new value on every row. The
+// function must be associative. Rows that hold pointers need a coder for state: see [Process].
+func Reduce[K, T any](s Keyed[K, T], name string, combine func(acc, v T) T, opts ...Option) Stream[T] {
+	key, keys := s.key, s.keys
+	return transform(s.Stream, name, true, opts, func(typ *record.RowType[T]) operator.Operator {
+		return &reducer[K, T]{base: base[T]{typ: typ}, key: key, newKeys: keys, combine: combine}
+	})
+}
+
+type reducer[K, T any] struct {
+	base[T]
+	key     func(T) K
+	newKeys func() (*state.Keys[K], error)
+	combine func(acc, v T) T
+	values  *state.Reducing[K, T]
+}
+
+// Open registers the state "reduce".
+func (r *reducer[K, T]) Open(ctx context.Context, oc *operator.Context) error {
+	keys, err := r.newKeys()
+	if err != nil {
+		return err
+	}
+	if r.values, err = state.OpenReducing(oc.Keyed, "reduce", keys, stateCoder(r.typ.Coder()), r.combine); err != nil {
+		return err
+	}
+	return r.base.Open(ctx, oc)
+}
+
+// Process reduces the batch.
+func (r *reducer[K, T]) Process(_ int, b record.Batch) (operator.Status, error) {
+	in := b.(*record.Rows[T]) //nolint:forcetypeassert,errcheck // an edge carries one type
+	out := r.out.Values[:0]
+	for i, v := range in.Values {
+		out = append(out, r.values.Add(r.key(v), in.Keys[i], v))
+	}
+	r.out.Values = out
+	return r.emit()
+}
+
+// KeyedContext gives a [ProcessFunction] its state and the key of the current row.
+type KeyedContext[K any] struct {
+	// Context tells about the subtask.
+	*operator.Context
+
+	keys *state.Keys[K]
+	key  K
+	hash uint64
+}
+
+// Key is the key of the current row.
+func (c *KeyedContext[K]) Key() K { return c.key }
+
+// ValueState is a value for each key. Its methods work on the key of the current row.
+type ValueState[K, V any] struct {
+	c *KeyedContext[K]
+	v *state.Value[K, V]
+}
+
+// OpenState registers a state by name; to be called in Open. V is kept as it is in memory if it holds no
+// pointers, else encoded by its built-in coder.
+func OpenState[K, V any](c *KeyedContext[K], name string) (*ValueState[K, V], error) {
+	var coder state.Coder[V]
+	if rc, err := record.CoderOf[V](); err == nil {
+		coder = stateCoder(rc)
+	}
+	v, err := state.OpenValue(c.Keyed, name, c.keys, coder)
+	if err != nil {
+		return nil, fmt.Errorf("opening state %q: %w", name, err)
+	}
+	return &ValueState[K, V]{c, v}, nil
+}
+
+// Get returns the value of the current key and whether there is one.
+func (s *ValueState[K, V]) Get() (V, bool) { return s.v.Get(s.c.key, s.c.hash) }
+
+// Set sets the value of the current key.
+func (s *ValueState[K, V]) Set(v V) { s.v.Set(s.c.key, s.c.hash, v) }
+
+// Clear removes the value of the current key.
+func (s *ValueState[K, V]) Clear() { s.v.Clear(s.c.key, s.c.hash) }
+
+// ProcessFunction handles the rows of a keyed stream with state of its own.
+type ProcessFunction[K, T, U any] interface {
+	// Open registers the states; called once for each subtask.
+	Open(c *KeyedContext[K]) error
+	// Process handles a row. An error fails the job, which goes on from the last checkpoint.
+	Process(c *KeyedContext[K], v T, out *Collector[U]) error
+}
+
+// Process handles every row with a function made anew for each subtask.
+func Process[K, T, U any](s Keyed[K, T], name string, newFunction func() ProcessFunction[K, T, U], opts ...Option) Stream[U] {
+	key, keys := s.key, s.keys
+	return transform(s.Stream, name, true, opts, func(typ *record.RowType[U]) operator.Operator {
+		p := &process[K, T, U]{f: newFunction(), newKeys: keys}
+		p.each = newEach(typ, func(r *record.Rows[T], i int, out *Collector[U]) error {
+			p.ctx.key, p.ctx.hash = key(r.Values[i]), r.Keys[i]
+			return p.f.Process(&p.ctx, r.Values[i], out)
+		})
+		return p
+	})
+}
+
+type process[K, T, U any] struct {
+	*each[T, U]
+	f       ProcessFunction[K, T, U]
+	newKeys func() (*state.Keys[K], error)
+	ctx     KeyedContext[K]
+}
+
+// Open opens the function.
+func (p *process[K, T, U]) Open(ctx context.Context, oc *operator.Context) error {
+	keys, err := p.newKeys()
+	if err != nil {
+		return err
+	}
+	p.ctx = KeyedContext[K]{Context: oc, keys: keys}
+	if err := p.each.Open(ctx, oc); err != nil {
+		return err
+	}
+	return p.f.Open(&p.ctx)
+}
+
+// stateCoder lets a coder of rows encode state; nil for plain memory, which state keeps by itself.
+func stateCoder[T any](c record.Coder[T]) state.Coder[T] {
+	if _, raw := c.(record.BulkCoder[T]); raw || c == nil {
+		return nil
+	}
+	return coderOfState[T]{c}
+}
+
+type coderOfState[T any] struct{ c record.Coder[T] }
+
+// Append implements state.Coder.
+func (s coderOfState[T]) Append(dst []byte, v T) ([]byte, error) { return s.c.Append(dst, v), nil }
+
+// Decode implements state.Coder.
+func (s coderOfState[T]) Decode(src []byte) (T, error) {
+	v, rest, err := s.c.Decode(src)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d bytes too many", len(rest))
+	}
+	return v, err
+}
+
+// Signature implements state.Coder.
+func (s coderOfState[T]) Signature() string { return s.c.Name() }

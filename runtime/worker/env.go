@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/task"
+)
+
+var (
+	errAborted = errors.New("the snapshot was given up")
+	errEnded   = errors.New("the task has ended")
+)
+
+// taskEnv carries out what the core of one task asks for. All methods are called by the task's goroutine.
+type taskEnv struct {
+	s *taskSlot
+	// begin returns a context for the asynchronous part of a snapshot, that ends with the task.
+	begin func() (context.Context, context.CancelCauseFunc)
+	end   context.CancelCauseFunc
+	parts sync.WaitGroup
+	// running are the asynchronous parts under way.
+	running map[int64]context.CancelCauseFunc
+}
+
+func newTaskEnv(ctx context.Context, s *taskSlot) *taskEnv {
+	ctx, end := context.WithCancelCause(ctx)
+	return &taskEnv{
+		s: s, end: end, running: map[int64]context.CancelCauseFunc{},
+		begin: func() (context.Context, context.CancelCauseFunc) { return context.WithCancelCause(ctx) },
+	}
+}
+
+// close ends all asynchronous parts and waits for them.
+func (e *taskEnv) close() {
+	e.end(errEnded)
+	e.parts.Wait()
+}
+
+// StartAsync implements [task.Env].
+func (e *taskEnv) StartAsync(b record.Barrier, run task.Async) {
+	ctx, cancel := e.begin()
+	e.running[b.Checkpoint] = cancel
+	e.parts.Go(func() {
+		r, err := e.part(ctx, b, run)
+		cancel(nil)
+		e.s.mail.Post(func(c *task.Core) error {
+			delete(e.running, b.Checkpoint)
+			c.AsyncDone(b.Checkpoint, r, err)
+			return nil
+		})
+	})
+}
+
+// part runs an asynchronous part when one of the slots for them is free. It runs also when it has
+// been cancelled by then, to release what it holds.
+func (e *taskEnv) part(ctx context.Context, b record.Barrier, run task.Async) (r task.AsyncResult, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic in the asynchronous part: %v\n%s", v, debug.Stack())
+		}
+	}()
+	if e.s.a.w.async.Acquire(ctx, 1) == nil {
+		defer e.s.a.w.async.Release(1)
+	}
+	r, err = run(ctx, files{store: e.s.a.job.store, dir: b.Target})
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return r, err
+}
+
+// CancelAsync implements [task.Env].
+func (e *taskEnv) CancelAsync(checkpoint int64) {
+	if cancel := e.running[checkpoint]; cancel != nil {
+		cancel(errAborted)
+	}
+}
+
+// Ack implements [task.Env].
+func (e *taskEnv) Ack(checkpoint int64, operators map[string]snapshot.SubtaskState, m protocol.AckMetrics) {
+	e.s.a.w.out.put(protocol.FromWorker{Ack: &protocol.Ack{
+		Attempt: e.s.a.id, Task: e.s.id, Checkpoint: checkpoint, Operators: operators, Metrics: m,
+	}})
+}
+
+// Decline implements [task.Env].
+func (e *taskEnv) Decline(checkpoint int64, reason protocol.DeclineReason, err error) {
+	d := &protocol.Decline{Attempt: e.s.a.id, Task: e.s.id, Checkpoint: checkpoint, Reason: reason}
+	if err != nil {
+		d.Error = err.Error()
+	}
+	e.s.a.w.out.put(protocol.FromWorker{Decline: d})
+}
+
+// EndOfData implements [task.Env].
+func (e *taskEnv) EndOfData() {
+	e.s.a.w.out.put(protocol.FromWorker{EndOfData: &protocol.EndOfData{Attempt: e.s.a.id, Task: e.s.id}})
+}
+
+// Notified implements [task.Env].
+func (e *taskEnv) Notified(checkpoint int64) { e.s.notified(checkpoint) }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -223,10 +224,12 @@ func modelDescriptors() []Descriptor {
 	}
 }
 
+var seeds = flag.Uint64("seeds", 12, "number of random runs of TestModel; run one alone with -run TestModel/seed=N$")
+
 // TestModel runs random operations on tables of every layout and on Go maps, with snapshots taken, written and
 // released at random moments.
 func TestModel(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range *seeds {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { runModel(t, seed) })
 	}
 }

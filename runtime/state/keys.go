@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"reflect"
+	"slices"
 	"unsafe"
 )
 
@@ -98,9 +99,9 @@ func (k *Keys[K]) Hash(key K) uint64 {
 // AppendHashes appends the hashes of all keys to dst.
 func (k *Keys[K]) AppendHashes(dst []uint64, keys []K) []uint64 {
 	if k.size == 8 {
-		for _, key := range keys {
-			dst = append(dst, HashInt64(*(*int64)(unsafe.Pointer(&key))))
-		}
+		n := len(dst)
+		dst = slices.Grow(dst, len(keys))[:n+len(keys)]
+		HashInt64s(dst[n:], k.int64s(keys))
 		return dst
 	}
 	for _, key := range keys {

@@ -19,6 +19,7 @@ type Snapshot struct {
 	m      *Memory
 	epoch  uint32
 	tables []tableSnapshot
+	n      int // keys over all states
 
 	mu       sync.Mutex
 	writers  int
@@ -61,6 +62,7 @@ func (m *Memory) Seal() *Snapshot {
 	s := &Snapshot{m: m, epoch: m.epoch, tables: make([]tableSnapshot, len(m.tables))}
 	for i, t := range m.tables {
 		s.tables[i] = t.seal()
+		s.n += t.n
 	}
 	m.open = append(m.open, s)
 	m.openMax = s.epoch
@@ -121,13 +123,7 @@ func (s *Snapshot) Release() {
 }
 
 // Len is the number of keys over all states.
-func (s *Snapshot) Len() int {
-	n := 0
-	for i := range s.tables {
-		n += s.tables[i].n
-	}
-	return n
-}
+func (s *Snapshot) Len() int { return s.n }
 
 // finish hands the pages back when nobody uses them. mu is held.
 func (s *Snapshot) finish() {

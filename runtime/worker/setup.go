@@ -6,11 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/storage"
+	"github.com/weir-stream/weir/runtime/task"
 )
 
 // jobSetup is what this worker makes of the configuration of the job. It is immutable.
@@ -31,7 +33,7 @@ func (w *worker) setUp(ctx context.Context, reg *protocol.Registered) *jobSetup 
 		s.err = fmt.Errorf("reading the configuration of the job: %w", s.err)
 		return s
 	}
-	g, err := w.opts.Build(s.config)
+	g, err := w.build(s.config)
 	if err != nil {
 		s.err = fmt.Errorf("building the graph of the job: %w", err)
 		return s
@@ -52,4 +54,14 @@ func (w *worker) setUp(ctx context.Context, reg *protocol.Registered) *jobSetup 
 		s.fatal = false
 	}
 	return s
+}
+
+// build calls the job's code, which may panic.
+func (w *worker) build(config contract.JobConfig) (g *graph.Graph, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &task.PanicError{Value: v, Stack: string(debug.Stack())}
+		}
+	}()
+	return w.opts.Build(config)
 }

@@ -105,3 +105,35 @@ func BenchmarkTyped(b *testing.B) {
 		batches(b, keys, hashes, func(keys []int64, hs []uint64) { HashInt64s(hs, keys) })
 	})
 }
+
+func BenchmarkVariable(b *testing.B) {
+	keys, hashes := randomKeys(1_000_000)
+	for name, seals := range map[string]bool{"quiet": false, "sealed": true} {
+		m := mustMemory(b, Options{MaxParallelism: 128, Last: 127})
+		t := mustTable(b, m, Descriptor{Name: "v", Keys: Int64Keys})
+		val := make([]byte, 40)
+		for i := range 1 << 21 {
+			t.PutVarInt64(keys[i], hashes[i], val)
+		}
+		b.Run("Put/"+name, func(b *testing.B) {
+			b.ReportAllocs()
+			n := 0
+			batches(b, keys, hashes, func(keys []int64, hashes []uint64) {
+				for i, k := range keys {
+					t.PutVarInt64(k, hashes[i], val)
+				}
+				if n++; seals && n%2000 == 0 {
+					s := m.Seal()
+					defer s.Release()
+				}
+			})
+		})
+		b.Run("Get/"+name, func(b *testing.B) {
+			batches(b, keys, hashes, func(keys []int64, hashes []uint64) {
+				for i, k := range keys {
+					t.GetVarInt64(k, hashes[i])
+				}
+			})
+		})
+	}
+}

@@ -147,9 +147,10 @@ func (t *Table) load(key, val []byte) bool {
 		copy(unsafe.Slice((*byte)(p), len(val)), val)
 		return created
 	}
-	if _, _, p := t.findEntry(key); p != nil {
+	g, r, p := t.findEntry(key)
+	if p != nil {
 		return false
 	}
-	t.put(key, hash, val)
+	t.put(slotOf{g, r, p}, key, hash, val)
 	return true
 }

@@ -62,10 +62,13 @@ func BenchmarkWords(b *testing.B) {
 }
 
 func BenchmarkSeal(b *testing.B) {
-	for _, n := range []int64{1_000_000, 10_000_000} {
-		m, t := newCounts(b, Options{MaxParallelism: 128, Last: 127})
-		fill(t, n)
-		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
+	for _, c := range []struct {
+		n      int64
+		groups int
+	}{{1_000_000, 128}, {10_000_000, 128}, {100_000, MaxKeyGroups}} {
+		m, t := newCounts(b, Options{MaxParallelism: c.groups, Last: c.groups - 1})
+		fill(t, c.n)
+		b.Run(fmt.Sprintf("keys=%d/groups=%d", c.n, c.groups), func(b *testing.B) {
 			for b.Loop() {
 				m.Seal().Release()
 			}

@@ -11,22 +11,24 @@ import (
 // A value too large to store is reported by [Memory.Err].
 func (t *Table) PutVarInt64(key int64, hash uint64, value []byte) {
 	t.want(t.ints && t.logged, "PutVarInt64")
-	if _, _, p := t.findInt64(key, hash); p != nil && t.replace(p, value) {
+	g, r, p := t.findInt64(key, hash)
+	if p != nil && t.replace(p, value) {
 		return
 	}
 	var k [8]byte
 	binary.LittleEndian.PutUint64(k[:], uint64(key))
-	t.put(k[:], hash, value)
+	t.put(slotOf{g, r, p}, k[:], hash, value)
 }
 
 // PutVarBytes sets the value of key. The state has values of variable size.
 // A value too large to store is reported by [Memory.Err].
 func (t *Table) PutVarBytes(key []byte, hash uint64, value []byte) {
 	t.want(!t.ints && t.desc.ValueSize == 0, "PutVarBytes")
-	if _, _, p := t.findBytes(key, hash); p != nil && t.replace(p, value) {
+	g, r, p := t.findBytes(key, hash)
+	if p != nil && t.replace(p, value) {
 		return
 	}
-	t.put(key, hash, value)
+	t.put(slotOf{g, r, p}, key, hash, value)
 }
 
 // replace writes the value where the old one is, if that is possible.
@@ -39,25 +41,31 @@ func (t *Table) replace(p unsafe.Pointer, value []byte) bool {
 	return true
 }
 
+// slotOf says where a key is, as the find methods return it.
+type slotOf struct {
+	g *group
+	r *pageRef
+	p unsafe.Pointer
+}
+
 // put appends an entry and makes the slot of the key refer to it.
-func (t *Table) put(key []byte, hash uint64, value []byte) {
+func (t *Table) put(at slotOf, key []byte, hash uint64, value []byte) {
 	ref := t.appendEntry(key, value)
 	if ref == 0 {
 		return
 	}
-	g, r, p := t.findEntry(key)
 	switch {
-	case p != nil:
-		old := slotRef(p)
-		setSlotRef(t.writable(g, r, p), ref)
+	case at.p != nil:
+		old := slotRef(at.p)
+		setSlotRef(t.writable(at.g, at.r, at.p), ref)
 		t.kill(old)
-	case g == nil:
+	case at.g == nil:
 		slot, _ := t.refSpecial(hash)
 		setSlotRef(slot, ref)
 	case t.ints:
-		setSlotRef(t.insert(g, uint64(int64(binary.LittleEndian.Uint64(key))^emptyKey), hash), ref)
+		setSlotRef(t.insert(at.g, uint64(int64(binary.LittleEndian.Uint64(key))^emptyKey), hash), ref)
 	default:
-		setSlotRef(t.insert(g, bytesTag(hash), hash), ref)
+		setSlotRef(t.insert(at.g, bytesTag(hash), hash), ref)
 	}
 	t.compactPending()
 }

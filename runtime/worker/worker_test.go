@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -177,9 +178,11 @@ func TestCheckpointAndRestore(t *testing.T) {
 		return ended == 8
 	})
 	j.awaitTotal(t, 18_000)
+	j.mu.Lock()
 	if j.mu.rows != 8000 {
 		t.Errorf("the sink got %d rows after the restore, want 8000", j.mu.rows)
 	}
+	j.mu.Unlock()
 	// The final checkpoint lets everything finish.
 	for _, v := range vertices {
 		c.send(protocol.ToWorker{Trigger: &protocol.Trigger{
@@ -268,8 +271,9 @@ func TestStorageFailureDeclines(t *testing.T) {
 
 func TestAPanicFailsTheTaskAlone(t *testing.T) {
 	f, j := newFakeCoordinator(t), newTestJob()
+	var panicked atomic.Int32
 	j.onRow = func(n int64) {
-		if n == 77 {
+		if n == 77 && panicked.Add(1) <= 2 {
 			panic("seventy-seven")
 		}
 	}
@@ -287,8 +291,11 @@ func TestAPanicFailsTheTaskAlone(t *testing.T) {
 	if failed.Task.Vertex != "check" || failed.Fatal {
 		t.Errorf("failed: %+v", failed)
 	}
-	// The next attempt runs in the same worker.
-	j.onRow = nil
+	// The next attempt runs in the same worker, once all that will panic has.
+	for c.next().Status.State != protocol.TaskFailed {
+	}
+	c.send(protocol.ToWorker{Cancel: &protocol.Cancel{Attempt: attemptK(1)}})
+	c.states(protocol.TaskCanceled, 6)
 	j.reset()
 	j.allow(300, true)
 	c.send(protocol.ToWorker{Deploy: deployment(2, 2, []*fakeConn{c}, nil)[c]})

@@ -96,7 +96,7 @@ func (m *Memory) get(key string) (object, bool) {
 	return o, ok
 }
 
-// set stores a copy of data. The caller holds the lock.
+// setLocked stores a copy of data. The caller holds the lock.
 func (m *Memory) setLocked(key string, data []byte, now time.Time) string {
 	m.mu.version++
 	version := strconv.FormatUint(m.mu.version, 10)
@@ -142,7 +142,7 @@ func (m *Memory) promote(src, dst string) error {
 	switch {
 	case !hasSrc && !hasDst:
 		return storage.ErrNotFound
-	case !hasSrc:
+	case !hasSrc || src == dst:
 		return nil
 	case hasDst && !bytes.Equal(from.data, to.data):
 		return storage.ErrExists

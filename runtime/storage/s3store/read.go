@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package s3store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/weir-stream/weir/runtime/storage"
+)
+
+// pageSize is how many objects are listed with one request.
+const pageSize = 1000
+
+// Get implements storage.Reader.
+func (s *Store) Get(ctx context.Context, key string) (data []byte, version string, err error) {
+	full, err := s.full(key)
+	if err != nil {
+		return nil, "", err
+	}
+	err = s.repeat(ctx, "reading", key, func(ctx context.Context) (err error) {
+		data, version, err = s.fetch(ctx, full, minio.GetObjectOptions{})
+		return err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return data, version, nil
+}
+
+// GetRange implements storage.Reader.
+func (s *Store) GetRange(ctx context.Context, key string, off, length int64) (data []byte, err error) {
+	full, err := s.full(key)
+	if err != nil {
+		return nil, err
+	}
+	if off < 0 {
+		return nil, s.fail("reading", key, fmt.Errorf("the offset %d is negative", off))
+	}
+	var opts minio.GetObjectOptions
+	switch {
+	case length == 0:
+		opts.Set("Range", "bytes=0-0") // only to see whether the object is there
+	case length > 0:
+		opts.Set("Range", fmt.Sprintf("bytes=%d-%d", off, off+length-1))
+	case off > 0:
+		opts.Set("Range", fmt.Sprintf("bytes=%d-", off))
+	}
+	err = s.repeat(ctx, "reading", key, func(ctx context.Context) (err error) {
+		data, _, err = s.fetch(ctx, full, opts)
+		if response(err).StatusCode == http.StatusRequestedRangeNotSatisfiable {
+			data, err = nil, nil // at or behind the end
+		}
+		return err
+	})
+	if length == 0 || err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// fetch reads the body of one answer.
+func (s *Store) fetch(ctx context.Context, full string, opts minio.GetObjectOptions) (data []byte, version string, err error) {
+	body, info, header, err := s.core.GetObject(ctx, s.bucket, full, opts)
+	if err != nil {
+		return nil, "", err
+	}
+	defer body.Close()
+	extend(ctx, info.Size)
+	var buf bytes.Buffer
+	if info.Size > 0 {
+		buf.Grow(int(info.Size) + bytes.MinRead)
+	}
+	n, err := buf.ReadFrom(body)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case info.Size >= 0 && header.Get("Content-Length") != "" && n != info.Size:
+		return nil, "", fmt.Errorf("%d of %d bytes came: %w", n, info.Size, io.ErrUnexpectedEOF)
+	case info.ETag == "":
+		return nil, "", errNoETag
+	}
+	return buf.Bytes(), info.ETag, nil
+}
+
+var errNoETag = errors.New("the server gives no ETag, which conditional writes need")
+
+// stat returns size and ETag.
+func (s *Store) stat(ctx context.Context, full string) (info minio.ObjectInfo, err error) {
+	err = s.attempts(ctx, func(ctx context.Context) (err error) {
+		info, err = s.core.StatObject(ctx, s.bucket, full, minio.StatObjectOptions{})
+		return err
+	})
+	return info, err
+}
+
+// List implements storage.Lister.
+func (s *Store) List(ctx context.Context, prefix string, fn func(storage.Object) error) error {
+	if err := storage.CheckPrefix(prefix); err != nil {
+		return err
+	}
+	after := ""
+	for {
+		page, err := s.page(ctx, prefix, after)
+		if err != nil {
+			return err
+		}
+		for _, object := range page {
+			after = object.Key
+			key, ok := strings.CutPrefix(object.Key, s.prefix)
+			if !ok || key == "" || strings.HasSuffix(key, "/") {
+				continue // a marker that other programs make to show a directory
+			}
+			if err := fn(storage.Object{Key: key, Size: object.Size, ModTime: object.LastModified}); err != nil {
+				return err
+			}
+		}
+		if len(page) < pageSize {
+			return nil
+		}
+	}
+}
+
+// page lists the next objects. The time limit is for each page, not for what the caller does in between.
+func (s *Store) page(ctx context.Context, prefix, after string) (page []minio.ObjectInfo, err error) {
+	opts := minio.ListObjectsOptions{Prefix: s.prefix + prefix, Recursive: true, MaxKeys: pageSize, StartAfter: after}
+	err = s.repeat(ctx, "listing", prefix, func(ctx context.Context) error {
+		page = page[:0]
+		for object := range s.core.ListObjectsIter(ctx, s.bucket, opts) {
+			if object.Err != nil {
+				return object.Err
+			}
+			if page = append(page, object); len(page) == pageSize {
+				break
+			}
+		}
+		return ctx.Err() // a canceled listing ends early without saying so
+	})
+	return page, err
+}

@@ -10,6 +10,8 @@ import (
 	"github.com/weir-stream/weir/runtime/record"
 )
 
+const tooMuchText = "columns: the text of one batch is larger than 4 GiB"
+
 // maxKeptArena is how large an arena may be to stay with a pooled batch.
 const maxKeptArena = 1 << 20
 
@@ -139,9 +141,17 @@ func (v *Vector) AppendString(s string) {
 
 func (v *Vector) closeText(start int) {
 	if len(v.Arena) > math.MaxUint32 {
-		panic("columns: the text of one batch is larger than 4 GiB")
+		panic(tooMuchText)
 	}
 	v.Spans = append(v.Spans, Span{uint32(start), uint32(len(v.Arena))})
+}
+
+// CloseText makes the string of row i, the last one, end where the arena ends now.
+func (v *Vector) CloseText(i int) {
+	if len(v.Arena) > math.MaxUint32 {
+		panic(tooMuchText)
+	}
+	v.Spans[i].End = uint32(len(v.Arena))
 }
 
 // AppendZero appends the zero value of the kind.

@@ -70,9 +70,15 @@ func (a *attempt) run(last *attempt) {
 	if last != nil {
 		<-last.done
 	}
-	if err := a.wire(); err != nil {
+	select {
+	case <-a.job.done:
+	case <-ctx.Done():
+	}
+	if err := a.wire(ctx); err != nil {
 		for _, s := range a.tasks {
-			s.report(protocol.TaskFailed, err, a.job != nil && a.job.fatal && a.job.err != nil)
+			state, err := outcome(ctx, err)
+			s.report(state, err, a.job.ready() && a.job.fatal && a.job.err != nil)
+			s.ended.Store(true)
 		}
 		return
 	}
@@ -118,11 +124,11 @@ func (a *attempt) running() []string {
 }
 
 // wire makes the tasks and connects them.
-func (a *attempt) wire() error {
-	switch {
-	case a.job == nil:
-		return errors.New("deploying: this worker has no configuration of the job yet")
-	case a.job.err != nil:
+func (a *attempt) wire(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if a.job.err != nil {
 		return a.job.err
 	}
 	for _, s := range a.tasks {

@@ -20,7 +20,7 @@ const patience = 20 * time.Second
 
 // fakeCoordinator is the other end of the connections of the workers of a test.
 type fakeCoordinator struct {
-	t     *testing.T
+	t     testing.TB
 	epoch protocol.Epoch
 	job   contract.JobConfig
 	// fingerprint and timeout go into the answers to registrations.
@@ -35,7 +35,7 @@ type fakeCoordinator struct {
 
 // fakeConn is one connection of a worker.
 type fakeConn struct {
-	t      *testing.T
+	t      testing.TB
 	s      control.CoordinatorStream
 	close  func()
 	worker protocol.Register
@@ -44,7 +44,7 @@ type fakeConn struct {
 	beats chan protocol.Heartbeat
 }
 
-func newFakeCoordinator(t *testing.T) *fakeCoordinator {
+func newFakeCoordinator(t testing.TB) *fakeCoordinator {
 	return &fakeCoordinator{
 		t: t, epoch: protocol.Epoch{Grant: 1, N: 1}, timeout: patience, conns: make(chan *fakeConn, 16),
 		job: contract.JobConfig{Name: "test", JobID: "job-1", Parallelism: 2, MaxParallelism: 128},
@@ -184,7 +184,7 @@ func (c *fakeConn) states(state protocol.TaskState, n int) map[protocol.TaskID]p
 }
 
 // startWorker runs a worker that must end by the end of the test; result has what Run returned.
-func startWorker(t *testing.T, ctx context.Context, o Options) (result <-chan error) {
+func startWorker(t testing.TB, ctx context.Context, o Options) (result <-chan error) {
 	t.Helper()
 	done, c := make(chan struct{}), make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)

@@ -169,6 +169,10 @@ var vertices = []string{"numbers", "check", "count", "sink"}
 
 // deployment places slot i on workers[i] and restores the given states.
 func deployment(k int64, parallelism int, workers []*fakeConn, restored []protocol.FromWorker) map[*fakeConn]*protocol.Deploy {
+	return deploymentOf(k, parallelism, workers, restored, vertices...)
+}
+
+func deploymentOf(k int64, parallelism int, workers []*fakeConn, restored []protocol.FromWorker, vertices ...string) map[*fakeConn]*protocol.Deploy {
 	attempt := protocol.Attempt{Epoch: protocol.Epoch{Grant: 1, N: 1}, K: k}
 	states := map[protocol.TaskID]map[string]snapshot.SubtaskState{}
 	for _, m := range restored {
@@ -210,8 +214,12 @@ func options(t *testing.T, name string, f *fakeCoordinator, j *testJob, store st
 	}
 	return Options{
 		Name: name, Slots: 2, Connect: f.connect, Build: j.build, Log: log,
-		Store: func(context.Context, contract.JobConfig) (storage.Store, error) { return store, nil },
+		Store: constStore(store),
 	}
+}
+
+func constStore(s storage.Store) func(context.Context, contract.JobConfig) (storage.Store, error) {
+	return func(context.Context, contract.JobConfig) (storage.Store, error) { return s, nil }
 }
 
 func newStore() storage.Store { return memstore.New("test", nil).Client(memstore.Options{}) }

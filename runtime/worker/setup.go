@@ -3,6 +3,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,9 +16,11 @@ import (
 	"github.com/weir-stream/weir/runtime/task"
 )
 
-// jobSetup is what this worker makes of the configuration of the job. It is immutable.
+// jobSetup is what this worker makes of the configuration of the job. It is made beside the session, for storage
+// may take its time; what follows done is immutable once that is closed.
 type jobSetup struct {
-	raw    []byte
+	reg    *protocol.Registered
+	done   chan struct{}
 	config contract.JobConfig
 	plan   *graph.Plan
 	store  storage.Store
@@ -26,34 +29,57 @@ type jobSetup struct {
 	fatal bool
 }
 
+// startSetup begins to set the job up.
+func (w *worker) startSetup(ctx context.Context, reg *protocol.Registered) *jobSetup {
+	s := &jobSetup{reg: reg, done: make(chan struct{}), fatal: true}
+	w.attempts.Go(func() {
+		defer close(s.done)
+		if s.err = w.setUp(ctx, s); s.err != nil {
+			w.log.Error(s.err, "Job can't run on this worker")
+		}
+	})
+	return s
+}
+
 // setUp builds the graph and opens the storage of the job.
-func (w *worker) setUp(ctx context.Context, reg *protocol.Registered) *jobSetup {
-	s := &jobSetup{raw: reg.Job, fatal: true}
-	if s.err = json.Unmarshal(reg.Job, &s.config); s.err != nil {
-		s.err = fmt.Errorf("reading the configuration of the job: %w", s.err)
-		return s
+func (w *worker) setUp(ctx context.Context, s *jobSetup) error {
+	if err := json.Unmarshal(s.reg.Job, &s.config); err != nil {
+		return fmt.Errorf("reading the configuration of the job: %w", err)
 	}
 	g, err := w.build(s.config)
 	if err != nil {
-		s.err = fmt.Errorf("building the graph of the job: %w", err)
-		return s
+		return fmt.Errorf("building the graph of the job: %w", err)
 	}
-	s.plan, s.err = graph.NewPlan(g, graph.Options{
+	s.plan, err = graph.NewPlan(g, graph.Options{
 		Parallelism: s.config.Parallelism, MaxParallelism: s.config.MaxParallelism, DisableChaining: s.config.DisableChaining,
 	})
-	if s.err != nil {
-		return s
+	if err != nil {
+		return err
 	}
-	if reg.Fingerprint != "" && reg.Fingerprint != s.plan.Fingerprint {
-		s.err = fmt.Errorf("comparing graphs: this worker builds %s, the coordinator %s: run the same build of the program in both",
-			s.plan.Fingerprint, reg.Fingerprint)
-		return s
+	if want := s.reg.Fingerprint; want != "" && want != s.plan.Fingerprint {
+		return fmt.Errorf("comparing graphs: this worker builds %s, the coordinator %s: run the same build of the program in both",
+			s.plan.Fingerprint, want)
 	}
-	if s.store, s.err = w.opts.Store(ctx, s.config); s.err != nil {
-		s.err = fmt.Errorf("opening the storage of the job: %w", s.err)
+	if s.store, err = w.opts.Store(ctx, s.config); err != nil {
 		s.fatal = false
+		return fmt.Errorf("opening the storage of the job: %w", err)
 	}
-	return s
+	return nil
+}
+
+// ready says whether the job is set up, or failed to be.
+func (s *jobSetup) ready() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// same says whether reg asks for the same job.
+func (s *jobSetup) same(reg *protocol.Registered) bool {
+	return bytes.Equal(s.reg.Job, reg.Job) && s.reg.Fingerprint == reg.Fingerprint
 }
 
 // build calls the job's code, which may panic.

@@ -33,6 +33,8 @@ type worker struct {
 	// stuck ends the worker when tasks don't end; stuckDone is closed then.
 	stuck     func(error)
 	stuckDone <-chan struct{}
+	// root returns the context of the worker. Used by the goroutine of the session.
+	root func() context.Context
 
 	mu struct {
 		sync.Mutex
@@ -133,21 +135,18 @@ func advertised(addr, listener string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// accepted takes the coordinator's answer to the registration.
+// accepted takes the coordinator's answer to the registration. ctx is that of the worker.
 func (w *worker) accepted(ctx context.Context, reg *protocol.Registered) error {
 	w.mu.Lock()
-	known, epoch := w.mu.job, w.mu.epoch
-	w.mu.Unlock()
-	if reg.Epoch.Compare(epoch) < 0 {
+	defer w.mu.Unlock()
+	if epoch := w.mu.epoch; reg.Epoch.Compare(epoch) < 0 {
 		return fmt.Errorf("registering: the coordinator has epoch %d-%d, a newer one was seen: %d-%d",
 			reg.Epoch.Grant, reg.Epoch.N, epoch.Grant, epoch.N)
 	}
-	if known == nil || string(known.raw) != string(reg.Job) {
-		known = w.setUp(ctx, reg)
+	w.root = func() context.Context { return ctx }
+	if w.mu.job == nil || !w.mu.job.same(reg) {
+		w.mu.job = w.startSetup(ctx, reg)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.mu.job = known
 	w.mu.heartbeatTimeout = reg.HeartbeatTimeout
 	if w.mu.fence != nil {
 		w.mu.fence.Stop()
@@ -167,7 +166,7 @@ func (w *worker) accepted(ctx context.Context, reg *protocol.Registered) error {
 func (w *worker) fingerprint() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.mu.job == nil || w.mu.job.plan == nil {
+	if w.mu.job == nil || !w.mu.job.ready() || w.mu.job.plan == nil {
 		return ""
 	}
 	return w.mu.job.plan.Fingerprint
@@ -220,6 +219,9 @@ func (w *worker) deploy(ctx context.Context, d *protocol.Deploy) {
 	}
 	if last != nil {
 		last.end(errOutdated)
+	}
+	if job := w.mu.job; job.ready() && job.err != nil && !job.fatal {
+		w.mu.job = w.startSetup(w.root(), job.reg)
 	}
 	a := newAttempt(ctx, w, d, w.mu.job)
 	w.mu.current = a
@@ -275,9 +277,13 @@ func (w *worker) stopAll() {
 		w.attempts.Wait()
 		close(ended)
 	}()
+	late := time.NewTimer(w.opts.CancelTimeout + flushTimeout)
+	defer late.Stop()
 	select {
 	case <-ended:
 	case <-w.stuckDone:
+	case <-late.C:
+		w.stuck(errors.New("ending the worker: building the graph or opening the storage of the job does not end"))
 	}
 }
 

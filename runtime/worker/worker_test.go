@@ -598,6 +598,24 @@ func TestAJobThatCanNotRunFailsFatally(t *testing.T) {
 	}
 }
 
+func TestStorageIsOpenedAgainForTheNextAttempt(t *testing.T) {
+	f, j := newFakeCoordinator(t), newTestJob()
+	o := options(t, "w", f, j, newStore())
+	var tries atomic.Int32
+	o.Store = func(context.Context, contract.JobConfig) (storage.Store, error) {
+		if tries.Add(1) == 1 {
+			return nil, errors.New("no answer")
+		}
+		return newStore(), nil
+	}
+	startWorker(t, t.Context(), o)
+	c := f.accept()
+	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
+	c.states(protocol.TaskFailed, 8)
+	c.send(protocol.ToWorker{Deploy: deployment(2, 2, []*fakeConn{c}, nil)[c]})
+	c.states(protocol.TaskRunning, 8)
+}
+
 func TestAdvertised(t *testing.T) {
 	for addr, want := range map[string]string{
 		"": "127.0.0.1:7000", "pod-1": "pod-1:7000", "pod-1:0": "pod-1:7000", "pod-1:9": "pod-1:9", "[::1]:9": "[::1]:9",

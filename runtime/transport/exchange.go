@@ -156,7 +156,7 @@ func (x *Exchange) serve(ctx context.Context, group *errgroup.Group) {
 		ServiceName: dataService,
 		Streams: []grpc.StreamDesc{{
 			StreamName:    dataStream,
-			Handler:       func(_ any, ss grpc.ServerStream) error { return x.accept(ss) },
+			Handler:       func(_ any, ss grpc.ServerStream) error { return x.accept(ss) }, //nolint:contextcheck // it is the stream's
 			ServerStreams: true,
 			ClientStreams: true,
 		}},

@@ -507,6 +507,7 @@ func BenchmarkExchange(b *testing.B) {
 }
 
 func benchExchange(b *testing.B, server, client *tls.Config) {
+	b.Helper()
 	const producers, consumers, rows = 2, 2, record.TargetRows
 	from, to := newSide(b, "a", server, client), newSide(b, "b", server, client)
 	typ := &intType{name: "int"}

@@ -102,7 +102,7 @@ func (c *inbound) handle(r *frameReader) error {
 		case frameOpen:
 			err = c.open(number, body)
 		case frameClose:
-			err = c.closed(number)
+			c.closed(number)
 		default:
 			err = c.element(kind, number, body)
 		}
@@ -129,14 +129,11 @@ func (c *inbound) open(number uint32, body []byte) error {
 }
 
 // closed ends a channel that the peer is done with.
-func (c *inbound) closed(number uint32) error {
-	in := c.channels[number]
-	if in == nil {
-		return nil // ended already
+func (c *inbound) closed(number uint32) {
+	if in := c.channels[number]; in != nil {
+		c.x.unwait(in)
+		delete(c.channels, number)
 	}
-	c.x.unwait(in)
-	delete(c.channels, number)
-	return nil
 }
 
 // element hands an element to its gate.

@@ -42,17 +42,15 @@ type attempt struct {
 	byID   map[protocol.TaskID]*taskSlot
 	// end makes the tasks end; the first cause counts.
 	end context.CancelCauseFunc
-	ctx func() context.Context
 	// done is closed when all tasks have ended.
 	done chan struct{}
 }
 
 // newAttempt prepares a deployment; messages for its tasks are taken from now on.
-func newAttempt(ctx context.Context, w *worker, d *protocol.Deploy, job *jobSetup) *attempt {
-	ctx, end := context.WithCancelCause(context.WithoutCancel(ctx))
+func newAttempt(w *worker, d *protocol.Deploy, job *jobSetup, end context.CancelCauseFunc) *attempt {
 	a := &attempt{
 		w: w, id: d.Attempt, key: d.Attempt.String(), deploy: d, job: job,
-		byID: map[protocol.TaskID]*taskSlot{}, end: end, ctx: func() context.Context { return ctx }, done: make(chan struct{}),
+		byID: map[protocol.TaskID]*taskSlot{}, end: end, done: make(chan struct{}),
 	}
 	for i := range d.Tasks {
 		s := newTaskSlot(a, &d.Tasks[i])
@@ -63,10 +61,9 @@ func newAttempt(ctx context.Context, w *worker, d *protocol.Deploy, job *jobSetu
 }
 
 // run is the life of the attempt. It starts when the tasks of the last one have ended.
-func (a *attempt) run(last *attempt) {
+func (a *attempt) run(ctx context.Context, last *attempt) {
 	defer close(a.done)
-	ctx := a.ctx()
-	defer a.watch()()
+	defer a.watch(ctx)()
 	if last != nil {
 		<-last.done
 	}
@@ -92,8 +89,7 @@ func (a *attempt) run(last *attempt) {
 
 // watch closes the channels of the attempt once it is told to end, and ends the worker if a task
 // doesn't end in time then. The function it returns says that all tasks have ended.
-func (a *attempt) watch() (ended func()) {
-	ctx := a.ctx()
+func (a *attempt) watch(ctx context.Context) (ended func()) {
 	tasksEnded := make(chan struct{})
 	a.w.attempts.Go(func() {
 		<-ctx.Done()

@@ -29,6 +29,7 @@ func BenchmarkKeyedCount(b *testing.B) {
 }
 
 func benchCount(b *testing.B, workers int, secure bool) {
+	b.Helper()
 	const parallelism, keys = 2, 1_000_000
 	f := newFakeCoordinator(b)
 	var sunk atomic.Int64
@@ -54,7 +55,7 @@ func benchCount(b *testing.B, workers int, secure bool) {
 			files := transport.CertFiles(dir, "worker")
 			o.TLS = &files
 		}
-		startWorker(b, b.Context(), o)
+		startWorker(b.Context(), b, o)
 		conns = append(conns, f.accept())
 	}
 	b.ResetTimer()

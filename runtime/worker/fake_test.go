@@ -44,9 +44,10 @@ type fakeConn struct {
 	beats chan protocol.Heartbeat
 }
 
-func newFakeCoordinator(t testing.TB) *fakeCoordinator {
+func newFakeCoordinator(tb testing.TB) *fakeCoordinator {
+	tb.Helper()
 	return &fakeCoordinator{
-		t: t, epoch: protocol.Epoch{Grant: 1, N: 1}, timeout: patience, conns: make(chan *fakeConn, 16),
+		t: tb, epoch: protocol.Epoch{Grant: 1, N: 1}, timeout: patience, conns: make(chan *fakeConn, 16),
 		job: contract.JobConfig{Name: "test", JobID: "job-1", Parallelism: 2, MaxParallelism: 128},
 	}
 }
@@ -184,20 +185,20 @@ func (c *fakeConn) states(state protocol.TaskState, n int) map[protocol.TaskID]p
 }
 
 // startWorker runs a worker that must end by the end of the test; result has what Run returned.
-func startWorker(t testing.TB, ctx context.Context, o Options) (result <-chan error) {
-	t.Helper()
+func startWorker(ctx context.Context, tb testing.TB, o Options) (result <-chan error) {
+	tb.Helper()
 	done, c := make(chan struct{}), make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		c <- Run(ctx, o)
 		close(done)
 	}()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		select {
 		case <-done:
 		case <-time.After(patience):
-			t.Error("the worker does not end")
+			tb.Error("the worker does not end")
 		}
 	})
 	return c

@@ -58,7 +58,7 @@ func (w *worker) sessions(ctx context.Context) error {
 			return fmt.Errorf("reaching the coordinator: given up after %s: %w", w.opts.ConnectTimeout, err)
 		}
 		w.log.Info("No connection to the coordinator, trying again", "after", backoff.String(), "cause", err.Error())
-		if !pause(ctx, backoff/2+rand.N(backoff/2)) {
+		if !pause(ctx, backoff/2+rand.N(backoff/2)) { //nolint:gosec // jitter
 			return context.Cause(ctx)
 		}
 		backoff = min(2*backoff, maxBackoff)
@@ -94,11 +94,11 @@ func (w *worker) session(ctx context.Context) (registered bool, err error) {
 	if err := w.accepted(ctx, reg); err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	sending, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		// Whatever ends the sender ends the connection; the receiver finds out.
-		w.send(ctx, stream, reg.HeartbeatInterval)
+		w.send(sending, stream, reg.HeartbeatInterval)
 		_ = stream.Close()
 	})
 	err = w.receive(ctx, stream, reg.HeartbeatTimeout)

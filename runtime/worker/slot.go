@@ -27,8 +27,10 @@ type taskSlot struct {
 	signal     *transport.Signal
 	mail       *task.Mailbox
 	core       atomic.Pointer[task.Core]
-	finished   atomic.Bool
-	ended      atomic.Bool
+	// commit tells the core that a snapshot is complete. Set and used by the goroutine of the task.
+	commit   func(c *task.Core, checkpoint int64, stop record.StopMode) error
+	finished atomic.Bool
+	ended    atomic.Bool
 
 	// Set by wire.
 	vertex  *graph.Vertex
@@ -45,6 +47,9 @@ func newTaskSlot(a *attempt, d *protocol.TaskDeployment) *taskSlot {
 // run is the life of the task.
 func (s *taskSlot) run(ctx context.Context) {
 	defer s.ended.Store(true)
+	s.commit = func(c *task.Core, checkpoint int64, stop record.StopMode) error {
+		return c.Complete(ctx, checkpoint, stop)
+	}
 	env := newTaskEnv(ctx, s)
 	err := s.drive(ctx, env)
 	env.close()
@@ -150,8 +155,7 @@ func (s *taskSlot) trigger(b record.Barrier) {
 
 // complete tells the task that a snapshot is complete. One that has finished has nothing left to commit.
 func (s *taskSlot) complete(checkpoint int64, stop record.StopMode) {
-	ctx := s.a.ctx()
-	posted := s.mail.Post(func(c *task.Core) error { return c.Complete(ctx, checkpoint, stop) })
+	posted := s.mail.Post(func(c *task.Core) error { return s.commit(c, checkpoint, stop) })
 	if !posted && stop != record.StopNone && s.finished.Load() {
 		s.notified(checkpoint)
 	}

@@ -33,8 +33,6 @@ type worker struct {
 	// stuck ends the worker when tasks don't end; stuckDone is closed then.
 	stuck     func(error)
 	stuckDone <-chan struct{}
-	// root returns the context of the worker. Used by the goroutine of the session.
-	root func() context.Context
 
 	mu struct {
 		sync.Mutex
@@ -143,7 +141,6 @@ func (w *worker) accepted(ctx context.Context, reg *protocol.Registered) error {
 		return fmt.Errorf("registering: the coordinator has epoch %d-%d, a newer one was seen: %d-%d",
 			reg.Epoch.Grant, reg.Epoch.N, epoch.Grant, epoch.N)
 	}
-	w.root = func() context.Context { return ctx }
 	if w.mu.job == nil || !w.mu.job.same(reg) {
 		w.mu.job = w.startSetup(ctx, reg)
 	}
@@ -221,12 +218,13 @@ func (w *worker) deploy(ctx context.Context, d *protocol.Deploy) {
 		last.end(errOutdated)
 	}
 	if job := w.mu.job; job.ready() && job.err != nil && !job.fatal {
-		w.mu.job = w.startSetup(w.root(), job.reg)
+		w.mu.job = w.startSetup(ctx, job.reg)
 	}
-	a := newAttempt(ctx, w, d, w.mu.job)
+	ctx, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	a := newAttempt(w, d, w.mu.job, end)
 	w.mu.current = a
 	w.log.Info("Deploying", "attempt", a.key, "tasks", len(d.Tasks), "restoredFrom", d.RestoredFrom)
-	w.attempts.Go(func() { a.run(last) })
+	w.attempts.Go(func() { a.run(ctx, last) })
 }
 
 // cancelUpTo ends the attempt and all older ones.

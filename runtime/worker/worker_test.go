@@ -45,7 +45,7 @@ func await(t *testing.T, result <-chan error) error {
 
 func TestOneWorkerRunsABoundedJob(t *testing.T) {
 	f, j := newFakeCoordinator(t), newTestJob()
-	result := startWorker(t, t.Context(), options(t, "w", f, j, newStore()))
+	result := startWorker(t.Context(), t, options(t, "w", f, j, newStore()))
 	c := f.accept()
 	j.allow(50_000, true)
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
@@ -94,7 +94,7 @@ func TestTwoWorkersExchangeRows(t *testing.T) {
 					files := transport.CertFiles(dir, "worker")
 					o.TLS = &files
 				}
-				startWorker(t, t.Context(), o)
+				startWorker(t.Context(), t, o)
 				conns = append(conns, f.accept())
 			}
 			j.allow(200_000, true)
@@ -114,7 +114,7 @@ var sharedCerts string
 
 func TestHeartbeatsCarryMetrics(t *testing.T) {
 	f, j := newFakeCoordinator(t), newTestJob()
-	startWorker(t, t.Context(), options(t, "w", f, j, newStore()))
+	startWorker(t.Context(), t, options(t, "w", f, j, newStore()))
 	c := f.accept()
 	j.allow(1000, false)
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
@@ -151,7 +151,7 @@ func checkpoint(c *fakeConn, b record.Barrier) []protocol.FromWorker {
 func TestCheckpointAndRestore(t *testing.T) {
 	f, j := newFakeCoordinator(t), newTestJob()
 	f.job.Checkpointing = &contract.Checkpointing{Interval: contract.Duration(time.Hour)}
-	startWorker(t, t.Context(), options(t, "w", f, j, newStore()))
+	startWorker(t.Context(), t, options(t, "w", f, j, newStore()))
 	c := f.accept()
 	j.allow(5000, false)
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
@@ -204,7 +204,7 @@ func TestCheckpointAndRestore(t *testing.T) {
 func TestStopWithSavepoint(t *testing.T) {
 	f, j := newFakeCoordinator(t), newTestJob()
 	f.job.Checkpointing = &contract.Checkpointing{Interval: contract.Duration(time.Hour)}
-	startWorker(t, t.Context(), options(t, "w", f, j, newStore()))
+	startWorker(t.Context(), t, options(t, "w", f, j, newStore()))
 	c := f.accept()
 	j.allow(100, false)
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
@@ -239,7 +239,7 @@ func TestStorageFailureDeclines(t *testing.T) {
 		}
 		return memstore.None()
 	}})
-	startWorker(t, t.Context(), options(t, "w", f, j, store))
+	startWorker(t.Context(), t, options(t, "w", f, j, store))
 	c := f.accept()
 	j.allow(100, false)
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
@@ -277,7 +277,7 @@ func TestAPanicFailsTheTaskAlone(t *testing.T) {
 			panic("seventy-seven")
 		}
 	}
-	startWorker(t, t.Context(), options(t, "w", f, j, newStore()))
+	startWorker(t.Context(), t, options(t, "w", f, j, newStore()))
 	c := f.accept()
 	j.allow(100, false)
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
@@ -318,7 +318,7 @@ func TestATaskThatIsStuckEndsTheWorker(t *testing.T) {
 	}
 	o := options(t, "w", f, j, newStore())
 	o.CancelTimeout = 50 * time.Millisecond
-	result := startWorker(t, t.Context(), o)
+	result := startWorker(t.Context(), t, o)
 	c := f.accept()
 	j.allow(1, false)
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
@@ -335,7 +335,7 @@ func TestLosingThePeerFailsTheTasks(t *testing.T) {
 	f, j := newFakeCoordinator(t), newTestJob()
 	o := options(t, "a", f, j, newStore())
 	o.DataListenAddr = "127.0.0.1:0"
-	startWorker(t, t.Context(), o)
+	startWorker(t.Context(), t, o)
 	a := f.accept()
 
 	// The peer is an exchange without a worker, that takes one of the channels and then goes away.
@@ -391,7 +391,7 @@ func planOf(t *testing.T, j *testJob) *graph.Plan {
 
 func TestStaleMessagesAreIgnored(t *testing.T) {
 	f, j := newFakeCoordinator(t), newTestJob()
-	startWorker(t, t.Context(), options(t, "w", f, j, newStore()))
+	startWorker(t.Context(), t, options(t, "w", f, j, newStore()))
 	c := f.accept()
 	deploy := func(k int64) protocol.ToWorker {
 		return protocol.ToWorker{Deploy: deployment(k, 2, []*fakeConn{c}, nil)[c]}
@@ -431,7 +431,7 @@ func TestStaleMessagesAreIgnored(t *testing.T) {
 
 func TestTheCoordinatorComesBack(t *testing.T) {
 	f, j := newFakeCoordinator(t), newTestJob()
-	startWorker(t, t.Context(), options(t, "w", f, j, newStore()))
+	startWorker(t.Context(), t, options(t, "w", f, j, newStore()))
 	c := f.accept()
 	j.allow(100, false)
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
@@ -468,7 +468,7 @@ func TestTheCoordinatorComesBack(t *testing.T) {
 func TestTasksEndWithoutACoordinator(t *testing.T) {
 	f, j := newFakeCoordinator(t), newTestJob()
 	f.timeout = 100 * time.Millisecond
-	startWorker(t, t.Context(), options(t, "w", f, j, newStore()))
+	startWorker(t.Context(), t, options(t, "w", f, j, newStore()))
 	c := f.accept()
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
 	// The coordinator is silent: the worker connects again, and says that its tasks were cancelled meanwhile.
@@ -496,7 +496,7 @@ func TestTasksEndWithoutACoordinator(t *testing.T) {
 func TestWhatEndsAWorker(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		f, j := newFakeCoordinator(t), newTestJob()
-		result := startWorker(t, t.Context(), options(t, "w", f, j, newStore()))
+		result := startWorker(t.Context(), t, options(t, "w", f, j, newStore()))
 		c := <-f.conns
 		c.send(protocol.ToWorker{Refused: "another version"})
 		if err := await(t, result); err == nil || !strings.Contains(err.Error(), "another version") {
@@ -505,7 +505,7 @@ func TestWhatEndsAWorker(t *testing.T) {
 	})
 	t.Run("shut down at once", func(t *testing.T) {
 		f, j := newFakeCoordinator(t), newTestJob()
-		result := startWorker(t, t.Context(), options(t, "w", f, j, newStore()))
+		result := startWorker(t.Context(), t, options(t, "w", f, j, newStore()))
 		c := <-f.conns
 		c.send(protocol.ToWorker{Shutdown: true})
 		if err := await(t, result); err != nil {
@@ -517,14 +517,14 @@ func TestWhatEndsAWorker(t *testing.T) {
 		f.setDown(true)
 		o := options(t, "w", f, j, newStore())
 		o.ConnectTimeout = time.Millisecond
-		if err := await(t, startWorker(t, t.Context(), o)); err == nil || !strings.Contains(err.Error(), "nobody is there") {
+		if err := await(t, startWorker(t.Context(), t, o)); err == nil || !strings.Contains(err.Error(), "nobody is there") {
 			t.Errorf("Run() = %v", err)
 		}
 	})
 	t.Run("its context", func(t *testing.T) {
 		f, j := newFakeCoordinator(t), newTestJob()
 		ctx, cancel := context.WithCancel(t.Context())
-		result := startWorker(t, ctx, options(t, "w", f, j, newStore()))
+		result := startWorker(ctx, t, options(t, "w", f, j, newStore()))
 		c := f.accept()
 		c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
 		c.states(protocol.TaskRunning, 8)
@@ -586,7 +586,7 @@ func TestAJobThatCanNotRunFailsFatally(t *testing.T) {
 			f, j := newFakeCoordinator(t), newTestJob()
 			o := options(t, "w", f, j, newStore())
 			tc.change(f, &o)
-			startWorker(t, t.Context(), o)
+			startWorker(t.Context(), t, o)
 			c := f.accept()
 			c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
 			for id, st := range c.states(protocol.TaskFailed, 8) {
@@ -608,7 +608,7 @@ func TestStorageIsOpenedAgainForTheNextAttempt(t *testing.T) {
 		}
 		return newStore(), nil
 	}
-	startWorker(t, t.Context(), o)
+	startWorker(t.Context(), t, o)
 	c := f.accept()
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
 	c.states(protocol.TaskFailed, 8)

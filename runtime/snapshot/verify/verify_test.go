@@ -140,27 +140,29 @@ func metadataRange(d Damage, at, size int) bool {
 
 func TestVerify_Damages(t *testing.T) {
 	for name, tc := range map[string]struct {
-		damage func(mem *memstore.Memory, c *memstore.Client)
+		damage func(ctx context.Context, mem *memstore.Memory, c *memstore.Client)
 		want   string
 	}{
-		"file missing": {func(_ *memstore.Memory, c *memstore.Client) { _ = c.Delete(context.TODO(), "s/file2") }, `s/file2 (operator "count", subtask 0): it is missing`},
-		"file cut off": {func(m *memstore.Memory, _ *memstore.Client) {
+		"file missing": {func(ctx context.Context, _ *memstore.Memory, c *memstore.Client) { _ = c.Delete(ctx, "s/file2") }, `s/file2 (operator "count", subtask 0): it is missing`},
+		"file cut off": {func(_ context.Context, m *memstore.Memory, _ *memstore.Client) {
 			m.Corrupt("s/file1", func(b []byte) []byte { return b[:len(b)-1] })
 		}, "s/file1"},
-		"file empty": {func(m *memstore.Memory, _ *memstore.Client) { m.Corrupt("s/file1", func([]byte) []byte { return nil }) }, "s/file1"},
-		"file too long": {func(m *memstore.Memory, _ *memstore.Client) {
+		"file empty": {func(_ context.Context, m *memstore.Memory, _ *memstore.Client) {
+			m.Corrupt("s/file1", func([]byte) []byte { return nil })
+		}, "s/file1"},
+		"file too long": {func(_ context.Context, m *memstore.Memory, _ *memstore.Client) {
 			m.Corrupt("s/file1", func(b []byte) []byte { return append(b, 0) })
 		}, "goes on after its"},
-		"manifest truncated": {func(m *memstore.Memory, _ *memstore.Client) {
+		"manifest truncated": {func(_ context.Context, m *memstore.Memory, _ *memstore.Client) {
 			m.Corrupt("s/_metadata", func(b []byte) []byte { return b[:len(b)/2] })
 		}, "s/_metadata, bytes 0 to"},
-		"manifest empty": {func(m *memstore.Memory, _ *memstore.Client) {
+		"manifest empty": {func(_ context.Context, m *memstore.Memory, _ *memstore.Client) {
 			m.Corrupt("s/_metadata", func([]byte) []byte { return nil })
 		}, "doesn't begin with the header"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mem, c := newSnapshot(t, "s/", 1)
-			tc.damage(mem, c)
+			tc.damage(t.Context(), mem, c)
 			r, err := Verify(t.Context(), c, "s")
 			if err != nil {
 				t.Fatal(err)

@@ -58,3 +58,59 @@ func TestDefinition_Size(t *testing.T) {
 		t.Errorf("the definition has %d bytes, want at most %d", size, limit)
 	}
 }
+
+// TestDefinition_EveryFieldIsBoundedAndDescribed keeps the cost of rules bounded and the reference complete: texts
+// have a largest length, lists a largest number of items and a type, numbers a range, and all fields a description.
+func TestDefinition_EveryFieldIsBoundedAndDescribed(t *testing.T) {
+	t.Parallel()
+	s, err := streamJobs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := s.structural.Properties["spec"]
+	if checked := checkField(t, "spec", &spec); checked < 100 {
+		t.Errorf("checked only %d fields", checked)
+	}
+}
+
+// checkField reports what a field and the fields below it lack, and returns how many they are.
+func checkField(t *testing.T, path string, s *structuralschema.Structural) int {
+	t.Helper()
+	if s.Description == "" {
+		t.Errorf("%s has no description", path)
+	}
+	if lacks := lacking(s); lacks != "" {
+		t.Errorf("%s lacks %s", path, lacks)
+	}
+	checked := 1
+	for name := range s.Properties {
+		checked += checkField(t, path+"."+name, new(s.Properties[name]))
+	}
+	if s.Items != nil {
+		items := *s.Items
+		items.Description = "that of the list"
+		checked += checkField(t, path+"[]", &items)
+	}
+	return checked
+}
+
+func lacking(s *structuralschema.Structural) string {
+	v := s.ValueValidation
+	if v == nil {
+		v = &structuralschema.ValueValidation{}
+	}
+	switch {
+	case s.Type == "string" && v.MaxLength == nil && len(v.Enum) == 0:
+		return "a largest length"
+	case s.Type == "integer" && (v.Minimum == nil || v.Maximum == nil):
+		return "a range"
+	case s.Type == "number":
+		return "exactness: floating point numbers do not survive every client"
+	case s.Type == "array" && v.MaxItems == nil:
+		return "a largest number of items"
+	case s.Type == "array" && s.XListType == nil:
+		return "a list type"
+	default:
+		return ""
+	}
+}

@@ -114,6 +114,9 @@ func transient(err error) bool {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		return false
 	}
+	if errors.Is(err, errAppeared) {
+		return true
+	}
 	resp := response(err)
 	switch resp.StatusCode {
 	case 0:

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/minio/minio-go/v7"
@@ -31,6 +32,7 @@ const (
 var explanations = map[string]explanation{
 	minio.NoSuchBucket:               {"the bucket doesn't exist", "create it or correct its name"},
 	"InvalidBucketName":              {"the name of the bucket is not allowed", "correct it"},
+	"XAdminUserNotFound":             {"the server doesn't know the access key", credentialsRemedy},
 	"InvalidAccessKeyId":             {"the server doesn't know the access key", credentialsRemedy},
 	"SignatureDoesNotMatch":          {"the secret key is wrong", credentialsRemedy},
 	"InvalidToken":                   {"the session token is not valid", credentialsRemedy + ", and AWS_SESSION_TOKEN"},
@@ -68,6 +70,9 @@ func (s *Store) explain(e *storage.Error, cause error) {
 		s.explainResponse(e, cause, resp)
 		return
 	}
+	if request, ok := cause.(*url.Error); ok { //nolint:errorlint // the outermost only: its URL says nothing new
+		cause = request.Err
+	}
 	server := s.endpoint.String()
 	dns, noName := errors.AsType[*net.DNSError](cause)
 	verify, distrust := errors.AsType[*tls.CertificateVerificationError](cause)
@@ -102,7 +107,7 @@ func (s *Store) explainResponse(e *storage.Error, cause error, resp minio.ErrorR
 	switch {
 	case ok:
 		e.Remedy = known.remedy
-		e.Err = fmt.Errorf("%s (%s): %w", known.cause, resp.Code, cause)
+		e.Err = fmt.Errorf("%s (%s): %w", known.cause, resp.Code, trimmedError{cause})
 	case resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusUnauthorized:
 		e.Remedy = credentialsRemedy
 	case resp.StatusCode == http.StatusInsufficientStorage:
@@ -113,6 +118,13 @@ func (s *Store) explainResponse(e *storage.Error, cause error, resp minio.ErrorR
 		e.Remedy = "check that the endpoint is an S3-compatible server"
 	}
 }
+
+// trimmedError drops the full stop at the end of a server's sentence.
+type trimmedError struct{ error }
+
+func (t trimmedError) Error() string { return strings.TrimRight(t.error.Error(), ". ") }
+
+func (t trimmedError) Unwrap() error { return t.error }
 
 // isPlainHTTP recognizes a server without TLS, for which net/http has no type.
 func isPlainHTTP(err error) bool {

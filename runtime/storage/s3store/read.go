@@ -55,7 +55,7 @@ func (s *Store) GetRange(ctx context.Context, key string, off, length int64) (da
 	}
 	err = s.repeat(ctx, "reading", key, func(ctx context.Context) (err error) {
 		data, _, err = s.fetch(ctx, full, opts)
-		if response(err).StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		if outOfRange(err) {
 			data, err = nil, nil // at or behind the end
 		}
 		return err
@@ -92,13 +92,29 @@ func (s *Store) fetch(ctx context.Context, full string, opts minio.GetObjectOpti
 
 var errNoETag = errors.New("the server gives no ETag, which conditional writes need")
 
-// stat returns size and ETag.
+// stat returns size and ETag. The answer to a HEAD has no body, so that any 404 looks like a missing object: a GET has
+// the server say which it is.
 func (s *Store) stat(ctx context.Context, full string) (info minio.ObjectInfo, err error) {
 	err = s.attempts(ctx, func(ctx context.Context) (err error) {
 		info, err = s.core.StatObject(ctx, s.bucket, full, minio.StatObjectOptions{})
-		return err
+		if !isMissing(err) {
+			return err
+		}
+		var opts minio.GetObjectOptions
+		opts.Set("Range", "bytes=0-0")
+		if _, _, getErr := s.fetch(ctx, full, opts); getErr != nil && !outOfRange(getErr) {
+			return getErr
+		}
+		return errAppeared
 	})
 	return info, err
+}
+
+// errAppeared is an object that was missing a moment ago.
+var errAppeared = errors.New("the object has just appeared")
+
+func outOfRange(err error) bool {
+	return response(err).StatusCode == http.StatusRequestedRangeNotSatisfiable
 }
 
 // List implements storage.Lister.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 
 	"github.com/weir-stream/weir/runtime/storage"
 )
@@ -60,6 +61,9 @@ func newStore(cfg storage.S3Config) (*Store, error) {
 	}
 	if cfg.Bucket == "" {
 		return nil, configError("no bucket is given", "name the bucket")
+	}
+	if err := s3utils.CheckValidBucketName(cfg.Bucket); err != nil {
+		return nil, configError(fmt.Sprintf("%q can't be a bucket: %v", cfg.Bucket, err), "correct the name of the bucket")
 	}
 	prefix := strings.Trim(cfg.Prefix, "/")
 	if prefix != "" {

@@ -94,7 +94,7 @@ func (s *Store) Swap(ctx context.Context, key string, data []byte, expected stri
 	switch {
 	case err == nil && version == "":
 		err = fmt.Errorf("%w: %w", storage.ErrUnknownOutcome, errNoETag)
-	case refused(err), expected != "" && response(err).Code == minio.NoSuchKey:
+	case refused(err), expected != "" && isMissing(err):
 		err = storage.ErrPrecondition
 	case maybeDone(err):
 		err = fmt.Errorf("%w: %w", storage.ErrUnknownOutcome, err)
@@ -262,7 +262,5 @@ func refused(err error) bool {
 	return response(err).StatusCode == http.StatusPreconditionFailed
 }
 
-func isMissing(err error) bool {
-	resp := response(err)
-	return resp.StatusCode == http.StatusNotFound && resp.Code != minio.NoSuchBucket
-}
+// isMissing says that there is no such object. It goes by the code: some servers answer 404 to an unknown access key too.
+func isMissing(err error) bool { return response(err).Code == minio.NoSuchKey }

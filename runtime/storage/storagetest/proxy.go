@@ -25,8 +25,6 @@ const (
 	Hang
 	// Fail answers 503 without the server.
 	Fail
-	// DropConditions takes If-Match and If-None-Match away, as a store that doesn't know them would.
-	DropConditions
 )
 
 // Proxy stands between a store and its server and loses things.
@@ -85,9 +83,6 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case Fail:
 		http.Error(w, "injected", http.StatusServiceUnavailable)
 		return
-	case DropConditions:
-		r.Header.Del("If-Match")
-		r.Header.Del("If-None-Match")
 	}
 	resp, err := p.forward(r)
 	if err != nil {

@@ -3,6 +3,7 @@
 package dataflow
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 
@@ -280,9 +281,9 @@ func aggregateOf(env *expr.Env, c contract.AggregateColumn) (steps.Aggregate, co
 	a := steps.Aggregate{Name: c.Name, Function: c.Function}
 	switch {
 	case c.Function == contract.CountFunction && c.Expression != "":
-		return a, 0, fmt.Errorf("Count counts rows and takes no expression")
+		return a, 0, errors.New("function Count counts rows and takes no expression")
 	case c.Function != contract.CountFunction && c.Expression == "":
-		return a, 0, fmt.Errorf("%s needs an expression", c.Function)
+		return a, 0, fmt.Errorf("function %s needs an expression", c.Function)
 	case c.Expression != "":
 		var err error
 		if a.Program, err = env.Compile(c.Expression); err != nil {

@@ -148,6 +148,9 @@ func (s *source) restore(encoded []byte, entries [][]byte) error {
 
 // Poll implements [operator.Source].
 func (s *source) Poll() (operator.Polled, error) {
+	if len(s.splits) == 0 && s.rows == 0 {
+		return operator.Polled{State: operator.Wait, Idle: true}, nil
+	}
 	if s.done() {
 		return operator.Polled{State: operator.End}, nil
 	}
@@ -196,7 +199,7 @@ func (s *source) done() bool {
 			return false
 		}
 	}
-	return s.rows > 0 || len(s.splits) == 0
+	return s.rows > 0
 }
 
 // fill makes the view of at most room rows: a round of keys of one split after the other.

@@ -38,14 +38,14 @@ func (a *Aggregate) Kind() (columns.Kind, error) {
 		return columns.Int, nil
 	case contract.SumFunction, contract.AvgFunction:
 		if !number {
-			return 0, fmt.Errorf("%s needs an Int or Float, not the %s that %q yields", a.Function, in, a.Program.Text())
+			return 0, fmt.Errorf("function %s needs an Int or Float, not the %s that %q yields", a.Function, in, a.Program.Text())
 		}
 		if a.Function == contract.AvgFunction {
 			return columns.Float, nil
 		}
 	case contract.MinFunction, contract.MaxFunction:
 		if in == columns.Bool {
-			return 0, fmt.Errorf("%s needs an Int, Float or String, not the Bool that %q yields", a.Function, a.Program.Text())
+			return 0, fmt.Errorf("function %s needs an Int, Float or String, not the Bool that %q yields", a.Function, a.Program.Text())
 		}
 	case contract.LastFunction:
 	default:

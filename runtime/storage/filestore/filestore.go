@@ -50,7 +50,7 @@ func Open(cfg storage.FileConfig) (*Store, error) {
 		return nil, storage.Describe("opening", cfg.Dir, "", err)
 	}
 	if !cfg.ReadOnly {
-		if err := os.MkdirAll(dir, dirMode); err != nil { //nolint:gosec // access is the umask's matter, as for any output
+		if err := os.MkdirAll(dir, dirMode); err != nil {
 			return nil, openError(dir, err)
 		}
 	}
@@ -151,10 +151,10 @@ func (s *Store) fail(op, key string, cause error) error {
 }
 
 func bare(cause error) error {
-	if e, ok := errors.AsType[*fs.PathError](cause); ok && error(e) == cause {
+	if e, ok := errors.AsType[*fs.PathError](cause); ok && e.Error() == cause.Error() {
 		return e.Err
 	}
-	if e, ok := errors.AsType[*os.LinkError](cause); ok && error(e) == cause {
+	if e, ok := errors.AsType[*os.LinkError](cause); ok && e.Error() == cause.Error() {
 		return e.Err
 	}
 	return cause

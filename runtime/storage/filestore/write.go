@@ -55,11 +55,8 @@ func (s *Store) create(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	err = s.link(temp, name)
-	if removeErr := s.root.Remove(temp); err == nil && removeErr != nil {
-		return nil // the object is there; a later Open removes the other name of it
-	}
-	return err
+	defer func() { _ = s.root.Remove(temp) }() // what stays of it, a later Open removes
+	return s.link(temp, name)
 }
 
 // writeTemp writes a flushed temporary file and returns its name.

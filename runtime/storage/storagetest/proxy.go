@@ -5,6 +5,7 @@ package storagetest
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -77,10 +78,10 @@ func (p *Proxy) faultOf(r *http.Request) ProxyFault {
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault := p.faultOf(r)
-	switch fault {
-	case LoseRequest:
+	if fault == LoseRequest {
 		panic(http.ErrAbortHandler)
-	case Fail:
+	}
+	if fault == Fail {
 		http.Error(w, "injected", http.StatusServiceUnavailable)
 		return
 	}
@@ -89,19 +90,16 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer resp.Body.Close()
-	switch fault {
-	case Hang:
+	if fault == Hang {
 		select {
 		case <-r.Context().Done():
 		case <-p.ended.Done():
 		}
-		panic(http.ErrAbortHandler)
-	case LoseAnswer:
+	}
+	if fault != Pass {
 		panic(http.ErrAbortHandler)
 	}
-	for name, values := range resp.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), resp.Header)
 	w.WriteHeader(resp.StatusCode)
 	_, _ = io.Copy(w, resp.Body)
 }

@@ -108,7 +108,7 @@ func start(t testing.TB, name, module string, l launch) *Server {
 	for try := 1; ; try++ {
 		address := freeAddress(t)
 		s.Endpoint = "http://" + address
-		cmd := exec.Command(binary, l.args(address, s.Dir)...) //nolint:noctx // it is ended by its cleanup, gently first
+		cmd := exec.Command(binary, l.args(address, s.Dir)...) // ended by its cleanup, gently first
 		if l.env != nil {
 			cmd.Env = append(os.Environ(), l.env(s.Dir)...)
 		}

@@ -73,6 +73,8 @@ type Registered struct {
 	Job []byte `json:"job"`
 	// Fingerprint of the graph as the coordinator builds it; a worker that builds another one fails its deployments. Empty: not compared.
 	Fingerprint string `json:"fingerprint,omitempty"`
+	// Attempt whose tasks on this worker are still counted on after a reconnect; tasks of any other end. Zero: none.
+	Attempt Attempt `json:"attempt,omitzero"`
 	// HeartbeatInterval of both sides; a peer silent for HeartbeatTimeout is lost.
 	HeartbeatInterval time.Duration `json:"heartbeatInterval"`
 	HeartbeatTimeout  time.Duration `json:"heartbeatTimeout"`

@@ -5,6 +5,7 @@
 // out the asynchronous parts of their snapshots, and reports what becomes of them.
 //
 // A worker that loses the coordinator keeps its tasks running for the heartbeat timeout while it
-// connects again, then cancels them: a coordinator that comes later deploys a new attempt.
+// connects again, then cancels them. A coordinator that is back by then says whether it still
+// counts on them; if not, they end and it deploys a new attempt.
 // Messages of an older epoch or attempt than the newest seen are ignored.
 package worker

@@ -25,6 +25,7 @@ type fakeCoordinator struct {
 	job   contract.JobConfig
 	// fingerprint and timeout go into the answers to registrations.
 	fingerprint string
+	keep        protocol.Attempt
 	timeout     time.Duration
 	mu          struct {
 		sync.Mutex
@@ -120,7 +121,7 @@ func (f *fakeCoordinator) accept() *fakeConn {
 			f.t.Fatal(err)
 		}
 		c.send(protocol.ToWorker{Registered: &protocol.Registered{
-			Epoch: f.epoch, Job: job, Fingerprint: f.fingerprint,
+			Epoch: f.epoch, Job: job, Fingerprint: f.fingerprint, Attempt: f.keep,
 			HeartbeatInterval: 20 * time.Millisecond, HeartbeatTimeout: f.timeout,
 		}})
 		return c

@@ -144,6 +144,9 @@ func (w *worker) send(ctx context.Context, stream control.WorkerStream, interval
 	defer tick.Stop()
 	for {
 		for _, m := range w.out.take() {
+			if m.Status != nil && m.Status.State == protocol.TaskFinished && stream.Send(protocol.FromWorker{Heartbeat: w.heartbeat()}) != nil {
+				return // the last counts of the task come before its end
+			}
 			if stream.Send(m) != nil {
 				return
 			}

@@ -149,11 +149,10 @@ func (w *worker) accepted(ctx context.Context, reg *protocol.Registered) error {
 		w.mu.fence.Stop()
 		w.mu.fence = nil
 	}
-	if reg.Epoch.Compare(w.mu.epoch) > 0 {
-		w.mu.epoch = reg.Epoch
-		if a := w.mu.current; a != nil {
-			a.end(errOutdated)
-		}
+	w.mu.epoch = reg.Epoch
+	// The coordinator may have given these tasks up while the connection was lost.
+	if a := w.mu.current; a != nil && a.id != reg.Attempt {
+		a.end(errOutdated)
 	}
 	w.log.Info("Registered", "epochGrant", reg.Epoch.Grant, "epochN", reg.Epoch.N)
 	return nil

@@ -114,7 +114,7 @@ func transient(err error) bool {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		return false
 	}
-	if errors.Is(err, errAppeared) {
+	if errors.Is(err, errAppeared) || errors.Is(err, errTorn) {
 		return true
 	}
 	resp := response(err)

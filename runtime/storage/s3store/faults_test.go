@@ -5,8 +5,11 @@ package s3store_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -148,6 +151,38 @@ func TestReads_AreRepeated(t *testing.T) {
 	}
 	if err := store.List(t.Context(), "", func(o storage.Object) error { t.Errorf("%s is left", o.Key); return nil }); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestGet_TornAnswers(t *testing.T) {
+	const right, other = "9a0364b9e99bb480dd25e1f0284c8555", "00000000000000000000000000000000" // the first is the MD5 of "content"
+	for name, tc := range map[string]struct {
+		etags []string // of one answer after the other, and the last for all that follow
+		want  string
+	}{
+		"torn once":             {[]string{other, right}, right},
+		"other kind of ETag":    {[]string{other}, other},
+		"not a sum":             {[]string{"v1"}, "v1"},
+		"of a multipart upload": {[]string{other + "-2"}, other + "-2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var gets atomic.Int64
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Query().Has("list-type") {
+					_, _ = io.WriteString(w, "<ListBucketResult></ListBucketResult>")
+					return
+				}
+				w.Header().Set("ETag", strconv.Quote(tc.etags[min(int(gets.Add(1)), len(tc.etags))-1]))
+				w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+				_, _ = io.WriteString(w, "content")
+			}))
+			defer server.Close()
+			s := openStore(t, storage.S3Config{Endpoint: server.URL, Bucket: "bucket", AccessKey: "a", SecretKey: "s"})
+			data, version, err := s.Get(t.Context(), "x")
+			if err != nil || string(data) != "content" || version != tc.want {
+				t.Errorf("Get = %q, %q, %v, want version %q", data, version, err, tc.want)
+			}
+		})
 	}
 }
 

@@ -5,6 +5,8 @@ package s3store
 import (
 	"bytes"
 	"context"
+	"crypto/md5" //nolint:gosec // what servers make ETags with
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,14 +27,38 @@ func (s *Store) Get(ctx context.Context, key string) (data []byte, version strin
 	if err != nil {
 		return nil, "", err
 	}
-	err = s.repeat(ctx, "reading", key, func(ctx context.Context) (err error) {
+	err = s.repeat(ctx, "reading", key, func(ctx context.Context) error {
+		before, beforeVersion := data, version
 		data, version, err = s.fetch(ctx, full, minio.GetObjectOptions{})
-		return err
+		if err != nil || matches(data, version) {
+			return err
+		}
+		if version == beforeVersion && bytes.Equal(data, before) {
+			return nil // it stays so: the server makes its ETags in another way
+		}
+		return errTorn
 	})
 	if err != nil {
 		return nil, "", err
 	}
 	return data, version, nil
+}
+
+// maxChecked is the size up to which bytes are held against their ETag. Swapped objects are smaller.
+const maxChecked = 1 << 20
+
+// errTorn is an answer whose bytes and ETag are of different versions, as a server gives that keeps them apart and
+// is asked during a write. A swap of such a version would undo the write.
+var errTorn = errors.New("the bytes and the ETag of the object are of different versions")
+
+// matches says whether bytes have the ETag, as far as that can be seen: most ETags are the MD5 of the bytes.
+func matches(data []byte, etag string) bool {
+	sum, err := hex.DecodeString(etag)
+	if len(data) > maxChecked || err != nil || len(sum) != md5.Size {
+		return true
+	}
+	own := md5.Sum(data) //nolint:gosec // what servers use
+	return bytes.Equal(own[:], sum)
 }
 
 // GetRange implements storage.Reader.

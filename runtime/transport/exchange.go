@@ -25,6 +25,8 @@ const (
 	dataStream  = "Channels"
 	// workerHeader is the metadata key under which the dialing worker gives its name.
 	workerHeader = "weir-worker"
+	// peerHeader is the key under which it says whom it means to reach.
+	peerHeader = "weir-peer"
 
 	// windowSize of HTTP/2: large enough never to matter, for the flow is controlled by credits.
 	windowSize = 64 << 20
@@ -67,8 +69,8 @@ type Exchange struct {
 		sync.Mutex
 		// starting are peers that Run hasn't started yet.
 		starting []*peer
-		// peers by address; a broken one is taken out.
-		peers map[string]*peer
+		// peers are the connections; a broken one is taken out.
+		peers map[Peer]*peer
 		// gates are the registered channels, waiting those a peer opened before they were.
 		gates   map[gateKey]*gateEntry
 		waiting map[gateKey]*inChannel
@@ -102,7 +104,7 @@ type GateChannel struct {
 // NewExchange returns an exchange; it works while Run runs.
 func NewExchange(opts ExchangeOptions) *Exchange {
 	x := &Exchange{opts: opts, start: NewSignal()}
-	x.mu.peers = map[string]*peer{}
+	x.mu.peers = map[Peer]*peer{}
 	x.mu.gates = map[gateKey]*gateEntry{}
 	x.mu.waiting = map[gateKey]*inChannel{}
 	x.mu.closed = map[string]bool{}
@@ -182,27 +184,41 @@ func (x *Exchange) takeStarting() []*peer {
 	return s
 }
 
-// OpenWriter returns the producer's end of a channel that ends on the worker at addr. Nothing
+// Peer is another worker. Its name keeps a worker that has got the address of an old one from being taken for it.
+type Peer struct {
+	Worker string
+	Addr   string
+}
+
+// OpenWriter returns the producer's end of a channel that ends on another worker. Nothing
 // is sent before that worker has registered the channel. room is set when HasRoom turns true.
-func (x *Exchange) OpenWriter(attempt string, id ChannelID, addr string, t record.Type, room *Signal) (Writer, error) {
+func (x *Exchange) OpenWriter(attempt string, id ChannelID, to Peer, t record.Type, room *Signal) (Writer, error) {
 	if len(attempt)+len(t.Name()) > maxText-16 {
 		return nil, fmt.Errorf("opening a channel of %s: the name of its type is longer than %d bytes", id, maxText)
 	}
 	for {
-		if w := x.peer(addr).open(opening{attempt: attempt, id: id, typ: t.Name()}, t, room); w != nil {
-			return w, nil
+		p := x.peer(to)
+		w := p.open(opening{attempt: attempt, id: id, typ: t.Name()}, t, room)
+		if w == nil {
+			continue // it broke meanwhile
 		}
+		// CloseAttempt may not have seen the new channel.
+		if x.isClosed(attempt) {
+			p.closeAttempt(attempt)
+			return nil, fmt.Errorf("opening a channel of attempt %s: it is closed", attempt)
+		}
+		return w, nil
 	}
 }
 
-// peer returns the connection to the worker at addr, a new one if there is none.
-func (x *Exchange) peer(addr string) *peer {
+// peer returns the connection to a worker, a new one if there is none.
+func (x *Exchange) peer(to Peer) *peer {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	p := x.mu.peers[addr]
+	p := x.mu.peers[to]
 	if p == nil {
-		p = newPeer(x, addr)
-		x.mu.peers[addr] = p
+		p = newPeer(x, to)
+		x.mu.peers[to] = p
 		x.mu.starting = append(x.mu.starting, p)
 		x.start.Set()
 	}
@@ -213,8 +229,8 @@ func (x *Exchange) peer(addr string) *peer {
 func (x *Exchange) forget(p *peer) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.mu.peers[p.addr] == p {
-		delete(x.mu.peers, p.addr)
+	if x.mu.peers[p.to] == p {
+		delete(x.mu.peers, p.to)
 	}
 }
 

@@ -127,7 +127,7 @@ func (s *intSplitter) Take(dest int) record.Batch {
 // side is one worker of a test.
 type side struct {
 	*Exchange
-	addr   string
+	peer   Peer
 	stop   context.CancelFunc
 	failed chan error
 }
@@ -139,7 +139,7 @@ func newSide(tb testing.TB, name string, server, client *tls.Config) *side {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &side{addr: l.Addr().String(), failed: make(chan error, 100)}
+	s := &side{peer: Peer{Worker: name, Addr: l.Addr().String()}, failed: make(chan error, 100)}
 	s.Exchange = NewExchange(ExchangeOptions{
 		Worker: name, Listener: l, ServerTLS: server, ClientTLS: client, Log: logr.Discard(),
 		Failed: func(attempt string, err error) { s.failed <- fmt.Errorf("%s: %w", attempt, err) },
@@ -193,7 +193,7 @@ func wantFailure(t *testing.T, s *side, want ...string) {
 func TestExchangeCarriesEveryElement(t *testing.T) {
 	a, b := newSide(t, "a", nil, nil), newSide(t, "b", nil, nil)
 	typ, id, ready := &intType{name: "int"}, ChannelID{Edge: 1, From: 2, To: 3}, NewSignal()
-	w, err := a.OpenWriter("1-1-1", id, b.addr, typ, NewSignal())
+	w, err := a.OpenWriter("1-1-1", id, b.peer, typ, NewSignal())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,11 +233,11 @@ func TestExchangeSendsNothingWithoutCredit(t *testing.T) {
 	a, b := newSide(t, "a", nil, nil), newSide(t, "b", nil, nil)
 	typ, ready, room := &intType{name: "int"}, NewSignal(), NewSignal()
 	slow, fast := ChannelID{To: 0}, ChannelID{To: 1}
-	ws, err := a.OpenWriter("1", slow, b.addr, typ, room)
+	ws, err := a.OpenWriter("1", slow, b.peer, typ, room)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wf, err := a.OpenWriter("1", fast, b.addr, typ, NewSignal())
+	wf, err := a.OpenWriter("1", fast, b.peer, typ, NewSignal())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +284,7 @@ func TestExchangeSplitsLargeBatchesAndRefusesLargeRows(t *testing.T) {
 	if err := b.RegisterGate("1", []GateChannel{{Type: typ}}, g); err != nil {
 		t.Fatal(err)
 	}
-	w, err := a.OpenWriter("1", ChannelID{}, b.addr, typ, NewSignal())
+	w, err := a.OpenWriter("1", ChannelID{}, b.peer, typ, NewSignal())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func TestExchangeSplitsLargeBatchesAndRefusesLargeRows(t *testing.T) {
 		t.Errorf("%d batches are still held", n)
 	}
 	huge := &intType{name: "huge", pad: maxFrame}
-	w, err = a.OpenWriter("2", ChannelID{}, b.addr, huge, NewSignal())
+	w, err = a.OpenWriter("2", ChannelID{}, b.peer, huge, NewSignal())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func TestExchangeReportsWhatIsBroken(t *testing.T) {
 		if err := b.RegisterGate("1", []GateChannel{{Type: typ}}, NewGate(1, 0, NewSignal())); err != nil {
 			t.Fatal(err)
 		}
-		w, err := a.OpenWriter("1", ChannelID{}, b.addr, typ, room)
+		w, err := a.OpenWriter("1", ChannelID{}, b.peer, typ, room)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -339,7 +339,7 @@ func TestExchangeReportsWhatIsBroken(t *testing.T) {
 			<-room.C()
 		}
 		b.stop()
-		wantFailure(t, a, "1: connection to worker at "+b.addr+" lost")
+		wantFailure(t, a, "1: connection to worker b at "+b.peer.Addr+" lost")
 		w.Push(record.OfBatch(typ.batch(1)))
 		if w.HasRoom() {
 			t.Error("a channel whose connection broke has room")
@@ -352,7 +352,7 @@ func TestExchangeReportsWhatIsBroken(t *testing.T) {
 		if err := b.RegisterGate("1", []GateChannel{{Type: typ}}, g); err != nil {
 			t.Fatal(err)
 		}
-		w, err := a.OpenWriter("1", ChannelID{}, b.addr, typ, NewSignal())
+		w, err := a.OpenWriter("1", ChannelID{}, b.peer, typ, NewSignal())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -364,18 +364,25 @@ func TestExchangeReportsWhatIsBroken(t *testing.T) {
 	t.Run("nobody listens", func(t *testing.T) {
 		a := newSide(t, "a", nil, nil)
 		b := newSide(t, "b", nil, nil)
-		if _, err := a.OpenWriter("1", ChannelID{}, b.addr, typ, NewSignal()); err != nil {
+		if _, err := a.OpenWriter("1", ChannelID{}, b.peer, typ, NewSignal()); err != nil {
 			t.Fatal(err)
 		}
 		b.stop()
 		a.CloseAttempt("1")
+	})
+	t.Run("somebody else listens", func(t *testing.T) {
+		a, b := newSide(t, "a", nil, nil), newSide(t, "b", nil, nil)
+		if _, err := a.OpenWriter("1", ChannelID{}, Peer{Worker: "c", Addr: b.peer.Addr}, typ, NewSignal()); err != nil {
+			t.Fatal(err)
+		}
+		wantFailure(t, a, "1: connection to worker c", "this is worker b, not c")
 	})
 	t.Run("another type", func(t *testing.T) {
 		a, b := newSide(t, "a", nil, nil), newSide(t, "b", nil, nil)
 		if err := b.RegisterGate("1", []GateChannel{{Type: &intType{name: "other"}}}, NewGate(1, 0, NewSignal())); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := a.OpenWriter("1", ChannelID{}, b.addr, typ, NewSignal()); err != nil {
+		if _, err := a.OpenWriter("1", ChannelID{}, b.peer, typ, NewSignal()); err != nil {
 			t.Fatal(err)
 		}
 		wantFailure(t, a, "refuses edge 0 from subtask 0 to subtask 0", "carries other, not int")
@@ -383,7 +390,7 @@ func TestExchangeReportsWhatIsBroken(t *testing.T) {
 	})
 	t.Run("a batch that can't be encoded", func(t *testing.T) {
 		a, b := newSide(t, "a", nil, nil), newSide(t, "b", nil, nil)
-		w, err := a.OpenWriter("1", ChannelID{}, b.addr, typ, NewSignal())
+		w, err := a.OpenWriter("1", ChannelID{}, b.peer, typ, NewSignal())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -397,7 +404,7 @@ func TestExchangeReportsWhatIsBroken(t *testing.T) {
 		if err := b.RegisterGate("1", []GateChannel{{Type: &intType{name: "int", pad: 5}}}, NewGate(1, 0, NewSignal())); err != nil {
 			t.Fatal(err)
 		}
-		w, err := a.OpenWriter("1", ChannelID{}, b.addr, typ, NewSignal())
+		w, err := a.OpenWriter("1", ChannelID{}, b.peer, typ, NewSignal())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -418,7 +425,7 @@ func TestExchangeAttempts(t *testing.T) {
 	if err := b.RegisterGate("1", []GateChannel{{Type: typ}}, g); err == nil {
 		t.Error("one channel is registered twice")
 	}
-	w1, err := a.OpenWriter("1", ChannelID{}, b.addr, typ, room)
+	w1, err := a.OpenWriter("1", ChannelID{}, b.peer, typ, room)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -428,7 +435,7 @@ func TestExchangeAttempts(t *testing.T) {
 	// The next attempt has the same channels on the same connection.
 	a.CloseAttempt("1")
 	w1.Push(record.OfWatermark(2))
-	w2, err := a.OpenWriter("2", ChannelID{}, b.addr, typ, room)
+	w2, err := a.OpenWriter("2", ChannelID{}, b.peer, typ, room)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -448,12 +455,16 @@ func TestExchangeAttempts(t *testing.T) {
 	if err := b.RegisterGate("1", nil, g); err == nil {
 		t.Error("channels of a closed attempt are registered")
 	}
+	if _, err := a.OpenWriter("1", ChannelID{}, b.peer, typ, room); err == nil {
+		t.Error("a channel of a closed attempt is opened")
+	}
 	// A worker that is late is told that its attempt is over; the other one isn't disturbed.
-	if _, err := a.OpenWriter("1", ChannelID{}, b.addr, typ, room); err != nil {
+	b.CloseAttempt("0")
+	if _, err := a.OpenWriter("0", ChannelID{}, b.peer, typ, room); err != nil {
 		t.Fatal(err)
 	}
-	wantFailure(t, a, "1: ", "attempt 1 is over")
-	if _, err := a.OpenWriter("2", ChannelID{}, b.addr, typ, room); err != nil {
+	wantFailure(t, a, "0: ", "attempt 0 is over")
+	if _, err := a.OpenWriter("2", ChannelID{}, b.peer, typ, room); err != nil {
 		t.Fatal(err)
 	}
 	wantFailure(t, a, "2: ", "is open already")
@@ -472,7 +483,7 @@ func TestExchangeWithTLS(t *testing.T) {
 	if err := b.RegisterGate("1", []GateChannel{{Type: typ}}, g); err != nil {
 		t.Fatal(err)
 	}
-	w, err := a.OpenWriter("1", ChannelID{}, b.addr, typ, NewSignal())
+	w, err := a.OpenWriter("1", ChannelID{}, b.peer, typ, NewSignal())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -545,7 +556,7 @@ func benchExchange(b *testing.B, server, client *tls.Config) {
 		room := NewSignal()
 		ws := make([]Writer, consumers)
 		for c := range consumers {
-			w, err := from.OpenWriter("1", ChannelID{From: p, To: c}, to.addr, typ, room)
+			w, err := from.OpenWriter("1", ChannelID{From: p, To: c}, to.peer, typ, room)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -584,7 +595,7 @@ func TestExchangeUnderRandomLoad(t *testing.T) {
 			id := ChannelID{Edge: i, To: ch}
 			chs = append(chs, GateChannel{ID: id, Index: ch, Type: typ})
 			room := NewSignal()
-			w, err := from.OpenWriter("1", id, to.addr, typ, room)
+			w, err := from.OpenWriter("1", id, to.peer, typ, room)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -140,7 +140,7 @@ func FuzzPeer(f *testing.F) {
 	f.Add(appendCredit(nil, 0, 16))
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		x := NewExchange(ExchangeOptions{Log: logr.Discard(), Failed: func(string, error) {}})
-		p := newPeer(x, "addr")
+		p := newPeer(x, Peer{Worker: "w", Addr: "addr"})
 		w := p.open(opening{attempt: "1"}, &intType{name: "int"}, NewSignal())
 		w.Push(record.Idle())
 		var r frameReader

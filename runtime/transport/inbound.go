@@ -52,9 +52,9 @@ func newInbound(x *Exchange, worker string) *inbound {
 
 // accept serves one connection of a peer.
 func (x *Exchange) accept(ss grpc.ServerStream) error {
-	worker := "?"
-	if md, ok := metadata.FromIncomingContext(ss.Context()); ok && len(md.Get(workerHeader)) == 1 {
-		worker = md.Get(workerHeader)[0]
+	worker, meant := names(ss.Context())
+	if meant != x.opts.Worker {
+		return status.Errorf(codes.FailedPrecondition, "this is worker %s, not %s", x.opts.Worker, meant)
 	}
 	if err := ss.SendHeader(nil); err != nil {
 		return err
@@ -72,6 +72,18 @@ func (x *Exchange) accept(ss grpc.ServerStream) error {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
 	return nil
+}
+
+// names returns the name of the peer and of the worker that it means to reach.
+func names(ctx context.Context) (peer, meant string) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	first := func(key string) string {
+		if v := md.Get(key); len(v) > 0 {
+			return v[0]
+		}
+		return ""
+	}
+	return first(workerHeader), first(peerHeader)
 }
 
 // receive takes frames until the connection ends.

@@ -28,7 +28,7 @@ const sendTarget = 256 << 10
 // peer is the connection to one worker, on which this one sends. Once broken it stays so.
 type peer struct {
 	x    *Exchange
-	addr string
+	to   Peer
 	wake *Signal
 
 	mu struct {
@@ -43,8 +43,8 @@ type peer struct {
 	}
 }
 
-func newPeer(x *Exchange, addr string) *peer {
-	p := &peer{x: x, addr: addr, wake: NewSignal()}
+func newPeer(x *Exchange, to Peer) *peer {
+	p := &peer{x: x, to: to, wake: NewSignal()}
 	p.mu.writers = map[uint32]*remoteWriter{}
 	return p
 }
@@ -131,7 +131,7 @@ func (p *peer) dial() (*grpc.ClientConn, error) {
 	if p.x.opts.ClientTLS != nil {
 		creds = credentials.NewTLS(p.x.opts.ClientTLS)
 	}
-	conn, err := grpc.NewClient("passthrough:///"+p.addr,
+	conn, err := grpc.NewClient("passthrough:///"+p.to.Addr,
 		grpc.WithTransportCredentials(creds),
 		grpc.WithNoProxy(),
 		grpc.WithDisableRetry(),
@@ -156,7 +156,7 @@ func (p *peer) connect(ctx context.Context, cancel context.CancelFunc, conn *grp
 		cancel()
 	})
 	defer timer.Stop()
-	ctx = metadata.AppendToOutgoingContext(ctx, workerHeader, p.x.opts.Worker)
+	ctx = metadata.AppendToOutgoingContext(ctx, workerHeader, p.x.opts.Worker, peerHeader, p.to.Worker)
 	desc := &grpc.StreamDesc{StreamName: dataStream, ServerStreams: true, ClientStreams: true}
 	stream, err := conn.NewStream(ctx, desc, "/"+dataService+"/"+dataStream, grpc.WaitForReady(true))
 	if err == nil {
@@ -257,7 +257,7 @@ func (p *peer) rejected(number uint32, reason string) {
 	}
 	p.mu.Unlock()
 	if w != nil {
-		p.x.opts.Failed(w.attempt, fmt.Errorf("connecting to worker at %s: it refuses %s: %s", p.addr, w.id, reason))
+		p.x.opts.Failed(w.attempt, fmt.Errorf("connecting to worker %s at %s: it refuses %s: %s", p.to.Worker, p.to.Addr, w.id, reason))
 	}
 }
 
@@ -300,7 +300,7 @@ func (p *peer) fail(err error) {
 	p.mu.out = nil
 	p.mu.Unlock()
 	for a := range attempts {
-		p.x.opts.Failed(a, fmt.Errorf("connection to worker at %s lost: %w", p.addr, err))
+		p.x.opts.Failed(a, fmt.Errorf("connection to worker %s at %s lost: %w", p.to.Worker, p.to.Addr, err))
 	}
 }
 

@@ -181,12 +181,12 @@ func (a *attempt) openOutputs(s *taskSlot) error {
 
 // writer opens one channel: to a gate of this worker, or through the exchange.
 func (a *attempt) writer(s *taskSlot, e *graph.PhysicalEdge, id graph.ChannelID) (transport.Writer, error) {
-	local, addr, err := a.place(e.To, id.To)
+	local, peer, err := a.place(e.To, id.To)
 	if err != nil {
 		return nil, err
 	}
 	if !local {
-		return a.w.exchange.OpenWriter(a.key, transport.ChannelID(id), addr, e.Type, s.signal)
+		return a.w.exchange.OpenWriter(a.key, transport.ChannelID(id), peer, e.Type, s.signal)
 	}
 	to := a.byID[protocol.TaskID{Vertex: e.To.Name, Subtask: id.To}]
 	if to == nil {
@@ -201,18 +201,18 @@ func (a *attempt) writer(s *taskSlot, e *graph.PhysicalEdge, id graph.ChannelID)
 }
 
 // place says where a subtask runs.
-func (a *attempt) place(v *graph.Vertex, subtask int) (local bool, addr string, err error) {
+func (a *attempt) place(v *graph.Vertex, subtask int) (local bool, peer transport.Peer, err error) {
 	if subtask >= len(a.deploy.Slots) {
-		return false, "", fmt.Errorf("placing task %s/%d: the deployment has %d slots only", v.Name, subtask, len(a.deploy.Slots))
+		return false, peer, fmt.Errorf("placing task %s/%d: the deployment has %d slots only", v.Name, subtask, len(a.deploy.Slots))
 	}
 	p := a.deploy.Slots[subtask]
 	if p.Worker == a.w.opts.Name {
-		return true, "", nil
+		return true, peer, nil
 	}
 	if p.DataAddr == "" {
-		return false, "", fmt.Errorf("reaching worker %s: it has no data address: start it with one", p.Worker)
+		return false, peer, fmt.Errorf("reaching worker %s: it has no data address: start it with one", p.Worker)
 	}
-	return false, p.DataAddr, nil
+	return false, transport.Peer{Worker: p.Worker, Addr: p.DataAddr}, nil
 }
 
 // trigger starts a snapshot at the named tasks.

@@ -369,7 +369,7 @@ func TestLosingThePeerFailsTheTasks(t *testing.T) {
 		t.Error(err)
 	}
 	for id, st := range a.states(protocol.TaskFailed, 4) {
-		if !strings.Contains(st.Error, "connection to worker at "+l.Addr().String()+" lost") {
+		if !strings.Contains(st.Error, "connection to worker b at "+l.Addr().String()+" lost") {
 			t.Errorf("task %s failed: %s", id, st.Error)
 		}
 	}

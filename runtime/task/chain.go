@@ -36,6 +36,18 @@ type chained struct{ next *link }
 // Emit hands the batch to the next operator.
 func (c chained) Emit(b record.Batch) (operator.Status, error) { return c.next.process(0, b) }
 
+// sunk is the output of an operator whose consumer is the sink at the end of the chain: it counts the rows.
+type sunk struct {
+	next *link
+	rows *int64
+}
+
+// Emit hands the batch to the sink.
+func (s sunk) Emit(b record.Batch) (operator.Status, error) {
+	*s.rows += int64(b.Len())
+	return s.next.process(0, b)
+}
+
 func (l *link) process(input int, b record.Batch) (operator.Status, error) {
 	st, err := l.op.Process(input, b)
 	return l.note(st, err)
@@ -92,6 +104,8 @@ func (c *Core) newChain() {
 		l.watermark, _ = instance.(operator.WatermarkHandler)
 		l.ctx = c.operatorContext(l.node)
 		switch {
+		case i+2 == len(nodes) && nodes[i+1].Output == nil:
+			l.ctx.Out = sunk{c.links[i+1], &c.out.rows}
 		case i+1 < len(nodes):
 			l.ctx.Out = chained{c.links[i+1]}
 		case len(c.o.Vertex.Outputs) > 0:

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"sync"
 	"testing"
 	"time"
@@ -68,25 +67,20 @@ func (f *fakeCoordinator) connect(ctx context.Context) (control.WorkerStream, er
 		return nil, errors.New("the test says that nobody is there")
 	}
 	w, s, end := control.Pipe(ctx)
-	c := &fakeConn{t: f.t, s: s, close: end, got: make(chan protocol.FromWorker, 1000), beats: make(chan protocol.Heartbeat, 1000)}
-	first := make(chan struct{})
-	go func() {
-		m, err := s.Recv()
-		if err != nil || m.Register == nil {
-			return
-		}
-		c.worker = *m.Register
-		close(first)
-		c.read()
-	}()
-	go func() {
-		select {
-		case <-first:
-			f.conns <- c
-		case <-s.Context().Done():
-		}
-	}()
+	go f.serve(s, end)
 	return w, nil
+}
+
+// serve takes one connection and returns when it ends.
+func (f *fakeCoordinator) serve(s control.CoordinatorStream, end func()) {
+	c := &fakeConn{t: f.t, s: s, close: end, got: make(chan protocol.FromWorker, 1000), beats: make(chan protocol.Heartbeat, 1000)}
+	m, err := s.Recv()
+	if err != nil || m.Register == nil {
+		return
+	}
+	c.worker = *m.Register
+	f.conns <- c
+	c.read()
 }
 
 // read sorts what the worker sends.
@@ -95,9 +89,6 @@ func (c *fakeConn) read() {
 	for {
 		m, err := c.s.Recv()
 		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				c.t.Error(err)
-			}
 			return
 		}
 		if m.Heartbeat != nil {

@@ -58,7 +58,7 @@ func (w *worker) sessions(ctx context.Context) error {
 			return fmt.Errorf("reaching the coordinator: given up after %s: %w", w.opts.ConnectTimeout, err)
 		}
 		w.log.Info("No connection to the coordinator, trying again", "after", backoff.String(), "cause", err.Error())
-		if !pause(ctx, backoff/2+rand.N(backoff/2)) { //nolint:gosec // jitter
+		if !pause(ctx, backoff/2+rand.N(backoff/2)) {
 			return context.Cause(ctx)
 		}
 		backoff = min(2*backoff, maxBackoff)

@@ -23,6 +23,7 @@ import (
 	"github.com/weir-stream/weir/runtime/storage"
 	"github.com/weir-stream/weir/runtime/storage/memstore"
 	"github.com/weir-stream/weir/runtime/transport"
+	"github.com/weir-stream/weir/runtime/transport/control"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -111,6 +112,47 @@ func TestTwoWorkersExchangeRows(t *testing.T) {
 
 // sharedCerts is the directory of the certificates of a test.
 var sharedCerts string
+
+func TestTheWorkerDialsItsCoordinator(t *testing.T) {
+	dir := t.TempDir()
+	if err := transport.GenerateCerts(dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	server, err := transport.CertFiles(dir, "coordinator").Server(transport.RoleWorker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := transport.CertFiles(dir, "worker").Client(transport.RoleCoordinator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, j := newFakeCoordinator(t), newTestJob()
+	s := control.NewServer(server, func(s control.CoordinatorStream) error {
+		f.serve(s, nil)
+		return nil
+	})
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	o := options(t, "w", f, j, newStore())
+	o.Connect = Dial(l.Addr().String(), client)
+	result := startWorker(t.Context(), t, o)
+	c := f.accept()
+	j.allow(1000, true)
+	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
+	c.states(protocol.TaskFinished, 8)
+	c.send(protocol.ToWorker{Shutdown: true})
+	if err := await(t, result); err != nil {
+		t.Errorf("Run() = %v", err)
+	}
+	s.Stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
 
 func TestHeartbeatsCarryMetrics(t *testing.T) {
 	f, j := newFakeCoordinator(t), newTestJob()
@@ -627,4 +669,64 @@ func TestAdvertised(t *testing.T) {
 			t.Errorf("advertised(%q) = %q, %v; want %q", addr, got, err, want)
 		}
 	}
+}
+
+// slowStore blocks writes while slow is set, until they are cancelled.
+type slowStore struct {
+	storage.Store
+	slow    atomic.Bool
+	entered chan struct{}
+}
+
+func (s *slowStore) PutIfAbsent(ctx context.Context, key string, data []byte) error {
+	if s.slow.Load() {
+		s.entered <- struct{}{}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return s.Store.PutIfAbsent(ctx, key, data)
+}
+
+func TestAnAbortEndsTheAsynchronousParts(t *testing.T) {
+	f, j := newFakeCoordinator(t), newTestJob()
+	f.job.Checkpointing = &contract.Checkpointing{Interval: contract.Duration(time.Hour)}
+	store := &slowStore{Store: newStore(), entered: make(chan struct{}, 8)}
+	store.slow.Store(true)
+	o := options(t, "w", f, j, store)
+	o.AsyncParts = 1
+	startWorker(t.Context(), t, o)
+	c := f.accept()
+	j.allow(100, false)
+	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
+	j.awaitTotal(t, 200)
+	trigger := protocol.Trigger{
+		Attempt: attemptK(1), Barrier: record.Barrier{Checkpoint: 1, Target: "chk/"},
+		Tasks: []protocol.TaskID{{Vertex: "numbers"}, {Vertex: "numbers", Subtask: 1}},
+	}
+	c.send(protocol.ToWorker{Trigger: &trigger})
+	<-store.entered
+	// Rows flow on beside the write, which holds the only slot for asynchronous parts.
+	j.allow(200, false)
+	j.awaitTotal(t, 400)
+	store.slow.Store(false)
+	c.send(protocol.ToWorker{Aborted: &protocol.Aborted{Attempt: attemptK(1), Checkpoint: 1}})
+	trigger.Barrier.Checkpoint = 2
+	c.send(protocol.ToWorker{Trigger: &trigger})
+	left := 8
+	c.until(func(m protocol.FromWorker) bool {
+		if m.Decline != nil && m.Decline.Checkpoint == 2 {
+			t.Fatalf("task %s declines: %s %s", m.Decline.Task, m.Decline.Reason, m.Decline.Error)
+		}
+		if m.Ack != nil && m.Ack.Checkpoint == 2 {
+			left--
+		}
+		return left == 0
+	})
+	// A cancelled attempt doesn't wait for writes either.
+	store.slow.Store(true)
+	trigger.Barrier.Checkpoint = 3
+	c.send(protocol.ToWorker{Trigger: &trigger})
+	<-store.entered
+	c.send(protocol.ToWorker{Cancel: &protocol.Cancel{Attempt: attemptK(1)}})
+	c.states(protocol.TaskCanceled, 8)
 }

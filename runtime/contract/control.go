@@ -86,6 +86,8 @@ type JobStatus struct {
 	// JobID is empty until the head is claimed.
 	JobID string   `json:"jobID,omitempty"`
 	State JobState `json:"state"`
+	// Message says what the job waits for, if it does.
+	Message string `json:"message,omitempty"`
 	// Epoch of the coordinator and Attempt of the tasks ("grant-n-k").
 	Epoch   Epoch  `json:"epoch"`
 	Attempt string `json:"attempt,omitempty"`
@@ -170,6 +172,8 @@ type CheckpointsReport struct {
 	Completed int64 `json:"completed"`
 	Failed    int64 `json:"failed"`
 	InFlight  int64 `json:"inFlight"`
+	// Waiting says why the next one doesn't start, if something holds it.
+	Waiting string `json:"waiting,omitempty"`
 	// Retained are the completed checkpoints that storage keeps, newest first.
 	Retained []SnapshotInfo `json:"retained,omitempty"`
 	// Recent are the last snapshots with what they cost, newest first.
@@ -187,6 +191,8 @@ type CheckpointReport struct {
 	Acked   int      `json:"acked"`
 	Tasks   int      `json:"tasks"`
 	Missing []string `json:"missing,omitempty"`
+	// WrittenBytes is what was uploaded for it; SizeBytes is all it consists of.
+	WrittenBytes int64 `json:"writtenBytes,omitempty"`
 	// The longest of any task, and which task that was.
 	AlignmentMillis int64  `json:"alignmentMillis"`
 	SyncMicros      int64  `json:"syncMicros"`

@@ -141,9 +141,11 @@ func (c *Coordinator) committed(now time.Time, u *update) {
 	stops := p.request.stop != record.StopNone
 	if !p.savepoint() {
 		c.failures.Succeeded(p.id)
+	}
+	if !p.savepoint() || stops { // a recovery starts from p now, never from an older one
 		for _, older := range slices.Clone(c.pending) {
 			if older.id < p.id && !older.savepoint() {
-				c.abort(now, older, ReasonSubsumed, fmt.Sprintf("checkpoint %d completed first", p.id))
+				c.abort(now, older, ReasonSubsumed, fmt.Sprintf("%s %d completed first", p.barrier.Kind, p.id))
 			}
 		}
 	}

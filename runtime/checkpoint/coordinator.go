@@ -225,7 +225,7 @@ func (c *Coordinator) NextWake() (time.Time, bool) {
 	for _, t := range c.thaws {
 		at(t.resendAt)
 	}
-	if c.running && c.finalNeeded() && !c.finalNotBefore.IsZero() {
+	if c.running && c.stop == nil && !c.finalNotBefore.IsZero() && c.finalNeeded() {
 		at(c.finalNotBefore)
 	}
 	return w, !w.IsZero()

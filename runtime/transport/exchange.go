@@ -36,8 +36,8 @@ const (
 
 	keepaliveTime    = 10 * time.Second
 	keepaliveTimeout = 10 * time.Second
-	// connectTimeout bounds the wait for a peer to answer.
-	connectTimeout = 10 * time.Second
+	// defaultConnectTimeout bounds the wait for a peer to answer.
+	defaultConnectTimeout = 10 * time.Second
 
 	// closedKept is how many closed attempts are remembered, to turn away what comes late.
 	closedKept = 256
@@ -52,6 +52,8 @@ type ExchangeOptions struct {
 	// ServerTLS and ClientTLS are for accepting and dialing peers; nil means no TLS.
 	ServerTLS *tls.Config
 	ClientTLS *tls.Config
+	// ConnectTimeout bounds how long a peer may take to answer when it is dialed. Default 10 s.
+	ConnectTimeout time.Duration
 	// Failed hears that a channel of an attempt is broken, so that the attempt can't go on. It may be
 	// called from any goroutine, several times for one attempt, and must not block.
 	Failed func(attempt string, err error)
@@ -103,6 +105,9 @@ type GateChannel struct {
 
 // NewExchange returns an exchange; it works while Run runs.
 func NewExchange(opts ExchangeOptions) *Exchange {
+	if opts.ConnectTimeout == 0 {
+		opts.ConnectTimeout = defaultConnectTimeout
+	}
 	x := &Exchange{opts: opts, start: NewSignal()}
 	x.mu.peers = map[Peer]*peer{}
 	x.mu.gates = map[gateKey]*gateEntry{}

@@ -362,13 +362,30 @@ func TestExchangeReportsWhatIsBroken(t *testing.T) {
 		wantFailure(t, b, "1: connection from worker a lost")
 	})
 	t.Run("nobody listens", func(t *testing.T) {
-		a := newSide(t, "a", nil, nil)
-		b := newSide(t, "b", nil, nil)
-		if _, err := a.OpenWriter("1", ChannelID{}, b.peer, typ, NewSignal()); err != nil {
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
 			t.Fatal(err)
 		}
-		b.stop()
-		a.CloseAttempt("1")
+		l.Close()
+		a := newSide(t, "a", nil, nil)
+		a.opts.ConnectTimeout = 200 * time.Millisecond
+		if _, err := a.OpenWriter("1", ChannelID{}, Peer{Worker: "b", Addr: l.Addr().String()}, typ, NewSignal()); err != nil {
+			t.Fatal(err)
+		}
+		wantFailure(t, a, "1: connection to worker b at "+l.Addr().String()+" lost", "no answer for 200ms", "connection refused")
+	})
+	t.Run("a listener that says nothing", func(t *testing.T) {
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		a := newSide(t, "a", nil, nil)
+		a.opts.ConnectTimeout = 200 * time.Millisecond
+		if _, err := a.OpenWriter("1", ChannelID{}, Peer{Worker: "b", Addr: l.Addr().String()}, typ, NewSignal()); err != nil {
+			t.Fatal(err)
+		}
+		wantFailure(t, a, "1: connection to worker b", "no answer for 200ms")
 	})
 	t.Run("somebody else listens", func(t *testing.T) {
 		a, b := newSide(t, "a", nil, nil), newSide(t, "b", nil, nil)

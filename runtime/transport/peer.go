@@ -151,7 +151,7 @@ func (p *peer) dial() (*grpc.ClientConn, error) {
 // connect opens the stream; a peer that doesn't answer in time is an error.
 func (p *peer) connect(ctx context.Context, cancel context.CancelFunc, conn *grpc.ClientConn) (grpc.ClientStream, error) {
 	var late atomic.Bool
-	timer := time.AfterFunc(connectTimeout, func() {
+	timer := time.AfterFunc(p.x.opts.ConnectTimeout, func() {
 		late.Store(true)
 		cancel()
 	})
@@ -163,7 +163,7 @@ func (p *peer) connect(ctx context.Context, cancel context.CancelFunc, conn *grp
 		_, err = stream.Header()
 	}
 	if err != nil && late.Load() {
-		return nil, fmt.Errorf("no answer for %s: %w", connectTimeout, err)
+		return nil, fmt.Errorf("no answer for %s: %w", p.x.opts.ConnectTimeout, err)
 	}
 	return stream, err
 }

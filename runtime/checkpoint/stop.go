@@ -162,19 +162,23 @@ func (c *Coordinator) resendComplete(now time.Time) {
 	}
 }
 
-// checkUnion finds union state of which only a part would be restored.
+// checkUnion finds union state of which only a part would be restored to subtasks that go on: some subtasks have finished and left
+// nothing of it. A subtask that ended and still acknowledges, because it has to commit, leaves its part.
 func checkUnion(o *snapshot.OperatorState) error {
-	finished, union := 0, false
+	finished, gone, union := 0, 0, false
 	for _, s := range o.Subtasks {
 		if s.Finished {
 			finished++
+			if len(s.Lists) == 0 {
+				gone++
+			}
 		}
 		for _, l := range s.Lists {
 			union = union || (l.Mode == operator.Union && len(l.Entries) > 0)
 		}
 	}
-	if union && finished > 0 && finished < o.Parallelism {
-		return fmt.Errorf("operator %q has union state, and only %d of its %d subtasks have finished", o.Name, finished, o.Parallelism)
+	if union && gone > 0 && finished < o.Parallelism {
+		return fmt.Errorf("operator %q has union state, and %d of its %d subtasks have finished", o.Name, gone, o.Parallelism)
 	}
 	return nil
 }

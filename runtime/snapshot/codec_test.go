@@ -28,8 +28,10 @@ func testManifest() *Manifest {
 		Stop: record.StopFreeze, Attempt: "3-1-2", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), MaxParallelism: 128,
 		Operators: []OperatorState{
 			{Name: "count", Parallelism: 2, Subtasks: []SubtaskState{
-				{Index: 0, Keyed: []state.File{{Path: "a1", Size: 4096, CRC32C: 0xdeadbeef, FirstGroup: 0, LastGroup: 40},
-					{Path: "a2", Size: 100, CRC32C: 7, FirstGroup: 40, LastGroup: 63}}},
+				{Index: 0, Keyed: []state.File{
+					{Path: "a1", Size: 4096, CRC32C: 0xdeadbeef, FirstGroup: 0, LastGroup: 40},
+					{Path: "a2", Size: 100, CRC32C: 7, FirstGroup: 40, LastGroup: 63},
+				}},
 				{Index: 1, Keyed: []state.File{{Path: "part/b1", Size: 0, FirstGroup: 64, LastGroup: 127}}},
 			}},
 			{Name: "lines", Parallelism: 2, Subtasks: []SubtaskState{

@@ -107,7 +107,7 @@ type assigner struct {
 	problems []string
 }
 
-func (a *assigner) problem(format string, args ...any) {
+func (a *assigner) problemf(format string, args ...any) {
 	a.problems = append(a.problems, fmt.Sprintf(format, args...))
 }
 
@@ -122,25 +122,25 @@ func (a *assigner) err() error {
 func (a *assigner) checkShape() {
 	groups := a.shape.MaxParallelism
 	if groups < 1 || groups > snapshot.MaxKeyGroups {
-		a.problem("maxParallelism is %d and must be 1 to %d", groups, snapshot.MaxKeyGroups)
+		a.problemf("maxParallelism is %d and must be 1 to %d", groups, snapshot.MaxKeyGroups)
 		return
 	}
 	vertices, operators := map[string]bool{}, map[string]bool{}
 	for _, v := range a.shape.Vertices {
 		if vertices[v.Name] {
-			a.problem("the graph has two vertices %q", v.Name)
+			a.problemf("the graph has two vertices %q", v.Name)
 		}
 		vertices[v.Name] = true
 		if v.Parallelism < 1 {
-			a.problem("parallelism of %q is %d and must be 1 or more", v.Name, v.Parallelism)
+			a.problemf("parallelism of %q is %d and must be 1 or more", v.Name, v.Parallelism)
 		}
 		if v.Parallelism > groups {
-			a.problem("parallelism %d of %q is above maxParallelism %d: lower the parallelism (maxParallelism can't change once there is state)",
+			a.problemf("parallelism %d of %q is above maxParallelism %d: lower the parallelism (maxParallelism can't change once there is state)",
 				v.Parallelism, v.Name, groups)
 		}
 		for _, op := range v.Operators {
 			if operators[op.Name] {
-				a.problem("the graph has two operators %q: give each a name of its own", op.Name)
+				a.problemf("the graph has two operators %q: give each a name of its own", op.Name)
 			}
 			operators[op.Name] = true
 		}
@@ -149,11 +149,11 @@ func (a *assigner) checkShape() {
 
 func (a *assigner) checkManifest() {
 	if a.m.MaxParallelism != a.shape.MaxParallelism {
-		a.problem("the snapshot was taken with maxParallelism %d and the job has %d: set maxParallelism to %d",
+		a.problemf("the snapshot was taken with maxParallelism %d and the job has %d: set maxParallelism to %d",
 			a.m.MaxParallelism, a.shape.MaxParallelism, a.m.MaxParallelism)
 	}
 	if a.m.Stop == record.StopDrain && !a.o.AllowDrained {
-		a.problem("the job was drained with it, so what it held back has been emitted already: resume from another savepoint, or set allowDrained to go on from it all the same")
+		a.problemf("the job was drained with it, so what it held back has been emitted already: resume from another savepoint, or set allowDrained to go on from it all the same")
 	}
 }
 
@@ -184,7 +184,7 @@ func (a *assigner) match() {
 		}
 	}
 	if len(lost) > 0 && !a.o.AllowNonRestoredState {
-		a.problem("the graph has no operator for the state of %s: give the old name to the operator that takes it, or list it there in previousNames, or set allowNonRestoredState to drop it",
+		a.problemf("the graph has no operator for the state of %s: give the old name to the operator that takes it, or list it there in previousNames, or set allowNonRestoredState to drop it",
 			strings.Join(lost, ", "))
 	}
 }
@@ -199,7 +199,7 @@ func (a *assigner) matchPrevious(op Operator, byName map[string]*snapshot.Operat
 			continue
 		}
 		if other := takenBy[name]; other != "" {
-			a.problem("operators %q and %q both claim the state of %q: remove it from previousNames of one of them, or rename the operator that is new",
+			a.problemf("operators %q and %q both claim the state of %q: remove it from previousNames of one of them, or rename the operator that is new",
 				other, op.Name, name)
 			return
 		}
@@ -237,14 +237,14 @@ func (a *assigner) checkFinished() {
 		}
 		done[v.Name] = len(no) == 0 && len(yes) > 0
 		if len(yes) > 0 && len(no) > 0 {
-			a.problem("operators %q of the chain %q had finished and %q had not: keep the chain as it was when the snapshot was taken, or disable chaining",
+			a.problemf("operators %q of the chain %q had finished and %q had not: keep the chain as it was when the snapshot was taken, or disable chaining",
 				yes, v.Name, no)
 		}
 	}
 	for _, v := range a.shape.Vertices {
 		for _, in := range v.Inputs {
 			if done[v.Name] && !done[in.Vertex] {
-				a.problem("%q had finished and would get input from %q, which had not: give %q a new name to start it anew", v.Name, in.Vertex, v.Name)
+				a.problemf("%q had finished and would get input from %q, which had not: give %q a new name to start it anew", v.Name, in.Vertex, v.Name)
 			}
 		}
 	}
@@ -330,7 +330,7 @@ func (a *assigner) addKeyed(op Operator, old *snapshot.OperatorState, restores [
 	}
 	if !op.Keyed {
 		if !a.o.AllowNonRestoredState {
-			a.problem("operator %q has keyed state in the snapshot and is not keyed in the graph: key its input, or set allowNonRestoredState to drop that state", op.Name)
+			a.problemf("operator %q has keyed state in the snapshot and is not keyed in the graph: key its input, or set allowNonRestoredState to drop that state", op.Name)
 		}
 		return
 	}
@@ -361,7 +361,7 @@ func (a *assigner) addLists(op Operator, old *snapshot.OperatorState, restores [
 				byName[l.Name] = c
 			}
 			if c.mode != l.Mode {
-				a.problem("list %q of operator %q has different modes in different subtasks: the snapshot can't be used", l.Name, op.Name)
+				a.problemf("list %q of operator %q has different modes in different subtasks: the snapshot can't be used", l.Name, op.Name)
 				return
 			}
 			c.at, c.lists = append(c.at, old.Subtasks[i].Index), append(c.lists, l)
@@ -370,7 +370,7 @@ func (a *assigner) addLists(op Operator, old *snapshot.OperatorState, restores [
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		c := byName[name]
 		if gone := c.gone(old); c.mode == operator.Union && gone > 0 && !finished(old) {
-			a.problem("operator %q has the union list %q, and %d of its %d subtasks had finished and left nothing of it: resume from another snapshot",
+			a.problemf("operator %q has the union list %q, and %d of its %d subtasks had finished and left nothing of it: resume from another snapshot",
 				op.Name, name, gone, old.Parallelism)
 			return
 		}

@@ -88,12 +88,16 @@ func TestAssign_Compatibility(t *testing.T) {
 		change func(s *Shape, m *snapshot.Manifest, o *Options)
 		want   []string
 	}{
-		"operator gone": {func(s *Shape, _ *snapshot.Manifest, _ *Options) {
-			s.Vertices[1].Operators = s.Vertices[1].Operators[:1]
+		"operator gone": {
+			func(s *Shape, _ *snapshot.Manifest, _ *Options) {
+				s.Vertices[1].Operators = s.Vertices[1].Operators[:1]
+			},
+			[]string{`state of "sink"`, "allowNonRestoredState"},
 		},
-			[]string{`state of "sink"`, "allowNonRestoredState"}},
-		"two operators gone": {func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.Vertices = s.Vertices[:1] },
-			[]string{`"count", "sink"`, "previousNames"}},
+		"two operators gone": {
+			func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.Vertices = s.Vertices[:1] },
+			[]string{`"count", "sink"`, "previousNames"},
+		},
 		"operators gone, allowed": {func(s *Shape, _ *snapshot.Manifest, o *Options) {
 			s.Vertices, o.AllowNonRestoredState = s.Vertices[:1], true
 		}, nil},
@@ -105,8 +109,10 @@ func TestAssign_Compatibility(t *testing.T) {
 			m.Operators[2].Subtasks[0].Lists[0].Entries = nil
 		}, nil},
 		"other maxParallelism": {func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.MaxParallelism = 64 }, []string{"set maxParallelism to 128"}},
-		"parallelism too high": {func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.Vertices[1].Parallelism = 129 },
-			[]string{`parallelism 129 of "count" is above maxParallelism 128`}},
+		"parallelism too high": {
+			func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.Vertices[1].Parallelism = 129 },
+			[]string{`parallelism 129 of "count" is above maxParallelism 128`},
+		},
 		"maxParallelism too high": {func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.MaxParallelism = 40000 }, []string{"1 to 32768"}},
 		"no parallelism":          {func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.Vertices[0].Parallelism = 0 }, []string{`"src" is 0`}},
 		"operator twice":          {func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.Vertices[0].Operators[1].Name = "sink" }, []string{`two operators "sink"`}},
@@ -121,10 +127,12 @@ func TestAssign_Compatibility(t *testing.T) {
 		"state claimed twice": {func(s *Shape, _ *snapshot.Manifest, _ *Options) {
 			s.Vertices[0].Operators[1] = Operator{Name: "new", PreviousNames: []string{"sink"}}
 		}, []string{`"sink" and "new" both claim`}},
-		"modes differ": {func(_ *Shape, m *snapshot.Manifest, _ *Options) {
-			m.Operators[3].Subtasks[1].Lists[0].Mode = operator.Union
+		"modes differ": {
+			func(_ *Shape, m *snapshot.Manifest, _ *Options) {
+				m.Operators[3].Subtasks[1].Lists[0].Mode = operator.Union
+			},
+			[]string{`list "l" of operator "src" has different modes`},
 		},
-			[]string{`list "l" of operator "src" has different modes`}},
 		"new operator": {func(s *Shape, _ *snapshot.Manifest, _ *Options) {
 			s.Vertices = append(s.Vertices, Vertex{Name: "x", Parallelism: 1, Inputs: []Input{{Vertex: "count"}}, Operators: []Operator{{Name: "x"}}})
 		}, nil},

@@ -53,8 +53,10 @@ func TestAssign_EveryGroupAndEntryOnce(t *testing.T) {
 				if err := m.Validate(); err != nil {
 					t.Fatal(err)
 				}
-				shape := Shape{MaxParallelism: groups, Vertices: []Vertex{{Name: "v", Parallelism: q, Inputs: []Input{{Vertex: "src"}},
-					Operators: []Operator{{Name: "op", Keyed: true}}}}}
+				shape := Shape{MaxParallelism: groups, Vertices: []Vertex{{
+					Name: "v", Parallelism: q, Inputs: []Input{{Vertex: "src"}},
+					Operators: []Operator{{Name: "op", Keyed: true}},
+				}}}
 				got, err := Assign(shape, m, Options{})
 				if err != nil {
 					t.Fatal(err)

@@ -178,6 +178,7 @@ func (c *Core) openState(ctx context.Context, l *link) error {
 		}
 	}
 	l.backend, l.ctx.Keyed = m, m
+	c.keyed = append(c.keyed, l)
 	return nil
 }
 

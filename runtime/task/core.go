@@ -34,8 +34,10 @@ type step func() (operator.Status, error)
 
 // Core is the step function of a task. It is used from one goroutine but for Metrics.
 type Core struct {
-	o        Options
-	links    []*link
+	o     Options
+	links []*link
+	// keyed are the links with keyed state.
+	keyed    []*link
 	out      exchange
 	channels []graph.Channel
 	// open is the number of input channels that haven't ended.
@@ -155,9 +157,19 @@ func (c *Core) handleBatch(ch int, b record.Batch) error {
 	c.stats.out.Store(c.out.rows)
 	if st == operator.Paused {
 		c.held, c.paused = b, true
-		return nil
+		return c.stateErr()
 	}
 	b.Release()
+	return c.stateErr()
+}
+
+// stateErr is what keyed state reports beside its methods: over the memory budget, or a coder that failed.
+func (c *Core) stateErr() error {
+	for _, l := range c.keyed {
+		if err := l.backend.Err(); err != nil {
+			return l.wrap(fmt.Errorf("updating keyed state: %w", err))
+		}
+	}
 	return nil
 }
 

@@ -60,8 +60,10 @@ func (s *soloist) settle() {
 }
 
 func (s *soloist) ack(id int64) {
-	s.HandleAck(s.now, protocol.Ack{Attempt: s.attempt, Task: s.task, Checkpoint: id,
-		Operators: map[string]snapshot.SubtaskState{"v": {}}})
+	s.HandleAck(s.now, protocol.Ack{
+		Attempt: s.attempt, Task: s.task, Checkpoint: id,
+		Operators: map[string]snapshot.SubtaskState{"v": {}},
+	})
 	s.settle()
 }
 

@@ -71,9 +71,9 @@ type builder struct {
 }
 
 // bad reports a mistake of an operator.
-func (b *builder) bad(p *plan, format string, args ...any) {
+func (b *builder) bad(p *plan, msg string, args ...any) {
 	p.broken = true
-	b.errs = append(b.errs, fmt.Errorf("operator %q: "+format, append([]any{p.op.Name}, args...)...))
+	b.errs = append(b.errs, fmt.Errorf("operator %q: "+msg, append([]any{p.op.Name}, args...)...))
 }
 
 // collect looks at each operator by itself.

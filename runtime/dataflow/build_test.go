@@ -101,9 +101,8 @@ type edge struct {
 }
 
 type port struct {
-	h       *harness
-	from    string
-	pending bool
+	h    *harness
+	from string
 }
 
 func (p *port) Emit(b record.Batch) (operator.Status, error) {
@@ -177,7 +176,7 @@ func run(t testing.TB, g *graph.Graph, paused *rand.Rand) error {
 			continue
 		}
 		out := &port{h: h, from: n.Name}
-		for state := operator.More; state != operator.End; {
+		for st := operator.More; st != operator.End; {
 			p, err := sources[i].Poll()
 			if err != nil {
 				return err
@@ -187,7 +186,7 @@ func run(t testing.TB, g *graph.Graph, paused *rand.Rand) error {
 					return err
 				}
 			}
-			state = p.State
+			st = p.State
 		}
 		i++
 	}
@@ -277,7 +276,7 @@ func TestBuild_WordCount(t *testing.T) {
 	lines := randomLines(r, 20000)
 	want := map[string]float64{}
 	for _, l := range lines {
-		for _, w := range strings.FieldsFunc(l, func(c rune) bool { return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z') }) {
+		for _, w := range strings.FieldsFunc(l, func(c rune) bool { return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') }) {
 			want[strings.ToLower(w)]++
 		}
 	}

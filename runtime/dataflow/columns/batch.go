@@ -234,8 +234,12 @@ func (v *Vector) AppendShown(dst []byte, i int) []byte {
 		return strconv.AppendFloat(dst, v.Floats[i], 'g', -1, 64)
 	case Bool:
 		return strconv.AppendBool(dst, v.Bools[i])
+	default:
+		return appendShownText(dst, v.Text(i))
 	}
-	s := v.Text(i)
+}
+
+func appendShownText(dst, s []byte) []byte {
 	if len(s) <= maxShown {
 		return strconv.AppendQuote(dst, string(s))
 	}

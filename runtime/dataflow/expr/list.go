@@ -172,7 +172,8 @@ func (x *splitNode) split(v *columns.Vector, s columns.Span) {
 			at = bytes.Index(v.Arena[s.Start:s.End], x.sep)
 		}
 		if at < 0 {
-			x.out.Elems.Spans = append(spans, s)
+			spans = append(spans, s)
+			x.out.Elems.Spans = spans
 			return
 		}
 		end := s.Start + uint32(at)

@@ -142,12 +142,3 @@ func (l *literalNode) eval(b *columns.Batch) value {
 	l.vec = l.full.Slice(0, max(b.Len(), 1))
 	return value{Vector: &l.vec}
 }
-
-// constantText returns the string when n is a string literal.
-func constantText(n node) ([]byte, bool) {
-	l, ok := n.(*literalNode)
-	if !ok || l.vec.Kind != columns.String {
-		return nil, false
-	}
-	return l.vec.Text(0), true
-}

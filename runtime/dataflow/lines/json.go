@@ -225,7 +225,7 @@ func (d *jsonDecoder) name(column int) string { return d.schema.Fields()[column]
 // mismatch says that a value is of another type than its column, or no value at all.
 func (d *jsonDecoder) mismatch(column int, c byte) bool {
 	s := &d.scan
-	found := ""
+	var found string
 	switch {
 	case c == '"':
 		found = "a string"

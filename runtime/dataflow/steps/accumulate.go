@@ -191,7 +191,7 @@ func (a *aggregate) updateFloats(c *cell, vals []float64) {
 func (a *aggregate) updateAvg(c *cell, v *columns.Vector) {
 	for row, g := range a.groups.of {
 		w := a.acc.words[int(g)*a.words+c.word:][:2]
-		x := 0.0
+		var x float64
 		if c.in == columns.Int {
 			x = float64(v.Ints[row])
 		} else {

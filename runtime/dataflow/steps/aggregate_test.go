@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -145,8 +146,8 @@ func TestAggregate_AgreesWithModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	fixed := []string{"Count", "", "Sum", "i", "Min", "i", "Avg", "i", "Min", "f", "Max", "f", "Last", "i > 0"}
-	texts := append(fixed[:len(fixed):len(fixed)], "Min", "s", "Max", "s", "Last", "s")
-	wide := append(fixed[:len(fixed):len(fixed)], bytesOf("Sum", "i", 40)...)
+	texts := slices.Concat(fixed, []string{"Min", "s", "Max", "s", "Last", "s"})
+	wide := slices.Concat(fixed, bytesOf("Sum", "i", 40))
 	for name, specs := range map[string][]string{"fixed": fixed, "texts": texts, "wide": wide} {
 		for _, keyColumns := range [][]int{{0}, {1}, {0, 1}, {3}} {
 			t.Run(fmt.Sprint(name, keyColumns), func(t *testing.T) {

@@ -5,6 +5,7 @@ package steps
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -69,10 +70,12 @@ type aggregate struct {
 	// words and texts are how many of each the accumulator of a key has.
 	words, texts int
 	fixed        bool
-	table        *state.Table
-	groups       groups
-	acc          accumulators
-	view         *columns.Batch
+	// countsOnly says that there are only counts, which need one look at state instead of two.
+	countsOnly bool
+	table      *state.Table
+	groups     groups
+	acc        accumulators
+	view       *columns.Batch
 }
 
 // NewAggregate returns a step that keeps the aggregates for each key of its input, whose rows have schema in and whose
@@ -85,6 +88,7 @@ func NewAggregate(in, out *columns.Schema, keyColumns []int, aggregates []Aggreg
 		a.addCell(&aggregates[i])
 	}
 	a.fixed = a.texts == 0 && a.words <= maxFixed
+	a.countsOnly = a.fixed && !slices.ContainsFunc(aggregates, func(g Aggregate) bool { return g.Function != contract.CountFunction })
 	return a
 }
 
@@ -147,6 +151,10 @@ func (a *aggregate) Process(_ int, in record.Batch) (operator.Status, error) {
 	}
 	a.group(b)
 	a.acc.reset(a.groups.len(), a.words, a.texts)
+	if a.countsOnly {
+		a.count()
+		return a.emit(a.result(b))
+	}
 	if err := a.load(); err != nil {
 		return operator.Done, a.fail(err)
 	}
@@ -207,6 +215,33 @@ func (a *aggregate) load() error {
 		}
 	}
 	return nil
+}
+
+// count is load, update and store for an aggregate with nothing but counts.
+func (a *aggregate) count() {
+	g := &a.groups
+	for _, i := range g.of {
+		a.acc.words[int(i)*a.words]++
+	}
+	ints := a.keys.Kind() == state.Int64Keys
+	if ints {
+		a.table.PrefetchInt64(g.ints, g.groupHashes)
+	} else {
+		a.table.PrefetchBytes(g.groupHashes)
+	}
+	for i, h := range g.groupHashes {
+		var p unsafe.Pointer
+		if ints {
+			p, _ = a.table.RefInt64(g.ints[i], h)
+		} else {
+			p, _ = a.table.RefBytes(g.text(i), h)
+		}
+		words := a.inPlace(p)
+		n := words[0] + a.acc.words[i*a.words]
+		for w := range words {
+			words[w], a.acc.words[i*a.words+w] = n, n
+		}
+	}
 }
 
 // inPlace is the value in state that p points to.

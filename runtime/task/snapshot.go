@@ -272,9 +272,10 @@ func (c *Core) Aborted(checkpoint int64) error {
 			l.listener.NotifyAborted(checkpoint)
 		}
 	}
+	// Answered also by a task that the snapshot never reached: the coordinator repeats the end of one that stops the job.
+	c.o.Env.Notified(checkpoint)
 	if c.frozen == checkpoint {
 		c.frozen = 0
-		c.o.Env.Notified(checkpoint)
 		if c.snap.drained {
 			return fmt.Errorf("draining for savepoint %d was given up after the operators had finished: going on needs a restart from the last checkpoint", checkpoint)
 		}

@@ -26,12 +26,15 @@ type Connectors interface {
 	FileSink(name string, spec *contract.FileSink, newEncoder func() format.Encoder) (func() operator.Operator, error)
 }
 
-// Build makes the graph of cfg.Dataflow. The error lists everything that is wrong, each with the operator it is about.
+// Build makes the graph of cfg.Dataflow. Without connectors (nil) a job with files is a mistake. The error lists everything that is wrong, each with the operator it is about.
 //
 // keyBy and union have no instances: they say how rows travel to the next operator, and become edges.
 func Build(cfg contract.JobConfig, connectors Connectors) (*graph.Graph, error) {
 	if cfg.Dataflow == nil || len(cfg.Dataflow.Operators) == 0 {
 		return nil, errors.New("building the dataflow: it has no operators: add a source and a sink")
+	}
+	if connectors == nil {
+		connectors = noConnectors{}
 	}
 	b := builder{cfg: cfg, connectors: connectors, nodes: map[string]*plan{}}
 	b.collect()
@@ -44,6 +47,19 @@ func Build(cfg contract.JobConfig, connectors Connectors) (*graph.Graph, error) 
 		return nil, fmt.Errorf("building the dataflow: %w", err)
 	}
 	return b.graph, nil
+}
+
+var errNoConnectors = errors.New("this engine has no connector for files")
+
+// noConnectors stands for an engine without connectors: jobs that need none can still be built.
+type noConnectors struct{}
+
+func (noConnectors) FilesSource(string, *contract.FilesSource, func() format.Decoder) (func() operator.Source, error) {
+	return nil, errNoConnectors
+}
+
+func (noConnectors) FileSink(string, *contract.FileSink, func() format.Encoder) (func() operator.Operator, error) {
+	return nil, errNoConnectors
 }
 
 // plan is what is known of an operator.

@@ -364,6 +364,17 @@ func TestBuild_RuntimeErrorsNameOperatorExpressionAndRow(t *testing.T) {
 	}
 }
 
+func TestBuild_WithoutConnectors(t *testing.T) {
+	_, err := Build(job(textSource("src"), logOf("log", "src")), nil)
+	if err == nil || !strings.Contains(err.Error(), `operator "src": this engine has no connector for files`) {
+		t.Errorf("got %v", err)
+	}
+	forever := contract.Operator{Name: "forever", Generator: &contract.Generator{}}
+	if _, err := Build(job(forever, logOf("log", "forever")), nil); err != nil {
+		t.Errorf("a job without files: %v", err)
+	}
+}
+
 func TestBuild_Generator(t *testing.T) {
 	cfg := job(
 		contract.Operator{Name: "numbers", Generator: &contract.Generator{Keys: 300, Rows: 10007}},

@@ -182,6 +182,9 @@ func apiError(res *http.Response, body []byte) error {
 	if err := json.Unmarshal(body, e); err != nil || e.Message == "" {
 		e = &APIError{Message: fmt.Sprintf("the control API answered %s", res.Status),
 			Remedy: "check that the address is that of a coordinator's control API"}
+		if bytes.Contains(body, []byte("HTTP request to an HTTPS server")) {
+			e = &APIError{Message: "the control API speaks HTTPS", Remedy: "give the certificate of a client"}
+		}
 	}
 	e.Status = res.StatusCode
 	return e

@@ -9,10 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -41,8 +41,8 @@ type submission struct {
 	savepoint bool
 }
 
-// control is what the API needs of the loop. Every method returns when ctx ends.
-type control interface {
+// jobControl is what the API needs of the loop. Every method returns when ctx ends.
+type jobControl interface {
 	status(ctx context.Context) (*contract.JobStatus, error)
 	checkpoints(ctx context.Context) (*contract.CheckpointsReport, error)
 	submit(ctx context.Context, s submission) (contract.Operation, error)
@@ -51,7 +51,7 @@ type control interface {
 
 // api serves the control API of one job.
 type api struct {
-	control control
+	control jobControl
 	metrics http.Handler
 	log     logr.Logger
 	secure  bool
@@ -59,7 +59,7 @@ type api struct {
 
 // newAPIServer returns the server of the control API. With TLS it asks for client certificates and
 // demands them of everything but the health checks, which a prober without one must reach.
-func newAPIServer(c control, metrics http.Handler, secure *tls.Config, log logr.Logger) *http.Server {
+func newAPIServer(c jobControl, metrics http.Handler, secure *tls.Config, log logr.Logger) *http.Server {
 	a := &api{control: c, metrics: metrics, log: log, secure: secure != nil}
 	s := &http.Server{
 		Handler:           a.routes(),
@@ -68,11 +68,18 @@ func newAPIServer(c control, metrics http.Handler, secure *tls.Config, log logr.
 		WriteTimeout:      contract.MaxWait + apiCallTimeout,
 		IdleTimeout:       apiIdleTimeout,
 		MaxHeaderBytes:    apiHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(log.V(1)), slog.LevelInfo),
 	}
 	if secure != nil {
 		s.TLSConfig = secure.Clone()
-		if s.TLSConfig.ClientCAs != nil {
-			s.TLSConfig.ClientAuth = tls.VerifyClientCertIfGiven
+		s.TLSConfig.ClientAuth = tls.VerifyClientCertIfGiven
+		if verify := secure.VerifyConnection; verify != nil {
+			s.TLSConfig.VerifyConnection = func(cs tls.ConnectionState) error {
+				if len(cs.PeerCertificates) == 0 {
+					return nil // the guard refuses it unless it is a health check
+				}
+				return verify(cs)
+			}
 		}
 	}
 	return s
@@ -226,13 +233,6 @@ func (a *api) cancel(r *http.Request) (any, int, error) {
 }
 
 func (a *api) submit(r *http.Request, s submission) (any, int, error) {
-	if !operationIDs.MatchString(s.id) {
-		return nil, 0, badRequest(fmt.Sprintf("operationID %q is not valid", s.id),
-			"give 1 to 64 letters, digits, dots, dashes or underscores that begin and end with a letter or digit")
-	}
-	if err := checkTarget(s.target); err != nil {
-		return nil, 0, err
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), apiCallTimeout)
 	defer cancel()
 	op, err := a.control.submit(ctx, s)
@@ -254,18 +254,12 @@ func (a *api) operation(r *http.Request) (any, int, error) {
 	return op, http.StatusOK, err
 }
 
-// checkTarget refuses targets that could leave the job's storage.
-func checkTarget(t string) error {
-	for part := range strings.SplitSeq(t, "/") {
-		if part == ".." {
-			return badRequest(fmt.Sprintf("target %q leaves the job's storage", t), `give a path without ".."`)
-		}
-	}
-	return nil
-}
-
 func badRequest(message, remedy string) error {
 	return &contract.APIError{Status: http.StatusBadRequest, Message: message, Remedy: remedy}
+}
+
+func conflict(message, remedy string) error {
+	return &contract.APIError{Status: http.StatusConflict, Message: message, Remedy: remedy}
 }
 
 func decode(r *http.Request, into any) error {

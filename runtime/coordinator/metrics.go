@@ -19,7 +19,7 @@ const scrapeTimeout = 5 * time.Second
 // metrics turns the status of the job into Prometheus metrics at each scrape. They are
 // described in docs/reference/control-api.md.
 type metrics struct {
-	control control
+	control jobControl
 
 	state, restarts, workers, slots             *prometheus.Desc
 	recordsIn, recordsOut                       *prometheus.Desc
@@ -27,7 +27,7 @@ type metrics struct {
 	lastDuration, lastSize, lastTime, lastFinal *prometheus.Desc
 }
 
-func newMetrics(c control, namespace, name string) *metrics {
+func newMetrics(c jobControl, namespace, name string) *metrics {
 	labels := prometheus.Labels{"namespace": namespace, "job": name}
 	desc := func(name, help string, variable ...string) *prometheus.Desc {
 		return prometheus.NewDesc("weir_"+name, help, variable, labels)

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/storage"
+)
+
+// HeadName is the name of the head in the directory of a job.
+const HeadName = "head.json"
+
+// deleteBatch is how many objects are deleted with one call.
+const deleteBatch = 500
+
+// headVersion is the store's version of the head; empty while there is none.
+type headVersion string
+
+// readHead reads the head in the directory of a job.
+func readHead(ctx context.Context, s storage.Reader, dir string) (snapshot.Head, headVersion, bool, error) {
+	b, v, err := s.Get(ctx, dir+HeadName)
+	if errors.Is(err, storage.ErrNotFound) {
+		return snapshot.Head{}, "", false, nil
+	}
+	if err != nil {
+		return snapshot.Head{}, "", false, fmt.Errorf("reading the head of the job: %w", err)
+	}
+	h, err := snapshot.DecodeHead(b)
+	if err != nil {
+		return snapshot.Head{}, "", false, fmt.Errorf("reading the head %s%s: %w", dir, HeadName, err)
+	}
+	return h, headVersion(v), true, nil
+}
+
+// writeHead replaces the head of the given version.
+func writeHead(ctx context.Context, s storage.Swapper, dir string, before headVersion, h snapshot.Head) (headVersion, error) {
+	b, err := snapshot.EncodeHead(h)
+	if err != nil {
+		return "", fmt.Errorf("writing the head of the job: %w", err)
+	}
+	v, err := s.Swap(ctx, dir+HeadName, b, string(before))
+	if err != nil {
+		return "", fmt.Errorf("writing the head of the job: %w", err)
+	}
+	return headVersion(v), nil
+}
+
+// deleteObjects removes all objects below prefix, if that is set, and those named.
+func deleteObjects(ctx context.Context, s storage.Store, prefix string, paths []string) error {
+	if prefix == "/" || (prefix != "" && !strings.HasSuffix(prefix, "/")) {
+		return fmt.Errorf("deleting objects: %q is no directory", prefix)
+	}
+	keys := append([]string(nil), paths...)
+	if prefix != "" {
+		err := s.List(ctx, prefix, func(o storage.Object) error {
+			keys = append(keys, o.Key)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("listing objects to delete: %w", err)
+		}
+	}
+	for len(keys) > 0 {
+		n := min(len(keys), deleteBatch)
+		if err := s.Delete(ctx, keys[:n]...); err != nil {
+			return fmt.Errorf("deleting objects: %w", err)
+		}
+		keys = keys[n:]
+	}
+	return nil
+}
+
+// Found is a job that storage holds a head of.
+type Found struct {
+	JobID string
+	Head  snapshot.Head
+}
+
+// FindJob looks for the head of a job: that of the job id if the configuration names one, else, of all heads below
+// <namespace>/<name>/, that of the job which was active last. Nil if there is none.
+func FindJob(ctx context.Context, s storage.Store, cfg contract.JobConfig) (*Found, error) {
+	if cfg.JobID != "" {
+		h, _, ok, err := readHead(ctx, s, jobsDir(cfg)+cfg.JobID+"/")
+		if err != nil || !ok {
+			return nil, err
+		}
+		return &Found{JobID: cfg.JobID, Head: h}, nil
+	}
+	ids, err := jobIDs(ctx, s, jobsDir(cfg))
+	if err != nil {
+		return nil, err
+	}
+	var best *Found
+	for _, id := range ids {
+		h, _, ok, err := readHead(ctx, s, jobsDir(cfg)+id+"/")
+		if err != nil {
+			return nil, err
+		}
+		if ok && (best == nil || lastActive(h).After(lastActive(best.Head))) {
+			best = &Found{JobID: id, Head: h}
+		}
+	}
+	return best, nil
+}
+
+// jobIDs lists the ids with a head below dir.
+func jobIDs(ctx context.Context, s storage.Lister, dir string) ([]string, error) {
+	var ids []string
+	err := s.List(ctx, dir, func(o storage.Object) error {
+		id, name, ok := strings.Cut(strings.TrimPrefix(o.Key, dir), "/")
+		if ok && name == HeadName {
+			ids = append(ids, id)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for the job in storage: %w", err)
+	}
+	return ids, nil
+}
+
+// lastActive is the newest time that a head mentions.
+func lastActive(h snapshot.Head) time.Time {
+	var at time.Time
+	later := func(t time.Time) {
+		if t.After(at) {
+			at = t
+		}
+	}
+	for _, r := range h.Restores {
+		later(r.At)
+	}
+	for _, c := range h.Checkpoints {
+		later(c.CompletedAt)
+	}
+	for _, o := range h.Operations {
+		later(o.At)
+	}
+	if h.Final != nil {
+		later(h.Final.At)
+	}
+	return at
+}
+
+// probe finds out whether the storage keeps the promises that the commit point rests on.
+func (c *Coordinator) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if err := storage.Probe(ctx, c.o.Store); err != nil {
+		return fmt.Errorf("probing the storage %s: %w", c.o.Location, err)
+	}
+	return nil
+}

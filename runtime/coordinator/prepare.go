@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package coordinator
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	mrand "math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/graph"
+	"github.com/weir-stream/weir/runtime/job"
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/snapshot/assign"
+)
+
+// prepared is what is known of the job before its life begins.
+type prepared struct {
+	// cfg is the configuration with what was found out filled in, dir the job's directory in storage, ending in "/".
+	cfg         contract.JobConfig
+	dir         string
+	grant       int64
+	plan        job.Plan
+	shape       assign.Shape
+	parallelism int
+}
+
+// prepareLoop probes the storage, finds the job in it, builds the graph and makes the machine.
+func (c *Coordinator) prepareLoop(ctx context.Context) (*loop, error) {
+	p, err := c.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	machine, err := c.newMachine(p)
+	if err != nil {
+		return nil, err
+	}
+	return &loop{
+		c: c, o: &c.o, log: c.o.Log.WithValues("job", p.cfg.Namespace+"/"+p.cfg.Name, "jobID", p.cfg.JobID),
+		machine: machine, prepared: p,
+		workers: map[string]*conn{}, conns: map[*conn]bool{}, ops: newOperations(),
+		slots: make(chan struct{}, maxStorageCalls),
+	}, nil
+}
+
+func (c *Coordinator) prepare(ctx context.Context) (*prepared, error) {
+	cfg := c.o.Job
+	if cfg.Parallelism == 0 {
+		cfg.Parallelism = 1
+	}
+	if !c.o.Durable && c.o.Control != nil && cfg.Checkpointing != nil {
+		return nil, errors.New("preparing the job: it has checkpoints but no storage, and workers in other processes can't reach the coordinator's memory: " +
+			"give it a storage, or run it in one process")
+	}
+	if c.o.Durable {
+		if err := c.probe(ctx); err != nil {
+			return nil, err
+		}
+	}
+	p := &prepared{cfg: cfg}
+	if err := c.findJob(ctx, p); err != nil {
+		return nil, err
+	}
+	if err := c.relocate(&p.cfg); err != nil {
+		return nil, err
+	}
+	if err := c.adopt(ctx, p); err != nil {
+		return nil, err
+	}
+	return p, c.layOut(p)
+}
+
+// findJob fills in the job id, the directory and the grant.
+func (c *Coordinator) findJob(ctx context.Context, p *prepared) error {
+	found, err := FindJob(ctx, c.o.Store, p.cfg)
+	if err != nil {
+		return err
+	}
+	p.grant = c.o.Grant
+	switch {
+	case found == nil || (c.o.Fresh && p.cfg.JobID == ""):
+		if p.cfg.JobID == "" {
+			p.cfg.JobID = newJobID()
+		}
+		p.grant = max(p.grant, 1)
+	default:
+		p.cfg.JobID = found.JobID
+		if p.grant == 0 {
+			p.grant = found.Head.Epoch.Grant
+			if found.Head.Final != nil {
+				p.grant++
+			}
+		}
+		c.o.Log.Info("Found the job in storage", "jobID", found.JobID, "epochGrant", found.Head.Epoch.Grant, "grant", p.grant)
+	}
+	p.dir = jobsDir(p.cfg) + p.cfg.JobID + "/"
+	return nil
+}
+
+// jobsDir is the directory of all incarnations of a job of that name.
+func jobsDir(cfg contract.JobConfig) string { return cfg.Namespace + "/" + cfg.Name + "/" }
+
+// newJobID returns the id of a new job.
+func newJobID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// relocate turns the path to restore from into one within the job's storage.
+func (c *Coordinator) relocate(cfg *contract.JobConfig) error {
+	if cfg.RestoreFrom == "" {
+		return nil
+	}
+	rel, ok := Relative(cfg.RestoreFrom, c.o.Location)
+	if !ok {
+		return fmt.Errorf("preparing the job: the snapshot %s to restore from is not in the job's storage %s: copy it there, or give the job the storage that has it",
+			cfg.RestoreFrom, c.o.Location)
+	}
+	cfg.RestoreFrom = rel
+	return nil
+}
+
+// Relative returns path relative to the location of a storage; false if it is elsewhere.
+func Relative(path, location string) (string, bool) {
+	location = strings.TrimSuffix(location, "/") + "/"
+	if rest, ok := strings.CutPrefix(path, location); ok {
+		return rest, true
+	}
+	return path, !strings.HasPrefix(path, "/") && !strings.Contains(path, "://")
+}
+
+// located is the inverse of [Relative].
+func located(path, location string) string {
+	if location == "" {
+		return path
+	}
+	return strings.TrimSuffix(location, "/") + "/" + path
+}
+
+func (l *loop) located(path string) string { return located(path, l.o.Location) }
+
+// adopt takes the number of key groups from the state there is when the configuration leaves it open: it can't change.
+func (c *Coordinator) adopt(ctx context.Context, p *prepared) error {
+	if p.cfg.MaxParallelism != 0 {
+		return nil
+	}
+	path := p.cfg.RestoreFrom
+	if found, err := FindJob(ctx, c.o.Store, p.cfg); err != nil {
+		return err
+	} else if found != nil {
+		if n, ok := found.Head.Newest(); ok {
+			path = n.Path
+		}
+	}
+	if path == "" {
+		return nil
+	}
+	m, _, err := readManifest(ctx, c.o.Store, path, 0)
+	if err != nil {
+		// The machine reads it again and says what is wrong, or falls back.
+		c.o.Log.V(1).Info("Leaving maxParallelism at its default", "reason", err.Error())
+		return nil
+	}
+	p.cfg.MaxParallelism = m.MaxParallelism
+	return nil
+}
+
+// layOut builds the graph and plans it.
+func (c *Coordinator) layOut(p *prepared) error {
+	g, err := c.o.Build(p.cfg)
+	if err != nil {
+		return fmt.Errorf("building the graph of the job: %w", err)
+	}
+	plan, err := graph.NewPlan(g, graph.Options{
+		Parallelism: p.cfg.Parallelism, MaxParallelism: p.cfg.MaxParallelism, DisableChaining: p.cfg.DisableChaining,
+	})
+	if err != nil {
+		return err
+	}
+	p.cfg.MaxParallelism = plan.MaxParallelism
+	p.parallelism = plan.Slots
+	p.plan = machinePlan(plan)
+	p.shape = assign.ShapeOf(plan)
+	return nil
+}
+
+// machinePlan is what the life-cycle needs of the plan.
+func machinePlan(plan *graph.Plan) job.Plan {
+	out := job.Plan{Slots: plan.Slots, MaxParallelism: plan.MaxParallelism, Fingerprint: plan.Fingerprint}
+	bounded := map[string]bool{}
+	for _, v := range plan.Vertices {
+		jv := job.Vertex{Name: v.Name, Parallelism: v.Parallelism, Bounded: v.Source() && v.Nodes[0].Bounded}
+		for _, n := range v.Nodes {
+			jv.Operators = append(jv.Operators, n.Name)
+			jv.Transactional = jv.Transactional || n.Transactional
+		}
+		if !v.Source() {
+			jv.Bounded = true
+		}
+		for _, e := range v.Inputs {
+			jv.Inputs = append(jv.Inputs, job.Input{Vertex: e.From.Name, Forward: e.Partition == graph.Forward})
+			jv.Bounded = jv.Bounded && bounded[e.From.Name]
+		}
+		bounded[v.Name] = jv.Bounded
+		out.Vertices = append(out.Vertices, jv)
+	}
+	return out
+}
+
+func (c *Coordinator) newMachine(p *prepared) (*job.Machine, error) {
+	raw, err := json.Marshal(p.cfg)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the configuration of the job: %w", err)
+	}
+	opts := assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState, AllowDrained: p.cfg.AllowDrained}
+	return job.New(job.Options{
+		Config: p.cfg,
+		Plan:   p.plan,
+		Restore: func(m *snapshot.Manifest, _ string) (map[protocol.TaskID]protocol.TaskDeployment, error) {
+			return assign.Assign(p.shape, m, opts)
+		},
+		Grant: p.grant,
+		Owner: newJobID(),
+		Dir:   p.dir,
+		Hello: protocol.Registered{
+			Job: raw, Fingerprint: p.plan.Fingerprint,
+			HeartbeatInterval: c.o.HeartbeatInterval, HeartbeatTimeout: c.o.HeartbeatTimeout,
+		},
+		Rand: newRand(),
+	})
+}
+
+// newRand returns a source of random delays.
+func newRand() *mrand.Rand {
+	seed := uint64(time.Now().UnixNano())
+	if n, err := rand.Int(rand.Reader, new(big.Int).SetUint64(1<<63)); err == nil {
+		seed ^= n.Uint64()
+	}
+	return mrand.New(mrand.NewPCG(seed, seed>>1)) //nolint:gosec // delays, not secrets
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package coordinator
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/checkpoint"
+	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/job"
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+)
+
+// maxMissing bounds the tasks that a report names as not having acknowledged.
+const maxMissing = 10
+
+// report builds the status of the job as callers see it.
+func (l *loop) report(now time.Time) *contract.JobStatus {
+	s := l.machine.Status(now)
+	out := &contract.JobStatus{
+		Namespace:      l.o.Job.Namespace,
+		Name:           l.o.Job.Name,
+		JobID:          s.JobID,
+		State:          l.state(s),
+		Epoch:          contract.Epoch{Grant: s.Epoch.Grant, N: s.Epoch.N},
+		Restarts:       s.Restarts,
+		StartedAt:      l.startedAt,
+		Parallelism:    l.prepared.parallelism,
+		MaxParallelism: l.prepared.plan.MaxParallelism,
+		SlotsNeeded:    s.SlotsNeeded,
+		SlotsOffered:   s.SlotsOffered,
+		MeasuredAt:     now,
+		Operations:     l.ops.list(),
+		Storage:        l.o.Location,
+		Message:        s.Message,
+	}
+	if s.Attempt.K > 0 {
+		out.Attempt = s.Attempt.String()
+	}
+	if f := s.LastFailure; f != nil {
+		out.LastFailure = &contract.Failure{At: f.At, Message: f.Error, Worker: f.Worker}
+		if f.Task.Vertex != "" {
+			out.LastFailure.Task = f.Task.String()
+		}
+	}
+	if r := s.Restored; r != nil && !r.Empty {
+		out.RestoredFrom = &contract.SnapshotInfo{ID: r.Checkpoint, Kind: l.kindOf(s, r.Path), Path: l.located(r.Path)}
+	}
+	switch {
+	case l.o.Job.Checkpointing == nil:
+		out.Warnings = append(out.Warnings, "the job takes no checkpoints: a failure loses its state")
+	case !l.o.Durable:
+		out.Warnings = append(out.Warnings,
+			"there is no storage: checkpoints live in the memory of the coordinator and are lost with it; savepoints are refused")
+	}
+	l.reportTasks(out, s)
+	l.reportSnapshots(out, s)
+	return out
+}
+
+// kindOf tells a savepoint from a checkpoint by where it is.
+func (l *loop) kindOf(s job.Status, path string) string {
+	for _, c := range s.Completed {
+		if c.Path == path {
+			return kindName(record.Checkpoint)
+		}
+	}
+	return kindName(record.Savepoint)
+}
+
+func kindName(k record.SnapshotKind) string {
+	if k == record.Savepoint {
+		return "Savepoint"
+	}
+	return "Checkpoint"
+}
+
+// state translates the machine's state for callers.
+func (l *loop) state(s job.Status) contract.JobState {
+	switch s.State {
+	case job.StateInitializing:
+		return contract.JobStarting
+	case job.StateCreated:
+		if s.SlotsOffered < s.SlotsNeeded {
+			return contract.JobWaiting
+		}
+		return contract.JobDeploying
+	case job.StateRunning:
+		return contract.JobRunning
+	case job.StateFailing, job.StateRestarting:
+		return contract.JobRestarting
+	case job.StateCancelling:
+		return contract.JobStopping
+	case job.StateCanceled:
+		return contract.JobCancelled
+	case job.StateFinished:
+		return contract.JobFinished
+	case job.StateFailed:
+		return contract.JobFailed
+	default:
+		if stoppedWithSavepoint(s) {
+			return contract.JobStopped
+		}
+		return contract.JobSuspended
+	}
+}
+
+// stoppedWithSavepoint says whether the newest operation of a job that ended stopped it.
+func stoppedWithSavepoint(s job.Status) bool {
+	if len(s.Operations) == 0 {
+		return false
+	}
+	op := s.Operations[len(s.Operations)-1]
+	return op.NamesStop() && op.Outcome == snapshot.OutcomeDone
+}
+
+// reportTasks adds tasks and workers with the counts that heartbeats brought.
+func (l *loop) reportTasks(out *contract.JobStatus, s job.Status) {
+	counts := map[protocol.TaskID]protocol.TaskMetrics{}
+	for _, k := range l.workers {
+		for _, m := range k.metrics {
+			if m.Attempt == s.Attempt {
+				counts[m.Task] = m
+			}
+		}
+	}
+	vertices := map[string]checkpoint.Vertex{}
+	produces := map[string]bool{}
+	for _, v := range l.prepared.plan.Vertices {
+		vertices[v.Name] = v
+		for _, in := range v.Inputs {
+			produces[in.Vertex] = true
+		}
+	}
+	for _, t := range s.Tasks {
+		v, m := vertices[t.Task.Vertex], counts[t.Task]
+		out.Tasks = append(out.Tasks, contract.TaskReport{
+			Task: t.Task.String(), Operators: v.Operators, Worker: t.Worker, State: string(t.State),
+			RecordsIn: m.RecordsIn, RecordsOut: m.RecordsOut, Watermark: m.Watermark, Counters: maps.Clone(m.Counters),
+		})
+		if len(v.Inputs) == 0 {
+			out.RecordsIn += m.RecordsIn
+		}
+		switch {
+		case produces[t.Task.Vertex]:
+		case len(v.Operators) > 1:
+			out.RecordsOut += m.RecordsOut // handed to the sink at the end of the chain
+		default:
+			out.RecordsOut += m.RecordsIn
+		}
+	}
+	for _, w := range s.Workers {
+		r := contract.WorkerReport{Name: w.Name, Slots: w.Slots, DataAddr: w.DataAddr}
+		if k := l.workers[w.Name]; k != nil {
+			r.LastSeen = k.lastSeen
+		}
+		out.Workers = append(out.Workers, r)
+	}
+}
+
+// reportSnapshots adds the last checkpoint and savepoint.
+func (l *loop) reportSnapshots(out *contract.JobStatus, s job.Status) {
+	if n := len(s.Completed); n > 0 {
+		out.LastCheckpoint = new(l.completed(s, s.Completed[n-1]))
+	}
+	for _, op := range slices.Backward(s.Operations) {
+		if op.Checkpoint > 0 && op.Type != snapshot.OperationCheckpoint {
+			out.LastSavepoint = &contract.SnapshotInfo{
+				ID: op.Checkpoint, Kind: kindName(record.Savepoint), Path: l.located(op.Path),
+				CompletedAt: op.At, SizeBytes: op.Size, DurationMillis: durationOf(s.History, op.Checkpoint).Milliseconds(),
+			}
+			break
+		}
+	}
+}
+
+func (l *loop) completed(s job.Status, c snapshot.CompletedCheckpoint) contract.SnapshotInfo {
+	return contract.SnapshotInfo{
+		ID: c.ID, Kind: kindName(record.Checkpoint), Path: l.located(c.Path), CompletedAt: c.CompletedAt,
+		SizeBytes: c.Size, DurationMillis: durationOf(s.History, c.ID).Milliseconds(),
+	}
+}
+
+func durationOf(history []checkpoint.Stats, id int64) time.Duration {
+	for _, h := range history {
+		if h.ID == id {
+			return h.Duration
+		}
+	}
+	return 0
+}
+
+// history builds the report on snapshots.
+func (l *loop) history() *contract.CheckpointsReport {
+	s := l.machine.Status(time.Now())
+	out := &contract.CheckpointsReport{
+		Triggered: s.Checkpoints.Triggered,
+		Completed: s.Checkpoints.Completed,
+		Failed:    s.Checkpoints.Failed,
+		InFlight:  int64(s.Checkpoints.InProgress),
+		Waiting:   s.Checkpoints.Waiting,
+	}
+	for _, c := range slices.Backward(s.Completed) {
+		out.Retained = append(out.Retained, l.completed(s, c))
+	}
+	for _, c := range slices.Backward(s.Pending) {
+		out.Recent = append(out.Recent, l.snapshotReport(c))
+	}
+	for _, c := range slices.Backward(s.History) {
+		out.Recent = append(out.Recent, l.snapshotReport(c))
+	}
+	return out
+}
+
+func (l *loop) snapshotReport(c checkpoint.Stats) contract.CheckpointReport {
+	r := contract.CheckpointReport{
+		SnapshotInfo: contract.SnapshotInfo{
+			ID: c.ID, Kind: kindName(c.Kind), Path: l.located(c.Path),
+			SizeBytes: c.Size, DurationMillis: c.Duration.Milliseconds(),
+		},
+		TriggeredAt: c.TriggeredAt, Error: c.Error, Acked: c.Acked, Tasks: c.Tasks,
+		WrittenBytes:    c.Bytes,
+		AlignmentMillis: c.Alignment.Milliseconds(),
+		SyncMicros:      c.Sync.Microseconds(),
+		AsyncMillis:     c.Async.Milliseconds(),
+	}
+	switch c.State {
+	case checkpoint.StateCompleted:
+		r.State, r.CompletedAt = "Completed", c.TriggeredAt.Add(c.Duration)
+	case checkpoint.StateFailed:
+		r.State = "Failed"
+		if r.Error == "" {
+			r.Error = string(c.Reason)
+		}
+	default:
+		r.State = "InFlight"
+	}
+	if c.Slowest.Vertex != "" {
+		r.SlowestTask = c.Slowest.String()
+	}
+	for i, t := range c.Missing {
+		if i == maxMissing {
+			break
+		}
+		r.Missing = append(r.Missing, t.String())
+	}
+	return r
+}

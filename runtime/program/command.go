@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package program
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+
+	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/coordinator"
+	"github.com/weir-stream/weir/runtime/storage"
+	"github.com/weir-stream/weir/runtime/transport"
+	"github.com/weir-stream/weir/runtime/worker"
+)
+
+// Command describes a binary that runs jobs.
+type Command struct {
+	// Name of the binary and Short, one line about it.
+	Name, Short string
+	// Build makes the graph of the job.
+	Build Build
+	// Version of the build. Default: [Version].
+	Version string
+	// Defaults is the configuration that flags change, for a program that runs its own job; nil for the
+	// stock engine, whose jobs come from files only.
+	Defaults *contract.JobConfig
+}
+
+const maxConfig = 16 << 20
+
+// Execute runs the command line of this process and returns its exit code.
+func Execute(c Command) int {
+	signals := make(chan os.Signal, 3)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	root := c.root(signals)
+	if err := root.ExecuteContext(context.Background()); err != nil { //nolint:forbidigo // this is the main function of a program
+		_, _ = fmt.Fprintf(os.Stderr, "%s: %v\n", c.Name, err)
+		return 1
+	}
+	return 0
+}
+
+func (c Command) root(signals <-chan os.Signal) *cobra.Command {
+	if c.Version == "" {
+		c.Version = Version()
+	}
+	root := &cobra.Command{
+		Use: c.Name, Short: c.Short, SilenceUsage: true, SilenceErrors: true, Version: c.Version,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.AddCommand(c.coordinatorCommand(signals), WorkerCommand(c))
+	if c.Defaults != nil {
+		root.AddCommand(c.runCommand(signals))
+	}
+	return root
+}
+
+// untilSignal returns a context that ends with the first signal.
+func untilSignal(ctx context.Context, signals <-chan os.Signal) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case s := <-signals:
+			cancel(fmt.Errorf("ended by signal: %v", s))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// jobConfig reads the configuration of a job.
+func (c Command) jobConfig(path string) (contract.JobConfig, error) {
+	cfg := contract.JobConfig{}
+	if c.Defaults != nil {
+		cfg = *c.Defaults
+	}
+	if path == "" {
+		if c.Defaults == nil {
+			return cfg, errors.New("--job FILE is missing: weir config prints one from a StreamJob")
+		}
+		return cfg, nil
+	}
+	f, err := os.Open(path) //nolint:gosec // the user names the file
+	if err != nil {
+		return cfg, fmt.Errorf("opening the configuration of the job: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	d := json.NewDecoder(io.LimitReader(f, maxConfig))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&cfg); err != nil {
+		return cfg, fmt.Errorf("reading the configuration of the job from %s: %w", path, err)
+	}
+	return cfg, nil
+}
+
+func (c Command) coordinatorCommand(signals <-chan os.Signal) *cobra.Command {
+	var job, listenAddr, apiAddr, tlsDir string
+	var grant int64
+	cmd := &cobra.Command{
+		Use: "coordinator", Args: cobra.NoArgs,
+		Short: "Run the coordinator of a job",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := c.jobConfig(job)
+			if err != nil {
+				return err
+			}
+			ctx, stop := untilSignal(cmd.Context(), signals)
+			defer stop()
+			return c.coordinate(ctx, cfg, coordinatorFlags{listenAddr, apiAddr, tlsDir, grant})
+		},
+	}
+	cmd.Flags().StringVar(&job, "job", "", "file with the configuration of the job as JSON")
+	cmd.Flags().StringVar(&listenAddr, "listen", "127.0.0.1:6123", "address for workers")
+	cmd.Flags().StringVar(&apiAddr, "api", "127.0.0.1:8081", "address of the control API")
+	cmd.Flags().StringVar(&tlsDir, "tls", "", "directory with certificates, for mutual TLS")
+	cmd.Flags().Int64Var(&grant, "grant", 1, "number of this deployment of the coordinator, ascending in the life of the job")
+	return cmd
+}
+
+type coordinatorFlags struct {
+	listen, api, tlsDir string
+	grant               int64
+}
+
+// coordinate runs a coordinator for workers of other processes.
+func (c Command) coordinate(ctx context.Context, cfg contract.JobConfig, f coordinatorFlags) error {
+	if f.grant < 1 {
+		return errors.New("--grant must be 1 or more")
+	}
+	log := JSONLogger(os.Stderr)
+	s, err := openStorage(ctx, cfg.Storage)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	o := coordinator.Options{
+		Job: cfg, Grant: f.grant, Build: c.Build.safely, Store: s.store, Location: s.location, Durable: s.durable,
+		Version: c.Version, Log: log.WithName("coordinator"),
+	}
+	if f.tlsDir != "" {
+		if o.APITLS, o.ControlTLS, err = coordinatorTLS(f.tlsDir); err != nil {
+			return err
+		}
+	}
+	if o.Control, err = listen(ctx, f.listen, "workers (--listen)"); err != nil {
+		return err
+	}
+	if o.API, err = listen(ctx, f.api, "the control API (--api)"); err != nil {
+		return errors.Join(err, o.Control.Close())
+	}
+	co, err := coordinator.New(o)
+	if err != nil {
+		return errors.Join(err, o.Control.Close(), o.API.Close())
+	}
+	log.Info("Serving", "workers", o.Control.Addr().String(), "api", o.API.Addr().String(), "storage", s.describe())
+	r, err := co.Run(ctx)
+	if err != nil {
+		return err
+	}
+	log.Info("The coordinator ended", "state", r.State, "reason", r.Error)
+	if r.State == contract.JobFailed {
+		return fmt.Errorf("%w: %s", ErrJobFailed, r.Error)
+	}
+	return nil
+}
+
+// WorkerCommand is the command that runs a worker.
+func WorkerCommand(c Command) *cobra.Command {
+	var f workerFlags
+	cmd := &cobra.Command{
+		Use: "worker", Args: cobra.NoArgs,
+		Short: "Run a worker of a job",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			signals := make(chan os.Signal, 1)
+			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+			defer signal.Stop(signals)
+			ctx, stop := untilSignal(cmd.Context(), signals)
+			defer stop()
+			if f.lifeline {
+				var cut context.CancelFunc
+				ctx, cut = withLifeline(ctx, os.Stdin)
+				defer cut()
+			}
+			return c.work(ctx, f)
+		},
+	}
+	cmd.Flags().StringVar(&f.coordinator, "coordinator", "127.0.0.1:6123", "address of the coordinator")
+	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:0", "address for other workers")
+	cmd.Flags().StringVar(&f.advertise, "advertise", "", "host or host:port that other workers dial (default: that of --listen)")
+	cmd.Flags().StringVar(&f.name, "name", "", "name of the worker, unique among those of the job, new for each process (default: random)")
+	cmd.Flags().IntVar(&f.slots, "slots", 1, "how many subtasks of each operator this worker takes")
+	cmd.Flags().StringVar(&f.tlsDir, "tls", "", "directory with certificates, for mutual TLS")
+	cmd.Flags().BoolVar(&f.lifeline, "lifeline", false, "end when standard input ends")
+	cmd.Flags().BoolVar(&f.plain, "plain", false, "log text instead of JSON")
+	cmd.Flags().IntVar(&f.verbose, "verbose", 0, "with --plain, how much to log")
+	for _, hidden := range []string{"lifeline", "plain", "verbose"} {
+		_ = cmd.Flags().MarkHidden(hidden)
+	}
+	return cmd
+}
+
+type workerFlags struct {
+	coordinator, listen, advertise, name, tlsDir string
+	slots, verbose                               int
+	lifeline, plain                              bool
+}
+
+func (f workerFlags) logger() logr.Logger {
+	if f.plain {
+		return PlainLogger(os.Stderr, f.verbose)
+	}
+	return JSONLogger(os.Stderr)
+}
+
+// work runs a worker of another process's coordinator.
+func (c Command) work(ctx context.Context, f workerFlags) error {
+	if f.slots < 1 {
+		return errors.New("--slots must be 1 or more")
+	}
+	if f.name == "" {
+		f.name = newWorkerName("worker")
+	}
+	o := worker.Options{
+		Name: f.name, Slots: f.slots, Version: c.Version, DataListenAddr: f.listen, AdvertiseAddr: f.advertise,
+		Build: c.Build.safely,
+		Store: func(ctx context.Context, job contract.JobConfig) (storage.Store, error) {
+			s, err := openStorage(ctx, job.Storage)
+			if err != nil {
+				return nil, err
+			}
+			return s.store, nil
+		},
+		Log: f.logger().WithName("worker"),
+	}
+	var secure *tls.Config
+	if f.tlsDir != "" {
+		files := transport.CertFiles(f.tlsDir, "worker")
+		var err error
+		if secure, err = files.Client(transport.RoleCoordinator); err != nil {
+			return err
+		}
+		o.TLS = &files
+	}
+	o.Connect = worker.Dial(f.coordinator, secure)
+	err := worker.Run(ctx, o)
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return nil
+	}
+	return err
+}
+
+// coordinatorTLS returns the configurations of the control API and of the server for workers.
+func coordinatorTLS(dir string) (api, control *tls.Config, err error) {
+	files := transport.CertFiles(dir, "coordinator")
+	if api, err = files.Server(transport.RoleClient, transport.RoleCoordinator); err != nil {
+		return nil, nil, err
+	}
+	control, err = files.Server(transport.RoleWorker)
+	return api, control, err
+}

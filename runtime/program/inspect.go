@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package program
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/weir-stream/weir/runtime/storage"
+	"github.com/weir-stream/weir/runtime/storage/open"
+)
+
+// SnapshotOptions say how to reach snapshots in S3; for a directory they don't count.
+type SnapshotOptions struct {
+	Endpoint, Region string
+}
+
+// Snapshots is a place with snapshots, opened to look at them.
+type Snapshots struct {
+	Store storage.Store
+	// Path is what was asked for, within the store.
+	Path     string
+	location string
+}
+
+// OpenSnapshots opens a directory, the manifest of a snapshot, or s3://bucket/prefix, for reading.
+func OpenSnapshots(ctx context.Context, path string, o SnapshotOptions) (*Snapshots, error) {
+	c := storage.Config{}
+	s := &Snapshots{}
+	if rest, ok := strings.CutPrefix(path, "s3://"); ok {
+		bucket, prefix, _ := strings.Cut(rest, "/")
+		c.S3 = &storage.S3Config{Endpoint: o.Endpoint, Bucket: bucket, Region: o.Region}
+		s.Path, s.location = directory(prefix), "s3://"+bucket
+	} else {
+		dir, err := filepath.Abs(path)
+		if err != nil {
+			return nil, fmt.Errorf("opening %s: %w", path, err)
+		}
+		s.location = directory(dir)
+		c.File = &storage.FileConfig{Dir: s.location, ReadOnly: true}
+	}
+	store, err := open.Open(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	s.Store = store
+	return s, nil
+}
+
+// Close releases the store.
+func (s *Snapshots) Close() { _ = s.Store.Close() }
+
+// Located puts where the store is before a path within it.
+func (s *Snapshots) Located(path string) string {
+	return strings.TrimSuffix(s.location+"/"+path, "/")
+}

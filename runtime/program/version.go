@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package program
+
+import (
+	"runtime/debug"
+)
+
+// Version says which build this is: the version of the module, or the commit it was built from.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	version := "devel"
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision" && len(s.Value) >= 12:
+			version += "-" + s.Value[:12]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			version += "-dirty"
+		}
+	}
+	return version
+}

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simtest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/job"
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/snapshot/assign"
+	"github.com/weir-stream/weir/runtime/storage"
+)
+
+const (
+	jobDir   = "jobs/j/"
+	headName = jobDir + "head.json"
+)
+
+// coordinator is the shell of one incarnation.
+type coordinator struct {
+	w       *world
+	p       *process
+	machine *job.Machine
+	version *version
+	conns   map[string]*conn
+	// head is the version of the head object as last read or swapped; empty for none.
+	head string
+	wake int64 // counts timers, so that only the newest counts
+	// lead is false once the incarnation exited.
+	lead bool
+}
+
+// startCoordinator starts an incarnation and makes workers find it.
+func (w *world) startCoordinator() {
+	w.incarnations++
+	c := &coordinator{
+		w: w, p: &process{name: fmt.Sprintf("coordinator-%d", w.incarnations)}, version: w.version, conns: map[string]*conn{}, lead: true,
+	}
+	shape := assign.ShapeOf(w.version.plan)
+	m, err := job.New(job.Options{
+		Config: w.version.config,
+		Plan:   w.version.jobPlan(),
+		Restore: func(m *snapshot.Manifest, _ string) (map[protocol.TaskID]protocol.TaskDeployment, error) {
+			return assign.Assign(shape, m, assign.Options{AllowDrained: true})
+		},
+		Grant: w.version.grant, Owner: fmt.Sprintf("owner-%d", w.incarnations), Dir: jobDir,
+		Hello: protocol.Registered{HeartbeatInterval: time.Second, HeartbeatTimeout: 5 * time.Second},
+		Rand:  rand.New(rand.NewPCG(w.clock.rnd.Uint64(), 1)),
+		// Small, so that the bounds themselves are tried.
+		SlotTimeout: 20 * time.Second, DeployTimeout: 5 * time.Second, CancelTimeout: 2 * time.Second, StopTimeout: 10 * time.Second,
+		HeadTimeout: 30 * time.Second, RetryInterval: 50 * time.Millisecond, CleanupTimeout: 5 * time.Second,
+		ResendInterval: 200 * time.Millisecond, ReserveIDs: 1 + w.clock.rnd.Int64N(8),
+	})
+	if err != nil {
+		w.failf("making the life of the job: %v", err)
+		return
+	}
+	c.machine = m
+	w.current = c
+	w.tracef(c.p, "starts with grant %d", w.version.grant)
+	w.clock.after(c.p, 0, func() { c.do(func(now time.Time) { m.HandleStart(now) }) })
+}
+
+// do lets the machine handle something and carries out what it wants.
+func (c *coordinator) do(f func(now time.Time)) {
+	if !c.lead || c.w.failure != nil {
+		return
+	}
+	f(c.w.clock.now)
+	c.settle()
+}
+
+func (c *coordinator) settle() {
+	for c.lead {
+		effects := c.machine.Effects()
+		if len(effects) == 0 {
+			break
+		}
+		for _, e := range effects {
+			c.carryOut(e)
+			if !c.lead {
+				return
+			}
+		}
+	}
+	c.arm()
+}
+
+func (c *coordinator) arm() {
+	at, ok := c.machine.NextWake()
+	c.wake++
+	if !ok {
+		return
+	}
+	wake := c.wake
+	d := max(at.Sub(c.w.clock.now), 0)
+	if c.w.clock.chance(10) {
+		d += c.w.clock.between(0, 20*time.Millisecond)
+	}
+	c.w.clock.after(c.p, d, func() {
+		if wake == c.wake {
+			c.do(c.machine.HandleTime)
+		}
+	})
+}
+
+func (c *coordinator) carryOut(e job.Effect) {
+	switch e := e.(type) {
+	case job.ReadHead:
+		c.readHead()
+	case job.SwapHead:
+		c.swapHead(e.Head)
+	case job.WriteManifest:
+		c.writeManifest(e)
+	case job.ReadManifest:
+		c.readManifest(e)
+	case job.DeleteObjects:
+		c.deleteObjects(e)
+	case job.Send:
+		c.send(e.Worker, e.Message)
+	case job.DropWorker:
+		c.w.tracef(c.p, "drops %s: %s", e.Worker, e.Reason)
+		if k := c.conns[e.Worker]; k != nil {
+			delete(c.conns, e.Worker)
+			k.shut(false)
+		}
+	case job.Reply:
+		c.w.tracef(c.p, "replies to %s: %s %s %s", e.Operation.ID, e.Operation.Outcome, e.Operation.Path, e.Operation.Error)
+		c.w.replied(e.Operation)
+	case job.Exit:
+		c.exit(e)
+	default:
+		c.w.failf("unknown effect %T", e)
+	}
+}
+
+func (c *coordinator) readHead() {
+	call(c.w, c.p, "read head", func() (object, error) { return c.w.store.get(headName) }, func(o object, err error) {
+		h, found, err := decodeHead(o, err)
+		if err == nil {
+			c.head = o.version
+		}
+		c.do(func(now time.Time) { c.machine.HandleHeadRead(now, h, found, err) })
+	})
+}
+
+func decodeHead(o object, err error) (h snapshot.Head, found bool, _ error) {
+	if errors.Is(err, storage.ErrNotFound) {
+		return h, false, nil
+	}
+	if err != nil {
+		return h, false, err
+	}
+	h, err = snapshot.DecodeHead(o.data)
+	return h, err == nil, err
+}
+
+func (c *coordinator) swapHead(h snapshot.Head) {
+	w := c.w
+	data, err := snapshot.EncodeHead(h)
+	if err != nil {
+		w.failf("encoding the head: %v", err)
+		return
+	}
+	w.tracef(c.p, "swaps head %d", h.Seq)
+	old := c.head
+	if w.mutation == BlindSwap {
+		o, _ := w.store.get(headName)
+		old = o.version
+	}
+	call(w, c.p, fmt.Sprintf("swap head %d", h.Seq), func() (string, error) {
+		v, err := w.store.swap(headName, old, data)
+		if err == nil {
+			w.headSwapped(c, h)
+		}
+		return v, err
+	}, func(v string, err error) {
+		if err == nil {
+			c.head = v
+			c.do(func(now time.Time) { c.machine.HandleSwapped(now, snapshot.Swapped, nil) })
+			return
+		}
+		c.readBack(h, err)
+	})
+}
+
+// readBack finds out what became of a swap.
+func (c *coordinator) readBack(h snapshot.Head, cause error) {
+	call(c.w, c.p, "read head back", func() (object, error) { return c.w.store.get(headName) }, func(o object, err error) {
+		back, found, err := decodeHead(o, err)
+		outcome := snapshot.ResolveSwap(back, found, err, h)
+		if c.w.mutation == NoReadBack && errors.Is(cause, errNoAnswer) {
+			outcome = snapshot.Swapped
+		}
+		if outcome == snapshot.Swapped {
+			c.head = o.version
+		}
+		c.w.tracef(c.p, "head %d: %v after %v", h.Seq, outcome, cause)
+		c.do(func(now time.Time) { c.machine.HandleSwapped(now, outcome, cause) })
+	})
+}
+
+func (c *coordinator) writeManifest(e job.WriteManifest) {
+	w := c.w
+	data, err := snapshot.EncodeManifest(e.Manifest)
+	if err != nil {
+		w.failf("encoding a manifest: %v", err)
+		return
+	}
+	name := e.Path + snapshot.ManifestName
+	done := func(err error) {
+		c.do(func(now time.Time) {
+			c.machine.HandleManifestWritten(now, e.Checkpoint, snapshot.Checksum(data), int64(len(data)), err)
+		})
+		if w.mutation == NotifyBeforeHead && err == nil {
+			c.notifyEarly(e)
+		}
+	}
+	call(w, c.p, "create "+name, func() (bool, error) { return true, w.store.create(name, data) }, func(_ bool, err error) {
+		if err == nil {
+			done(nil)
+			return
+		}
+		call(w, c.p, "read back "+name, func() (object, error) { return w.store.get(name) }, func(o object, readErr error) {
+			if readErr == nil && bytes.Equal(o.data, data) {
+				err = nil
+			}
+			done(err)
+		})
+	})
+}
+
+// notifyEarly is the mutation that tells tasks of a snapshot that the head doesn't name yet.
+func (c *coordinator) notifyEarly(e job.WriteManifest) {
+	if e.Manifest.Kind == record.Savepoint {
+		return
+	}
+	a := c.machine.Status(c.w.clock.now).Attempt
+	for _, name := range sortedKeys(c.conns) {
+		c.deliver(name, protocol.ToWorker{Complete: &protocol.Complete{Attempt: a, Checkpoint: e.Checkpoint}})
+	}
+}
+
+func (c *coordinator) readManifest(e job.ReadManifest) {
+	dir := strings.TrimSuffix(e.Path, snapshot.ManifestName)
+	if !strings.HasSuffix(dir, "/") {
+		dir += "/"
+	}
+	name := dir + snapshot.ManifestName
+	call(c.w, c.p, "read "+name, func() (object, error) { return c.w.store.get(name) }, func(o object, err error) {
+		r := job.ManifestRead{Path: e.Path, Err: err, Permanent: errors.Is(err, storage.ErrNotFound)}
+		switch {
+		case err != nil:
+		case e.CRC32C != 0 && snapshot.Checksum(o.data) != e.CRC32C:
+			r.Err, r.Permanent = errors.New("the manifest isn't the one that the head names"), true
+		default:
+			r.Manifest, r.Err = snapshot.DecodeManifest(o.data)
+			r.Permanent = r.Err != nil
+		}
+		if r.Permanent {
+			c.w.failf("%s is gone or damaged: %v", name, r.Err)
+		}
+		c.do(func(now time.Time) { c.machine.HandleManifestRead(now, r) })
+	})
+}
+
+func (c *coordinator) deleteObjects(e job.DeleteObjects) {
+	s := c.w.store
+	c.w.tracef(c.p, "deletes %q %d paths", e.Prefix, len(e.Paths))
+	call(c.w, c.p, "delete "+e.Prefix, func() (bool, error) {
+		return true, s.remove(e.Prefix, e.Paths)
+	}, func(_ bool, err error) {
+		c.do(func(now time.Time) { c.machine.HandleDeleted(now, e.Token, err) })
+	})
+}
+
+func (c *coordinator) exit(e job.Exit) {
+	c.lead = false
+	c.w.tracef(c.p, "exits: %s fenced=%v err=%v", e.State, e.Fenced, e.Err)
+	for _, name := range sortedKeys(c.conns) {
+		if e.Err == nil && e.State != job.StateSuspended {
+			c.deliver(name, protocol.ToWorker{Shutdown: true})
+		}
+	}
+	conns := c.conns
+	c.conns = map[string]*conn{}
+	for _, name := range sortedKeys(conns) {
+		conns[name].shutAfterDelivery()
+	}
+	c.w.exited(c, e)
+}
+
+// send delivers a message of the machine to a worker.
+func (c *coordinator) send(worker string, m protocol.ToWorker) {
+	c.w.checkSend(c, m)
+	c.deliver(worker, m)
+}
+
+func (c *coordinator) deliver(worker string, m protocol.ToWorker) {
+	if k := c.conns[worker]; k != nil {
+		k.toWorker(m)
+	}
+}
+
+// connected takes the registration of a worker on a new connection.
+func (c *coordinator) connected(k *conn, r protocol.Register) {
+	if old := c.conns[r.Worker]; old != nil {
+		c.lost(old, "it connected again")
+		old.shut(false)
+	}
+	c.conns[r.Worker] = k
+	c.do(func(now time.Time) { c.machine.HandleWorkerRegistered(now, r) })
+}
+
+// lost tells the machine once that a connection is gone.
+func (c *coordinator) lost(k *conn, reason string) {
+	if c.conns[k.worker.p.name] != k {
+		return
+	}
+	delete(c.conns, k.worker.p.name)
+	c.w.tracef(c.p, "loses %s: %s", k.worker.p.name, reason)
+	c.do(func(now time.Time) { c.machine.HandleWorkerLost(now, k.worker.p.name, reason) })
+}
+
+// received takes a message of a worker.
+func (c *coordinator) received(k *conn, m protocol.FromWorker) {
+	if c.conns[k.worker.p.name] == k {
+		c.do(func(now time.Time) { c.machine.HandleFromWorker(now, k.worker.p.name, m) })
+	}
+}

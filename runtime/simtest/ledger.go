@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simtest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ledger is the outside of the job: what its sinks made visible, and what its sources may have dropped. It outlives all
+// workers and coordinators.
+type ledger struct {
+	transactions map[string]*transaction
+	// sinks holds for each sink and key the rows that are visible.
+	sinks map[string]map[int64]*visible
+	// trimmed is the position of each split that the source was told to be safe.
+	trimmed map[string]int64
+	fail    func(format string, args ...any)
+}
+
+type transactionState uint8
+
+const (
+	prepared transactionState = iota
+	committed
+	aborted
+)
+
+type transaction struct {
+	sink  string
+	state transactionState
+	rows  []row
+}
+
+// visible has a bit for each row of a key that was committed.
+type visible struct{ rows, counts [2]uint64 }
+
+func newLedger(fail func(format string, args ...any)) *ledger {
+	return &ledger{transactions: map[string]*transaction{}, sinks: map[string]map[int64]*visible{}, trimmed: map[string]int64{}, fail: fail}
+}
+
+// prepare stores the rows of a transaction; they aren't visible yet.
+func (l *ledger) prepare(id, sink string, rows []row) {
+	if l.transactions[id] != nil {
+		l.fail("transaction %s is prepared twice", id)
+	}
+	l.transactions[id] = &transaction{sink: sink, rows: rows}
+}
+
+// commit makes the rows visible; it may be repeated.
+func (l *ledger) commit(id string) {
+	t := l.transactions[id]
+	switch {
+	case t == nil:
+		l.fail("transaction %s is committed but was never prepared", id)
+	case t.state == aborted:
+		l.fail("transaction %s is committed after it was aborted: its rows are lost", id)
+	case t.state == prepared:
+		t.state = committed
+		for _, r := range t.rows {
+			l.show(id, t.sink, r)
+		}
+	}
+}
+
+func (l *ledger) show(id, sink string, r row) {
+	keys := l.sinks[sink]
+	if keys == nil {
+		keys = map[int64]*visible{}
+		l.sinks[sink] = keys
+	}
+	v := keys[r.key]
+	if v == nil {
+		v = &visible{}
+		keys[r.key] = v
+	}
+	if !setBit(&v.rows, r.seq) {
+		l.fail("row %d of key %d is visible twice in sink %s, the second time by transaction %s", r.seq, r.key, sink, id)
+	}
+	if !setBit(&v.counts, r.count) {
+		l.fail("count %d of key %d is visible twice in sink %s, the second time by transaction %s", r.count, r.key, sink, id)
+	}
+}
+
+// abortOthers gives up the prepared transactions of a sink that begin with prefix, were made by an older attempt and aren't to be kept.
+func (l *ledger) abortOthers(prefix string, older func(id string) bool, keep []string) {
+	for id, t := range l.transactions {
+		if t.state == prepared && strings.HasPrefix(id, prefix) && older(id) && !slices.Contains(keep, id) {
+			t.state = aborted
+			t.rows = nil
+		}
+	}
+}
+
+// check compares what is visible in a sink with what a sequential run yields: rows 1..max of every key, once.
+func (l *ledger) check(sink string, keys []int64, rowsPerKey int64, complete bool) error {
+	for _, k := range keys {
+		v := l.sinks[sink][k]
+		if v == nil {
+			v = &visible{}
+		}
+		n := ones(v.rows)
+		if v.counts != n.bits || v.rows != n.bits {
+			return fmt.Errorf("sink %s, key %d: %d rows are visible with gaps: rows %x, counts %x", sink, k, n.n, v.rows, v.counts)
+		}
+		if complete && n.n != rowsPerKey {
+			return fmt.Errorf("sink %s, key %d: %d rows of %d are visible", sink, k, n.n, rowsPerKey)
+		}
+	}
+	if len(l.sinks[sink]) > len(keys) {
+		return fmt.Errorf("sink %s shows %d keys, want %d", sink, len(l.sinks[sink]), len(keys))
+	}
+	return nil
+}
+
+// maxRows is how many rows a key can have.
+const maxRows = 127
+
+// setBit sets bit n and says whether it was unset.
+func setBit(b *[2]uint64, n int64) bool {
+	if n < 1 || n > maxRows {
+		return false
+	}
+	w, m := &b[n>>6], uint64(1)<<(n&63)
+	if *w&m != 0 {
+		return false
+	}
+	*w |= m
+	return true
+}
+
+type prefix struct {
+	n    int64
+	bits [2]uint64
+}
+
+// ones returns how many bits are set, and the bits that would be set if they were 1..n.
+func ones(b [2]uint64) prefix {
+	var p prefix
+	for i := int64(1); i <= maxRows; i++ {
+		if b[i>>6]&(1<<(i&63)) != 0 {
+			p.n++
+			setBit(&p.bits, p.n)
+		}
+	}
+	return p
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simtest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/graph"
+	"github.com/weir-stream/weir/runtime/job"
+	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/record"
+)
+
+// nodeKind is the kind of an operator in a scenario.
+type nodeKind uint8
+
+const (
+	sourceNode nodeKind = iota
+	shiftNode
+	counterNode
+	sinkNode
+)
+
+// node is one operator of a scenario.
+type node struct {
+	kind   nodeKind
+	name   string
+	inputs []input
+	// source is set for sources, offset for shifts.
+	source *sourceSpec
+	offset int64
+	single bool
+	union  bool
+	// keys that pass through it, for the oracle.
+	keys []int64
+	// own is the parallelism that differs from the job's, as a share of it in quarters; 0 for none.
+	own     int
+	noChain bool
+}
+
+type input struct {
+	from      string
+	partition graph.Partitioning
+}
+
+// scenario is what a seed makes of a job. It stays the same while the job is stopped and resumed at another parallelism.
+type scenario struct {
+	nodes      []*node
+	groups     int
+	rowsPerKey int64
+	ordered    bool
+	// maxParallelism is the highest that versions use.
+	maxParallelism int
+}
+
+// version is one revision of the job.
+type version struct {
+	number int
+	grant  int64
+	config contract.JobConfig
+	plan   *graph.Plan
+}
+
+// newScenario makes a small graph: one to three sources, united by key in a counter, perhaps a second counter behind it,
+// and one or two sinks.
+func newScenario(r *rand.Rand) *scenario {
+	s := &scenario{
+		groups: []int{4, 8, 16, 128}[r.IntN(4)], maxParallelism: 1 + r.IntN(4),
+		rowsPerKey: 5 + r.Int64N(50), ordered: r.IntN(3) > 0,
+	}
+	first := &node{kind: counterNode, name: "count"}
+	for i := range 1 + r.IntN(3) {
+		end := s.addSource(r, i)
+		first.inputs = append(first.inputs, input{end.name, graph.Hash})
+		first.keys = append(first.keys, end.keys...)
+	}
+	s.add(r, first)
+	last := first
+	if r.IntN(2) == 0 {
+		in := input{"count", graph.Forward}
+		if first.own != 0 && s.ordered {
+			in.partition = graph.Hash
+		}
+		move := s.add(r, &node{
+			kind: shiftNode, name: "move", offset: 1_000_000, single: r.IntN(2) == 0,
+			inputs: []input{in}, keys: shifted(first.keys, 1_000_000),
+		})
+		last = s.add(r, &node{kind: counterNode, name: "again", inputs: []input{{move.name, graph.Hash}}, keys: move.keys})
+	}
+	s.addSink(r, "sink", last)
+	if r.IntN(3) == 0 {
+		s.addSink(r, "side", first)
+	}
+	return s
+}
+
+func (s *scenario) add(r *rand.Rand, n *node) *node {
+	if r.IntN(4) == 0 && (!s.ordered || n.kind == counterNode || n.kind == sourceNode) {
+		n.own = 1 + r.IntN(7)
+	}
+	n.noChain = r.IntN(4) == 0
+	s.nodes = append(s.nodes, n)
+	return n
+}
+
+// addSource adds a source, perhaps with a shift behind it, and returns the end.
+func (s *scenario) addSource(r *rand.Rand, i int) *node {
+	spec := &sourceSpec{
+		firstKey: int64(i) * 10_000, splits: 1 + r.IntN(5), keysPerSplit: 1 + r.Int64N(4), rowsPerKey: s.rowsPerKey,
+	}
+	n := &node{kind: sourceNode, name: fmt.Sprintf("source%d", i), source: spec}
+	for k := range int64(spec.splits) * spec.keysPerSplit {
+		n.keys = append(n.keys, spec.firstKey+k)
+	}
+	s.add(r, n)
+	if r.IntN(2) == 0 {
+		return n
+	}
+	// Rows of a key stay in order on the way to the shift only if they stay in their subtask.
+	in := input{n.name, graph.Forward}
+	if n.own != 0 && s.ordered {
+		in.partition = graph.Hash
+	}
+	if !s.ordered && r.IntN(2) == 0 {
+		in.partition = graph.Rebalance
+	}
+	return s.add(r, &node{
+		kind: shiftNode, name: fmt.Sprintf("shift%d", i), offset: 100_000, single: r.IntN(2) == 0,
+		inputs: []input{in}, keys: shifted(n.keys, 100_000),
+	})
+}
+
+func (s *scenario) addSink(r *rand.Rand, name string, from *node) {
+	p := graph.Forward
+	if r.IntN(2) == 0 {
+		p = graph.Hash
+	}
+	s.add(r, &node{kind: sinkNode, name: name, inputs: []input{{from.name, p}}, keys: from.keys, union: r.IntN(2) == 0})
+}
+
+func shifted(keys []int64, by int64) []int64 {
+	out := make([]int64, len(keys))
+	for i, k := range keys {
+		out[i] = k + by
+	}
+	return out
+}
+
+// version makes the next revision of the job.
+func (s *scenario) version(r *rand.Rand, number int, out *outside) (*version, error) {
+	p := 1 + r.IntN(s.maxParallelism)
+	v := &version{number: number, grant: int64(number)}
+	v.config = contract.JobConfig{
+		Namespace: "default", Name: "sim", JobID: "j", Parallelism: p, MaxParallelism: s.groups, DisableChaining: r.IntN(3) == 0,
+		Checkpointing: &contract.Checkpointing{
+			Interval: contract.Duration(time.Duration(50+r.IntN(400)) * time.Millisecond), Timeout: contract.Duration(time.Duration(500+r.IntN(3000)) * time.Millisecond),
+			TolerableFailures: r.IntN(4), RetentionCount: 1 + r.IntN(3), MaxConcurrent: 1, Mode: contract.ExactlyOnce,
+		},
+		Restart: contract.Restart{FixedDelay: &contract.FixedDelay{Delay: contract.Duration(time.Duration(1+r.IntN(300)) * time.Millisecond)}},
+		Storage: &contract.Storage{Volume: &contract.Volume{Path: "sim"}},
+	}
+	if r.IntN(4) == 0 {
+		v.config.Checkpointing.MaxConcurrent = 2 + r.IntN(2)
+	} else if r.IntN(4) == 0 {
+		v.config.Checkpointing.MinPause = contract.Duration(time.Duration(1+r.IntN(300)) * time.Millisecond)
+	}
+	if r.IntN(3) == 0 {
+		v.config.Restart = contract.Restart{ExponentialDelay: &contract.ExponentialDelay{
+			InitialDelay: contract.Duration(10 * time.Millisecond), MaxDelay: contract.Duration(time.Second),
+		}}
+	}
+	var err error
+	v.plan, err = graph.NewPlan(s.graph(p, out), graph.Options{Parallelism: p, MaxParallelism: s.groups, DisableChaining: v.config.DisableChaining})
+	return v, err
+}
+
+// graph builds the logical graph.
+func (s *scenario) graph(parallelism int, out *outside) *graph.Graph {
+	g := &graph.Graph{}
+	for _, n := range s.nodes {
+		x := &graph.Node{Name: n.name, NoChain: n.noChain, Signature: n.name}
+		if n.own > 0 {
+			x.Parallelism = max(1, min(parallelism*n.own/4, s.groups))
+		}
+		for _, in := range n.inputs {
+			e := graph.Edge{From: in.from, Partition: in.partition}
+			if in.partition == graph.Hash {
+				e.NewHasher = func() record.Hasher { return keyHasher{} }
+			}
+			x.Inputs = append(x.Inputs, e)
+		}
+		s.fill(x, n, out)
+		g.Nodes = append(g.Nodes, x)
+	}
+	return g
+}
+
+func (s *scenario) fill(x *graph.Node, n *node, out *outside) {
+	switch n.kind {
+	case sourceNode:
+		x.NewSource = func() operator.Source { return &source{out: out, spec: n.source} }
+		x.Output, x.Bounded = rowType{}, true
+	case shiftNode:
+		x.NewOperator = func() operator.Operator { return &shift{offset: n.offset, single: n.single} }
+		x.Output = rowType{}
+	case counterNode:
+		x.NewOperator = func() operator.Operator { return &counter{out: out, ordered: s.ordered} }
+		x.Output, x.Keyed = rowType{}, true
+	case sinkNode:
+		x.NewOperator = func() operator.Operator { return &sink{out: out, union: n.union} }
+		x.Transactional = true
+	}
+}
+
+// jobPlan is what the life of the job has to know of the plan.
+func (v *version) jobPlan() job.Plan {
+	p := job.Plan{Slots: v.plan.Slots, MaxParallelism: v.plan.MaxParallelism, Fingerprint: v.plan.Fingerprint}
+	for _, x := range v.plan.Vertices {
+		jv := job.Vertex{Name: x.Name, Parallelism: x.Parallelism, Bounded: true}
+		for _, n := range x.Nodes {
+			jv.Operators = append(jv.Operators, n.Name)
+			jv.Transactional = jv.Transactional || n.Transactional
+		}
+		for _, e := range x.Inputs {
+			jv.Inputs = append(jv.Inputs, job.Input{Vertex: e.From.Name, Forward: e.Partition == graph.Forward})
+		}
+		p.Vertices = append(p.Vertices, jv)
+	}
+	return p
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simtest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/storage/memstore"
+)
+
+var (
+	errRefused  = errors.New("storage refused the call")
+	errNoAnswer = errors.New("storage didn't answer")
+)
+
+// object is one stored object with its version.
+type object struct {
+	data    []byte
+	version string
+}
+
+// store is the object store. Its methods take effect at once; [call] gives them latency and faults.
+type store struct {
+	mem *memstore.Memory
+	c   *memstore.Client
+	ctx context.Context //nolint:containedctx // it never ends: a run has no deadline but that of its test
+	// deleting hears of every deletion before it takes effect.
+	deleting func(name string)
+}
+
+func newStore(ctx context.Context, now func() time.Time) *store {
+	m := memstore.New("sim", now)
+	return &store{mem: m, c: m.Client(memstore.Options{}), ctx: ctx}
+}
+
+func (s *store) get(name string) (object, error) {
+	b, v, err := s.c.Get(s.ctx, name)
+	return object{b, v}, err
+}
+
+func (s *store) getRange(name string, off, n int64) ([]byte, error) {
+	return s.c.GetRange(s.ctx, name, off, n)
+}
+
+// create writes a new object.
+func (s *store) create(name string, data []byte) error { return s.c.PutIfAbsent(s.ctx, name, data) }
+
+// swap replaces the object of that version, "" for none, and returns the new version.
+func (s *store) swap(name, version string, data []byte) (string, error) {
+	return s.c.Swap(s.ctx, name, data, version)
+}
+
+func (s *store) remove(prefix string, names []string) error {
+	if prefix != "" {
+		for _, k := range s.mem.Keys() {
+			if strings.HasPrefix(k, prefix) {
+				names = append(names, k)
+			}
+		}
+	}
+	for _, n := range names {
+		s.deleting(n)
+	}
+	return s.c.Delete(s.ctx, names...)
+}
+
+// call is a call of storage by process p. It takes effect after some time, or never, or after p has got an error.
+// done hears the outcome, if p still lives.
+func call[T any](w *world, p *process, what string, op func() (T, error), done func(T, error)) {
+	var none T
+	there, back := w.clock.between(time.Millisecond, 15*time.Millisecond), w.clock.between(time.Millisecond, 15*time.Millisecond)
+	fault := "none"
+	if w.faulty() && w.clock.chance(w.faults.storage) {
+		fault = []string{"refused", "no answer", "late"}[w.clock.rnd.IntN(3)]
+		w.tracef(p, "storage: %s: %s", what, fault)
+	}
+	switch fault {
+	case "refused":
+		w.clock.after(p, there+back, func() { done(none, errRefused) })
+	case "no answer":
+		w.clock.after(nil, there, func() { _, _ = op() })
+		w.clock.after(p, there+back+w.clock.between(0, 200*time.Millisecond), func() { done(none, errNoAnswer) })
+	case "late":
+		w.clock.after(p, there+back, func() { done(none, errNoAnswer) })
+		w.clock.after(nil, there+back+w.clock.between(0, 500*time.Millisecond), func() { _, _ = op() })
+	default:
+		w.clock.after(nil, there, func() {
+			v, err := op()
+			w.clock.after(p, back, func() { done(v, err) })
+		})
+	}
+}

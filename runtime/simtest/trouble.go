@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simtest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+)
+
+// scheduleTrouble lets the next fault happen.
+func (w *world) scheduleTrouble() {
+	d := w.clock.between(0, 2*w.faults.between)
+	w.clock.after(nil, d, func() {
+		if !w.faulty() {
+			return
+		}
+		w.trouble()
+		w.scheduleTrouble()
+	})
+}
+
+func (w *world) trouble() {
+	switch w.clock.rnd.IntN(8) {
+	case 0, 1:
+		w.killWorker()
+	case 2:
+		w.killCoordinator()
+	case 3, 4:
+		w.pauseCoordinator()
+	case 5:
+		w.pauseWorker()
+	case 6:
+		w.breakControl()
+	case 7:
+		w.breakData()
+	}
+}
+
+// anyWorker picks a living worker of the present version, or nil.
+func (w *world) anyWorker() *worker {
+	var alive []*worker
+	for _, k := range w.workers {
+		if !k.p.dead {
+			alive = append(alive, k)
+		}
+	}
+	if len(alive) == 0 {
+		return nil
+	}
+	return alive[w.clock.rnd.IntN(len(alive))]
+}
+
+func (w *world) killWorker() {
+	k := w.anyWorker()
+	if k == nil {
+		return
+	}
+	k.kill("killed")
+	v := w.version
+	w.clock.after(nil, w.clock.between(0, 2*time.Second), func() {
+		if w.version == v && !w.done {
+			w.startWorker()
+		}
+	})
+}
+
+func (w *world) killCoordinator() {
+	c := w.current
+	if c == nil || c.p.dead {
+		return
+	}
+	w.tracef(c.p, "is killed")
+	c.p.dead = true
+	for _, name := range sortedKeys(c.conns) {
+		c.conns[name].shut(true)
+	}
+	w.clock.after(nil, w.clock.between(0, 2*time.Second), w.takeOver(c))
+}
+
+// pauseCoordinator stops a coordinator in the middle of whatever it does. Perhaps another one takes over before it wakes up.
+func (w *world) pauseCoordinator() {
+	c := w.current
+	if c == nil || c.p.dead || c.p.paused || !c.lead {
+		return
+	}
+	w.tracef(c.p, "is paused")
+	c.p.paused = true
+	sleep := w.clock.between(0, 6*time.Second)
+	w.clock.after(nil, sleep, func() {
+		w.tracef(c.p, "wakes up")
+		c.p.resume()
+	})
+	// Workers hang up on a coordinator that is silent.
+	silent := w.clock.between(500*time.Millisecond, 2*time.Second)
+	w.clock.after(nil, silent, func() {
+		if c.p.paused {
+			for _, name := range sortedKeys(c.conns) {
+				c.conns[name].shut(true)
+			}
+		}
+	})
+	if w.clock.chance(2) {
+		w.clock.after(nil, w.clock.between(0, sleep), w.takeOver(c))
+	}
+}
+
+func (w *world) pauseWorker() {
+	k := w.anyWorker()
+	if k == nil || k.p.paused {
+		return
+	}
+	w.tracef(k.p, "is paused")
+	k.p.paused = true
+	w.clock.after(nil, w.clock.between(0, 4*time.Second), func() {
+		w.tracef(k.p, "wakes up")
+		k.p.resume()
+	})
+	w.clock.after(nil, w.clock.between(500*time.Millisecond, 2*time.Second), func() {
+		if k.p.paused && k.conn != nil {
+			k.conn.shut(true)
+		}
+	})
+}
+
+func (w *world) breakControl() {
+	if k := w.anyWorker(); k != nil && k.conn != nil {
+		w.tracef(k.p, "loses its connection to the coordinator")
+		k.conn.shut(true)
+	}
+}
+
+// breakData breaks the exchange of two workers in one direction.
+func (w *world) breakData() {
+	a, b := w.anyWorker(), w.anyWorker()
+	if a == nil || a == b || a.current == nil {
+		return
+	}
+	w.tracef(a.p, "loses its connection to %s", b.p.name)
+	for _, t := range a.current.tasks {
+		for _, p := range t.outputs {
+			if p.to != nil && p.to.worker == b {
+				p.fail("the connection broke")
+			}
+		}
+	}
+}
+
+// users ask for savepoints, checkpoints and the end of the job. They ask again until they hear the outcome.
+type users struct {
+	w    *world
+	n    int
+	open map[string]*request
+}
+
+type request struct {
+	id        string
+	version   *version
+	kind      snapshot.OperationType
+	stop      record.StopMode
+	savepoint bool
+}
+
+// schedule lets the next request come.
+func (u *users) schedule() {
+	u.w.clock.after(nil, u.w.clock.between(100*time.Millisecond, 4*time.Second), func() {
+		if !u.w.faulty() {
+			return
+		}
+		u.ask()
+		u.schedule()
+	})
+}
+
+func (u *users) ask() {
+	u.n++
+	r := &request{id: fmt.Sprintf("op%d", u.n), version: u.w.version}
+	switch u.w.clock.rnd.IntN(8) {
+	case 0, 1, 2:
+		r.kind = snapshot.OperationSavepoint
+	case 3:
+		r.kind = snapshot.OperationCheckpoint
+	case 4, 5:
+		r.kind, r.stop = snapshot.OperationStop, record.StopFreeze
+	case 6:
+		r.kind, r.stop = snapshot.OperationStop, record.StopDrain
+	case 7:
+		r.kind, r.savepoint = snapshot.OperationCancel, u.w.clock.chance(2)
+	}
+	u.open[r.id] = r
+	u.w.tracef(nil, "a user asks for %s %s stop=%d", r.kind, r.id, r.stop)
+	u.send(r)
+}
+
+// send asks the coordinator that leads, and later again.
+func (u *users) send(r *request) {
+	w := u.w
+	if u.open[r.id] == nil || r.version != w.version {
+		return
+	}
+	if c := w.current; c != nil && c.lead {
+		c.p.run(func() {
+			c.do(func(now time.Time) {
+				switch r.kind {
+				case snapshot.OperationCheckpoint:
+					c.machine.HandleCheckpoint(now, r.id)
+				case snapshot.OperationCancel:
+					c.machine.HandleCancel(now, r.id, r.savepoint, "")
+				default:
+					c.machine.HandleSavepoint(now, r.id, "", r.stop)
+				}
+			})
+		})
+	}
+	w.clock.after(nil, w.clock.between(time.Second, 4*time.Second), func() { u.send(r) })
+}
+
+// replied takes the outcome of an operation.
+func (w *world) replied(o snapshot.Operation) {
+	r := w.users.open[o.ID]
+	if r == nil {
+		return
+	}
+	if o.Outcome == snapshot.OutcomeUnknown {
+		return // asked again later
+	}
+	delete(w.users.open, o.ID)
+	if o.Outcome != snapshot.OutcomeDone || o.Checkpoint == 0 {
+		return
+	}
+	if !w.named[o.Checkpoint] {
+		w.failf("operation %s is told to be done with snapshot %d, which no head names", o.ID, o.Checkpoint)
+	}
+	if o.Type == snapshot.OperationStop {
+		w.checkOutput(false)
+	}
+}

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simtest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/job"
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+)
+
+// Mutation is a deliberate mistake in the protocol.
+type Mutation string
+
+// The mutations.
+const (
+	// NoMutation runs the protocol as it is.
+	NoMutation Mutation = ""
+	// NoAlignment doesn't block channels that delivered their barrier.
+	NoAlignment Mutation = "NoAlignment"
+	// NotifyBeforeHead tells tasks that a checkpoint is complete when its manifest is written, before the head names it.
+	NotifyBeforeHead Mutation = "NotifyBeforeHead"
+	// LateBarrier forwards a barrier only after the batch that follows the snapshot.
+	LateBarrier Mutation = "LateBarrier"
+	// NoReadBack takes a swap of the head without an answer for done.
+	NoReadBack Mutation = "NoReadBack"
+	// BlindSwap writes the head without comparing versions.
+	BlindSwap Mutation = "BlindSwap"
+)
+
+// Mutations lists all but NoMutation.
+func Mutations() []Mutation {
+	return []Mutation{NoAlignment, NotifyBeforeHead, LateBarrier, NoReadBack, BlindSwap}
+}
+
+// Options of a run.
+type Options struct {
+	Mutation Mutation
+	// Trace keeps a readable account of what happened.
+	Trace bool
+}
+
+// Result of a run.
+type Result struct {
+	Seed uint64
+	// Err is what went wrong, nil for a clean run.
+	Err error
+	// Trace has a line for each thing that happened, if asked for.
+	Trace []string
+	// Steps, Checkpoints, Restores, Versions and Time tell how much happened.
+	Steps, Checkpoints, Restores, Versions int
+	Time                                   time.Duration
+}
+
+// Bounds of a run.
+const (
+	// maxSteps ends a run that goes round in circles.
+	maxSteps = 2_000_000
+	// calmLimit is how long a job may take to end once faults have stopped.
+	calmLimit = 5 * time.Minute
+)
+
+// faultRates say how often something goes wrong; storage and commit are one in so many calls.
+type faultRates struct {
+	storage, commit int
+	// between is the mean time between kills, pauses and breaks.
+	between time.Duration
+	until   time.Time
+}
+
+// world is one run.
+type world struct {
+	ctx      context.Context //nolint:containedctx // that of the run
+	clock    *clock
+	mutation Mutation
+	scenario *scenario
+	version  *version
+	versions int
+	outside  *outside
+	store    *store
+	faults   faultRates
+
+	slots, capacity      int
+	stepTime, maxLatency time.Duration
+
+	incarnations, started int
+	current               *coordinator
+	workers               []*worker
+	pipes                 map[pipeKey]*pipe
+	users                 *users
+	// tap takes the messages of workers in tests without a coordinator.
+	tap func(k *worker, m protocol.FromWorker)
+
+	// head is what storage holds, named every snapshot that a head ever named.
+	head        snapshot.Head
+	named       map[int64]bool
+	completed   int64
+	triggered   map[int64]protocol.Attempt
+	checkpoints int
+	restores    int
+
+	tracing bool
+	trace   []string
+	failure error
+	done    bool
+	// finished counts the versions that processed all input.
+	finished int
+}
+
+// Run runs one seed to its end.
+func Run(ctx context.Context, seed uint64, o Options) (res Result) {
+	w := newWorld(ctx, seed, o)
+	defer func() {
+		res = Result{
+			Seed: seed, Err: w.failure, Trace: w.trace, Steps: w.clock.steps, Checkpoints: w.checkpoints, Restores: w.restores,
+			Versions: w.versions, Time: w.clock.now.Sub(start),
+		}
+	}()
+	defer func() {
+		if v := recover(); v != nil {
+			w.failure = fmt.Errorf("panic: %v\n%s", v, stack())
+		}
+	}()
+	w.begin()
+	for w.failure == nil && !w.done {
+		if !w.clock.step() {
+			w.failf("nothing happens any more, and the job hasn't ended")
+			break
+		}
+		w.checkLimits()
+	}
+	return res
+}
+
+func newWorld(ctx context.Context, seed uint64, o Options) *world {
+	c := newClock(seed)
+	w := &world{
+		ctx: ctx, clock: c, mutation: o.Mutation, pipes: map[pipeKey]*pipe{}, named: map[int64]bool{},
+		triggered: map[int64]protocol.Attempt{}, tracing: o.Trace,
+	}
+	w.store = newStore(ctx, func() time.Time { return c.now })
+	w.store.deleting = w.checkDelete
+	w.outside = &outside{ledger: newLedger(w.failf), rnd: c.rnd}
+	w.outside.commitFails = func() bool { return w.faulty() && c.chance(w.faults.commit) }
+	w.users = &users{w: w, open: map[string]*request{}}
+	w.scenario = newScenario(c.rnd)
+	w.capacity = 1 + c.rnd.IntN(8)
+	w.stepTime = c.between(200*time.Microsecond, 5*time.Millisecond)
+	w.maxLatency = c.between(time.Millisecond, 20*time.Millisecond)
+	w.faults = faultRates{
+		storage: []int{0, 200, 40, 10}[c.rnd.IntN(4)], commit: []int{0, 0, 30, 10}[c.rnd.IntN(4)],
+		between: c.between(200*time.Millisecond, 3*time.Second), until: start.Add(c.between(time.Second, 8*time.Second)),
+	}
+	return w
+}
+
+// begin starts the first version and what makes trouble.
+func (w *world) begin() {
+	w.describe()
+	w.nextVersion()
+	w.scheduleTrouble()
+	w.users.schedule()
+}
+
+// faulty says whether things go wrong still.
+func (w *world) faulty() bool { return w.clock.now.Before(w.faults.until) }
+
+// nextVersion starts the job, or starts it again at another parallelism under a higher grant.
+func (w *world) nextVersion() {
+	w.versions++
+	v, err := w.scenario.version(w.clock.rnd, w.versions, w.outside)
+	if err != nil {
+		w.failf("making version %d of the job: %v", w.versions, err)
+		return
+	}
+	old := w.workers
+	w.workers = nil
+	w.version = v
+	for _, k := range old {
+		w.clock.after(nil, w.clock.between(0, 2*time.Second), func() { k.kill("its version is over") })
+	}
+	n := 1 + w.clock.rnd.IntN(3)
+	w.slots = (v.plan.Slots + n - 1) / n
+	if w.tracing {
+		w.tracef(nil, "version %d: %d slots in %d workers, %s", v.number, v.plan.Slots, n, describePlan(v.plan))
+	}
+	w.startCoordinator()
+	for range n {
+		w.startWorker()
+	}
+}
+
+// exited hears of the end of an incarnation.
+func (w *world) exited(c *coordinator, e job.Exit) {
+	if c != w.current {
+		return
+	}
+	switch {
+	case e.State == job.StateFinished && w.drained():
+		w.clock.after(nil, w.clock.between(0, time.Second), w.nextVersion)
+	case e.State == job.StateFinished && e.Err == nil:
+		w.finish()
+	case e.State == job.StateCanceled, e.State == job.StateSuspended && w.stopped():
+		w.clock.after(nil, w.clock.between(0, time.Second), w.nextVersion)
+	case e.State == job.StateFailed:
+		w.failf("the job failed: %v", e.Err)
+	default:
+		w.tracef(nil, "the coordinator is started again")
+		w.clock.after(nil, w.clock.between(0, time.Second), w.takeOver(c))
+	}
+}
+
+// takeOver starts another incarnation unless somebody did.
+func (w *world) takeOver(c *coordinator) func() {
+	return func() {
+		if w.current == c && !w.done {
+			w.startCoordinator()
+		}
+	}
+}
+
+// stopped says whether the head names the end of the present version by a savepoint.
+func (w *world) stopped() bool {
+	return w.head.Final != nil && w.head.Final.State == snapshot.FinalSuspended
+}
+
+// drained says whether the newest snapshot is the savepoint that the job was drained with: it has read only a part of its input.
+func (w *world) drained() bool {
+	n, ok := w.head.Newest()
+	return ok && n.Stop == record.StopDrain
+}
+
+// finish compares the output with that of a sequential run.
+func (w *world) finish() {
+	w.checkOutput(true)
+	if w.finished++; w.finished == 1 && w.tap == nil && w.clock.chance(4) {
+		// A job that is started again after its end has nothing to do and changes nothing.
+		w.clock.after(nil, w.clock.between(0, time.Second), w.nextVersion)
+		return
+	}
+	w.done = true
+}
+
+func (w *world) checkOutput(complete bool) {
+	for _, n := range w.scenario.nodes {
+		if n.kind != sinkNode {
+			continue
+		}
+		if err := w.outside.check(n.name, n.keys, w.scenario.rowsPerKey, complete); err != nil {
+			w.failf("comparing the output: %v", err)
+		}
+	}
+}
+
+func (w *world) checkLimits() {
+	switch {
+	case w.clock.steps > maxSteps:
+		w.failf("the job goes round in circles: %d steps", w.clock.steps)
+	case w.clock.now.Sub(w.faults.until) > calmLimit:
+		w.failf("the job hasn't ended %v after the last fault: %s", calmLimit, w.situation())
+	case w.ctx.Err() != nil:
+		w.failf("running out of time: %v", context.Cause(w.ctx))
+	}
+}
+
+// headSwapped looks at each head that takes effect.
+func (w *world) headSwapped(c *coordinator, h snapshot.Head) {
+	old := w.head
+	if h.Seq != old.Seq+1 {
+		w.failf("the head goes from seq %d to %d", old.Seq, h.Seq)
+	}
+	if h.Epoch.Compare(old.Epoch) < 0 {
+		w.failf("the head goes from epoch %v back to %v", old.Epoch, h.Epoch)
+	}
+	for _, k := range h.Checkpoints {
+		w.checkNamed(k.ID, k.Path, k.ManifestCRC32C, true)
+	}
+	for _, o := range h.Operations {
+		if o.Checkpoint > 0 {
+			w.checkNamed(o.Checkpoint, o.Path, o.ManifestCRC32C, o.NamesStop())
+		}
+	}
+	if len(h.Restores) > len(old.Restores) {
+		w.restores++
+	}
+	w.head = h.Clone()
+	if w.tracing {
+		w.tracef(nil, "the head is now %d of %s: %s", h.Seq, c.p.name, describeHead(&h))
+	}
+}
+
+// checkNamed looks at a snapshot that a head names for the first time. A recovery starts from the newest one; only savepoints that
+// don't stop the job are beside that and may be complete after a checkpoint with a higher id.
+func (w *world) checkNamed(id int64, path string, crc uint32, recovery bool) {
+	if w.named[id] {
+		return
+	}
+	w.named[id] = true
+	w.checkpoints++
+	if recovery && id <= w.completed {
+		w.failf("snapshot %d is complete after %d", id, w.completed)
+	}
+	if recovery {
+		w.completed = id
+	}
+	o, err := w.store.get(path + snapshot.ManifestName)
+	if err != nil || snapshot.Checksum(o.data) != crc {
+		w.failf("the head names snapshot %d, but its manifest isn't there or is another one: %v", id, err)
+		return
+	}
+	m, err := snapshot.DecodeManifest(o.data)
+	if err != nil {
+		w.failf("the head names snapshot %d: %v", id, err)
+		return
+	}
+	for _, f := range m.Files() {
+		b, err := w.store.getRange(path+f.Path, 0, -1)
+		if err != nil || int64(len(b)) != f.Size || snapshot.Checksum(b) != f.CRC32C {
+			w.failf("the head names snapshot %d, but its file %s is missing or damaged: %v", id, f.Path, err)
+		}
+	}
+}
+
+// checkDelete looks at each deletion: nothing may go that the head refers to, and no savepoint ever.
+func (w *world) checkDelete(name string) {
+	if name == headName {
+		w.failf("the head is deleted")
+	}
+	for _, k := range w.head.Checkpoints {
+		if hasPrefix(name, k.Path) {
+			w.failf("%s is deleted, but checkpoint %d is in the head", name, k.ID)
+		}
+	}
+	for _, o := range w.head.Operations {
+		if o.Checkpoint > 0 && o.Type != snapshot.OperationCheckpoint && hasPrefix(name, o.Path) {
+			w.failf("%s is deleted, but it belongs to the savepoint of operation %s", name, o.ID)
+		}
+	}
+}
+
+// checkSend looks at each message that a coordinator sends.
+func (w *world) checkSend(c *coordinator, m protocol.ToWorker) {
+	switch {
+	case m.Complete != nil:
+		if !w.named[m.Complete.Checkpoint] {
+			w.failf("%s announces snapshot %d, which no head names", c.p.name, m.Complete.Checkpoint)
+		}
+	case m.Trigger != nil:
+		id := m.Trigger.Barrier.Checkpoint
+		if a, ok := w.triggered[id]; ok && a != m.Trigger.Attempt {
+			w.failf("the id %d is used in attempt %s and again in %s", id, a, m.Trigger.Attempt)
+		}
+		w.triggered[id] = m.Trigger.Attempt
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+func hasPrefix(name, prefix string) bool {
+	return prefix != "" && len(name) >= len(prefix) && name[:len(prefix)] == prefix
+}

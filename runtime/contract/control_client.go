@@ -180,8 +180,10 @@ func call[T any](ctx context.Context, c *Client, method, path string, body any, 
 func apiError(res *http.Response, body []byte) error {
 	e := &APIError{}
 	if err := json.Unmarshal(body, e); err != nil || e.Message == "" {
-		e = &APIError{Message: fmt.Sprintf("the control API answered %s", res.Status),
-			Remedy: "check that the address is that of a coordinator's control API"}
+		e = &APIError{
+			Message: fmt.Sprintf("the control API answered %s", res.Status),
+			Remedy:  "check that the address is that of a coordinator's control API",
+		}
 		if bytes.Contains(body, []byte("HTTP request to an HTTPS server")) {
 			e = &APIError{Message: "the control API speaks HTTPS", Remedy: "give the certificate of a client"}
 		}

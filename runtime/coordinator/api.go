@@ -267,8 +267,10 @@ func decode(r *http.Request, into any) error {
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return &contract.APIError{Status: http.StatusRequestEntityTooLarge,
-				Message: fmt.Sprintf("the request is larger than %d bytes", contract.MaxRequestBytes)}
+			return &contract.APIError{
+				Status:  http.StatusRequestEntityTooLarge,
+				Message: fmt.Sprintf("the request is larger than %d bytes", contract.MaxRequestBytes),
+			}
 		}
 		return badRequest(fmt.Sprintf("the request can't be read: %v", err), "send one JSON object with the documented fields")
 	}

@@ -123,11 +123,7 @@ func (c *Coordinator) Handle(s control.CoordinatorStream) error {
 	ctx, end := context.WithCancelCause(s.Context())
 	defer end(nil)
 	k := newConn(s, end)
-	c.running.Add(1)
-	go func() {
-		defer c.running.Done()
-		k.end(c.read(ctx, k))
-	}()
+	c.running.Go(func() { k.end(c.read(ctx, k)) })
 	err := k.write(ctx, c.closed)
 	k.end(err)
 	_ = c.post(context.WithoutCancel(ctx), func(l *loop) { l.disconnected(k, err) })

@@ -245,5 +245,5 @@ func newRand() *mrand.Rand {
 	if n, err := rand.Int(rand.Reader, new(big.Int).SetUint64(1<<63)); err == nil {
 		seed ^= n.Uint64()
 	}
-	return mrand.New(mrand.NewPCG(seed, seed>>1)) //nolint:gosec // delays, not secrets
+	return mrand.New(mrand.NewPCG(seed, seed>>1))
 }

@@ -91,7 +91,7 @@ func (c Command) jobConfig(path string) (contract.JobConfig, error) {
 		}
 		return cfg, nil
 	}
-	f, err := os.Open(path) //nolint:gosec // the user names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return cfg, fmt.Errorf("opening the configuration of the job: %w", err)
 	}

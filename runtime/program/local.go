@@ -135,8 +135,8 @@ func (l *local) run(ctx context.Context, opts coordinator.Options, s *openedStor
 		return errors.Join(err, opts.API.Close())
 	}
 	l.c = c
-	l.show.note("job %s/%s, control API on %s", l.o.Job.Namespace, l.o.Job.Name, opts.API.Addr())
-	l.show.note("storage: %s", s.describe())
+	l.show.notef("job %s/%s, control API on %s", l.o.Job.Namespace, l.o.Job.Name, opts.API.Addr())
+	l.show.notef("storage: %s", s.describe())
 
 	workers, stopWorkers := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorkers()
@@ -160,7 +160,7 @@ func (l *local) run(ctx context.Context, opts coordinator.Options, s *openedStor
 		case <-ticker.C:
 			l.tick(ctx)
 		case text := <-l.notes:
-			l.show.note("%s", text)
+			l.show.notef("%s", text)
 		case sig := <-l.o.Signals:
 			l.interrupt(ctx, &group, sig)
 		case e := <-done:
@@ -187,19 +187,19 @@ func (l *local) interrupt(parent context.Context, group *errgroup.Group, sig os.
 	id := fmt.Sprintf("signal-%d-%d", l.asked, time.Now().UnixNano())
 	switch {
 	case l.asked > 2:
-		l.show.note("%v again: ending at once; the job can be resumed from its last checkpoint", sig)
+		l.show.notef("%v again: ending at once; the job can be resumed from its last checkpoint", sig)
 		l.abort(errors.New("interrupted"))
 	case l.asked == 2 || l.o.Job.Storage == nil:
 		if l.o.Job.Storage == nil && l.asked == 1 {
-			l.show.note("%v: cancelling; without storage there is no savepoint to resume from", sig)
+			l.show.notef("%v: cancelling; without storage there is no savepoint to resume from", sig)
 		} else {
-			l.show.note("%v again: cancelling", sig)
+			l.show.notef("%v again: cancelling", sig)
 		}
 		l.asked = 2
 		op, err := l.c.Cancel(ctx, contract.CancelRequest{OperationID: id})
 		l.follow(parent, group, op, err)
 	default:
-		l.show.note("%v: stopping with a savepoint; press Ctrl-C again to cancel instead", sig)
+		l.show.notef("%v: stopping with a savepoint; press Ctrl-C again to cancel instead", sig)
 		op, err := l.c.Stop(ctx, contract.StopRequest{OperationID: id})
 		l.follow(parent, group, op, err)
 	}
@@ -208,7 +208,7 @@ func (l *local) interrupt(parent context.Context, group *errgroup.Group, sig os.
 // follow says when an operation that a signal asked for failed; its success shows in how the job ends.
 func (l *local) follow(ctx context.Context, group *errgroup.Group, op contract.Operation, err error) {
 	if err != nil {
-		l.show.note("it was refused: %v", err)
+		l.show.notef("it was refused: %v", err)
 		return
 	}
 	group.Go(func() error {
@@ -243,18 +243,18 @@ func (l *local) conclude(r coordinator.Result, err error) error {
 	counts := fmt.Sprintf("%s records in, %s out", human.Number(s.RecordsIn), human.Number(s.RecordsOut))
 	switch r.State {
 	case contract.JobFinished:
-		l.show.note("finished: %s", counts)
+		l.show.notef("finished: %s", counts)
 	case contract.JobStopped:
-		l.show.note("stopped: %s", counts)
+		l.show.notef("stopped: %s", counts)
 		if s.LastSavepoint != nil {
-			l.show.note("savepoint: %s", s.LastSavepoint.Path)
+			l.show.notef("savepoint: %s", s.LastSavepoint.Path)
 		}
 	case contract.JobCancelled:
-		l.show.note("cancelled: %s", counts)
+		l.show.notef("cancelled: %s", counts)
 	case contract.JobFailed:
 		return l.failed(r)
 	default:
-		l.show.note("ended without ending the job: %s", counts)
+		l.show.notef("ended without ending the job: %s", counts)
 		if r.Error != "" {
 			return errors.New(r.Error)
 		}

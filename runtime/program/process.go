@@ -45,7 +45,7 @@ func (w *workerProcess) run(ctx context.Context) error {
 		begin := time.Now()
 		err := w.once(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		}
 		if startErr, ok := errors.AsType[*exec.Error](err); ok {
 			return fmt.Errorf("starting a worker process: %w", startErr)
@@ -58,7 +58,7 @@ func (w *workerProcess) run(ctx context.Context) error {
 			delay = respawnDelay
 		}
 		w.log.Info("Worker process ended, starting another", "worker", w.name, "reason", text, "delay", delay.String())
-		if sleep(ctx, delay) != nil {
+		if !sleep(ctx, delay) {
 			return nil
 		}
 		delay = min(2*delay, respawnMax)
@@ -96,15 +96,15 @@ func (w *workerProcess) once(ctx context.Context) error {
 	return cmd.Wait()
 }
 
-// sleep waits for d or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
+// sleep waits for d; false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return nil
+		return true
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return false
 	}
 }
 

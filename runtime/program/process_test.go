@@ -24,21 +24,25 @@ const childMode = "WEIR_TEST_CHILD"
 func TestMain(m *testing.M) {
 	switch os.Getenv(childMode) {
 	case "":
-		os.Exit(m.Run())
+		os.Exit(m.Run()) //nolint:forbidigo // as every TestMain
 	case "obedient":
-		ctx, cut := withLifeline(context.Background(), os.Stdin)
-		defer cut()
-		<-ctx.Done()
+		untilLifelineEnds()
 	case "stubborn":
 		select {}
 	case "brief":
-		os.Exit(3)
+		os.Exit(3) //nolint:forbidigo // this is a process of its own
 	case "parent":
 		// Starts a stubborn child and says which, then waits to be killed.
 		_ = os.Setenv(childMode, "stubborn")
-		p := &workerProcess{command: []string{os.Args[0]}, stderr: os.Stderr, started: func(pid int) { _, _ = fmt.Println(pid) }}
-		_ = p.run(context.Background())
+		p := &workerProcess{command: []string{os.Args[0]}, stderr: os.Stderr, started: func(pid int) { _, _ = fmt.Fprintln(os.Stdout, pid) }}
+		_ = p.run(context.Background()) //nolint:forbidigo // this is a process of its own
 	}
+}
+
+func untilLifelineEnds() {
+	ctx, cut := withLifeline(context.Background(), os.Stdin) //nolint:forbidigo // this is a process of its own
+	defer cut()
+	<-ctx.Done()
 }
 
 func newProcess(t *testing.T, mode string) (*workerProcess, <-chan int) {

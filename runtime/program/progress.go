@@ -13,7 +13,7 @@ import (
 )
 
 // progress writes a line about a running job each time it is given a status. On a terminal it overwrites the line
-// before, else it adds one; what else is to be said goes through note, so that lines don't mix.
+// before, else it adds one; what else is to be said goes through notef, so that lines don't mix.
 type progress struct {
 	out      io.Writer
 	terminal bool
@@ -46,22 +46,22 @@ func (p *progress) events(s *contract.JobStatus) {
 		if f.Task != "" {
 			where = " in task " + f.Task
 		}
-		p.note("failure%s: %s", where, f.Message)
+		p.notef("failure%s: %s", where, f.Message)
 	}
 	if s.State == p.state {
 		return
 	}
 	if s.State == contract.JobRunning && s.RestoredFrom != nil {
-		p.note("restored from %s", s.RestoredFrom.Path)
+		p.notef("restored from %s", s.RestoredFrom.Path)
 	}
 	if s.State == contract.JobWaiting && p.state != "" && s.Message != "" {
-		p.note("%s", s.Message)
+		p.notef("%s", s.Message)
 	}
 	p.state = s.State
 }
 
-// note writes a line of its own.
-func (p *progress) note(format string, args ...any) {
+// notef writes a line of its own.
+func (p *progress) notef(format string, args ...any) {
 	p.finish()
 	_, _ = fmt.Fprintf(p.out, format+"\n", args...)
 }

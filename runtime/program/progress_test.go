@@ -86,7 +86,7 @@ func TestProgress_OverwritesOnATerminal(t *testing.T) {
 	p := &progress{out: &out, terminal: true}
 	p.show(status(nil))
 	p.show(&contract.JobStatus{State: contract.JobRunning, MeasuredAt: noon})
-	p.note("bye")
+	p.notef("bye")
 	want := "\rrunning  in 5,000  out 4,000  no checkpoint yet" +
 		"\rrunning  in 0  out 0  no checkpoint yet        " + "\nbye\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {

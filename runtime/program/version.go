@@ -15,14 +15,14 @@ func Version() string {
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		return v
 	}
-	version := "devel"
+	commit, dirty := "", ""
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision" && len(s.Value) >= 12:
-			version += "-" + s.Value[:12]
+			commit = "-" + s.Value[:12]
 		case s.Key == "vcs.modified" && s.Value == "true":
-			version += "-dirty"
+			dirty = "-dirty"
 		}
 	}
-	return version
+	return "devel" + commit + dirty
 }

@@ -83,7 +83,7 @@ func (l *local) workerInside(ctx context.Context, s *openedStorage) error {
 // connectInside connects a worker to a coordinator of the same process.
 func connectInside(ctx context.Context, c *coordinator.Coordinator) (control.WorkerStream, error) {
 	w, end, closeEnd := control.Pipe(ctx)
-	go func() {
+	go func() { //nolint:contextcheck // the stream has its own
 		_ = c.Handle(end)
 		closeEnd()
 	}()

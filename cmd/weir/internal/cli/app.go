@@ -48,7 +48,7 @@ func (e *usageError) Unwrap() error { return e.err }
 
 // Run carries out a command line and returns the exit code.
 func (a *App) Run(ctx context.Context, args []string) int {
-	root := a.root()
+	root := a.root() //nolint:contextcheck // commands get theirs from ExecuteContext
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

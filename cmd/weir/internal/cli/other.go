@@ -31,7 +31,7 @@ func readFile(path string) ([]byte, error) {
 	f := os.Stdin
 	if path != "-" {
 		var err error
-		if f, err = os.Open(path); err != nil { //nolint:gosec // the user names the file
+		if f, err = os.Open(path); err != nil {
 			return nil, fmt.Errorf("opening the job file: %w", err)
 		}
 		defer func() { _ = f.Close() }()

@@ -62,6 +62,7 @@ var ErrJobFailed = errors.New("the job failed")
 const (
 	progressInterval = time.Second
 	statusTimeout    = 5 * time.Second
+	maxNotes         = 64
 )
 
 // local is a job running on this machine.
@@ -107,7 +108,7 @@ func RunLocal(ctx context.Context, o LocalOptions) error {
 	}
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
-	l := &local{o: o, abort: abort, notes: make(chan string, 8), slotsNeeded: plan.Slots, show: &progress{out: o.Out, terminal: o.Terminal}}
+	l := &local{o: o, abort: abort, notes: make(chan string, maxNotes), slotsNeeded: plan.Slots, show: &progress{out: o.Out, terminal: o.Terminal}}
 	opts := coordinator.Options{
 		Job: o.Job, Build: o.Build.safely, Store: s.store, Location: s.location, Durable: s.durable,
 		Fresh: o.Fresh, API: api, Version: o.Version, Log: o.Log.WithName("coordinator"),
@@ -224,10 +225,18 @@ func (l *local) follow(ctx context.Context, group *errgroup.Group, op contract.O
 			if op.Path != "" {
 				text += "; the savepoint was written to " + op.Path
 			}
-			l.notes <- text
+			l.tellf("%s", text)
 		}
 		return nil
 	})
+}
+
+// tellf passes something on to the goroutine that shows progress; what it can't keep up with is dropped.
+func (l *local) tellf(format string, args ...any) {
+	select {
+	case l.notes <- fmt.Sprintf(format, args...):
+	default:
+	}
 }
 
 // conclude says how the job ended.

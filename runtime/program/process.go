@@ -32,8 +32,9 @@ type workerProcess struct {
 	name    string
 	stderr  io.Writer
 	log     logr.Logger
-	// started is told the process id of each.
+	// started is told the process id of each, ended why it ended when nobody asked it to.
 	started func(pid int)
+	ended   func(reason string)
 	// grace is how long it has to end by itself. Default 5 s.
 	grace time.Duration
 }
@@ -58,6 +59,9 @@ func (w *workerProcess) run(ctx context.Context) error {
 			delay = respawnDelay
 		}
 		w.log.Info("Worker process ended, starting another", "worker", w.name, "reason", text, "delay", delay.String())
+		if w.ended != nil {
+			w.ended(text)
+		}
 		if !sleep(ctx, delay) {
 			return nil
 		}

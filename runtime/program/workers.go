@@ -28,7 +28,7 @@ func newWorkerName(prefix string) string {
 // startWorkers starts the workers of a local job; they end with ctx or when the coordinator tells them.
 func (l *local) startWorkers(ctx context.Context, group *errgroup.Group, opts coordinator.Options, s *openedStorage) {
 	if l.o.Workers == 0 {
-		group.Go(func() error { return l.workerInside(ctx, s) })
+		group.Go(func() error { return l.orAbort(l.workerInside(ctx, s)) })
 		return
 	}
 	for i := range l.o.Workers {
@@ -38,9 +38,18 @@ func (l *local) startWorkers(ctx context.Context, group *errgroup.Group, opts co
 			stderr:  l.o.Err,
 			log:     l.o.Log,
 		}
-		p.started = func(pid int) { l.o.Log.Info("Worker process started", "worker", p.name, "pid", pid) }
-		group.Go(func() error { return p.run(ctx) })
+		p.started = func(pid int) { l.tellf("%s: process %d", p.name, pid) }
+		p.ended = func(reason string) { l.tellf("%s ended, starting another: %s", p.name, reason) }
+		group.Go(func() error { return l.orAbort(p.run(ctx)) })
 	}
+}
+
+// orAbort ends everything after an error: without this worker the job would wait in vain.
+func (l *local) orAbort(err error) error {
+	if err != nil {
+		l.abort(err)
+	}
+	return err
 }
 
 // workerFlags are the flags of a worker process; see [WorkerCommand].

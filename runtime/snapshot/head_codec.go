@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshot
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// headEnvelope is what the object holds: the head, and the CRC32C of its bytes.
+type headEnvelope struct {
+	Checksum string          `json:"checksum"`
+	Head     json.RawMessage `json:"head"`
+}
+
+// EncodeHead returns the object that holds the head.
+func EncodeHead(h Head) ([]byte, error) {
+	h.Format = HeadFormat
+	if err := h.validate(); err != nil {
+		return nil, fmt.Errorf("encoding the head: %w", err)
+	}
+	inner, err := json.Marshal(h)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the head: %w", err)
+	}
+	out, err := json.Marshal(headEnvelope{Checksum: fmt.Sprintf("%08x", Checksum(inner)), Head: inner})
+	if err != nil {
+		return nil, fmt.Errorf("encoding the head: %w", err)
+	}
+	if len(out) > MaxHeadSize {
+		return nil, fmt.Errorf("encoding the head: %d bytes are more than %d", len(out), MaxHeadSize)
+	}
+	return append(out, '\n'), nil
+}
+
+// DecodeHead reads what EncodeHead wrote. Any damage is found.
+func DecodeHead(b []byte) (Head, error) {
+	if len(b) > MaxHeadSize+1 {
+		return Head{}, fmt.Errorf("decoding the head: %d bytes are more than %d", len(b), MaxHeadSize)
+	}
+	var env headEnvelope
+	if err := strict(b, &env); err != nil {
+		return Head{}, fmt.Errorf("decoding the head: it is damaged: %w", err)
+	}
+	if got := fmt.Sprintf("%08x", Checksum(env.Head)); got != env.Checksum {
+		return Head{}, fmt.Errorf("decoding the head: it is damaged: its checksum is %s and it says %.16q", got, env.Checksum)
+	}
+	var version struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(env.Head, &version); err != nil {
+		return Head{}, fmt.Errorf("decoding the head: %w", err)
+	}
+	if version.Format != HeadFormat {
+		return Head{}, fmt.Errorf("decoding the head: it has format %d and this version reads format %d: use the version that wrote it, or a newer one",
+			version.Format, HeadFormat)
+	}
+	var h Head
+	if err := strict(env.Head, &h); err != nil {
+		return Head{}, fmt.Errorf("decoding the head: %w", err)
+	}
+	if err := h.validate(); err != nil {
+		return Head{}, fmt.Errorf("decoding the head: %w", err)
+	}
+	return h, nil
+}
+
+// strict refuses unknown fields and anything behind the value.
+func strict(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err == nil {
+		return errors.New("there is more than one value")
+	}
+	return nil
+}
+
+// validate checks the bounds that keep a head small and consistent.
+func (h *Head) validate() error {
+	switch {
+	case h.Seq < 1:
+		return fmt.Errorf("its seq is %d, below 1", h.Seq)
+	case h.Owner == "" || len(h.Owner) > maxHeadText:
+		return errors.New("its owner is missing or too long")
+	case h.JobID == "" || len(h.JobID) > maxHeadText:
+		return errors.New("its job id is missing or too long")
+	case h.Epoch.Grant < 1 || h.Epoch.N < 1:
+		return fmt.Errorf("its epoch %d-%d is not valid", h.Epoch.Grant, h.Epoch.N)
+	case len(h.Checkpoints) > MaxHeadCheckpoints, len(h.Operations) > MaxHeadOperations,
+		len(h.Restores) > MaxHeadRestores, len(h.Restarts.Failures) > MaxHeadFailures:
+		return errors.New("it names more checkpoints, operations, restores or failures than it may")
+	}
+	last := int64(0)
+	for _, c := range h.Checkpoints {
+		if c.ID <= last {
+			return fmt.Errorf("its checkpoints don't ascend: %d after %d", c.ID, last)
+		}
+		last = c.ID
+	}
+	return nil
+}

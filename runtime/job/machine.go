@@ -3,90 +3,258 @@
 package job
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
+	"github.com/weir-stream/weir/runtime/checkpoint"
 	"github.com/weir-stream/weir/runtime/protocol"
-	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
-// Machine is the life of a job. See the package comment.
+// Machine is the life of a job in one incarnation of its coordinator. See the package comment. It is used from one goroutine.
 type Machine struct {
-	o       Options
-	effects []Effect
+	o        Options
+	strategy Strategy
+	effects  []Effect
+	exited   bool
+
+	state   State
+	message string
+	epoch   protocol.Epoch
+	heads   headWriter
+	// snapshots is nil until the head is claimed.
+	snapshots *checkpoint.Coordinator
+	// allTasks in order of vertex and subtask.
+	allTasks []protocol.TaskID
+	workers  map[string]WorkerInfo
+
+	attempt     *attempt
+	lastK       int64
+	lastFailure *Failure
+	// fatal is the failure that no restart follows.
+	fatal *Failure
+	// restartAt ends the delay of the restart strategy; restartSaved says that its counters are in the head.
+	restartAt    time.Time
+	restartSaved bool
+	// stopDeadline bounds the time from the savepoint of a stop to the end of the tasks.
+	stopDeadline time.Time
+	// cancel is the operation that cancels the job; cancelWith that of a cancel with savepoint, which stops it first.
+	cancel     *snapshot.Operation
+	cancelWith string
+
+	ending   *ending
+	restored *snapshot.Restore
 }
 
-// New returns a machine that waits for HandleStart.
+// New returns a machine that has not started.
 func New(o Options) (*Machine, error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	return &Machine{o: o}, nil
+	s, err := NewStrategy(o.Config.Restart, o.Config.Checkpointing != nil)
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{o: o, strategy: s, state: StateInitializing, workers: map[string]WorkerInfo{}, allTasks: o.Plan.tasks()}
+	if _, err := checkpoint.New(m.checkpointOptions(), snapshot.Head{}); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
-// Effects returns what has to be carried out since the last call, in order.
+// checkpointOptions translates the configuration of the job.
+func (m *Machine) checkpointOptions() checkpoint.Options {
+	cfg := &m.o.Config
+	o := checkpoint.Options{
+		JobID: cfg.JobID, JobName: cfg.Name, MaxParallelism: m.o.Plan.MaxParallelism, Vertices: m.o.Plan.Vertices,
+		Durable: cfg.Storage != nil, Dir: m.o.Dir,
+		CommitGrace: m.o.CommitGrace, ResendInterval: m.o.ResendInterval, ReserveIDs: m.o.ReserveIDs, Rand: m.o.Rand,
+	}
+	if cfg.Storage != nil {
+		o.SavepointDir = cfg.Storage.SavepointPrefix
+	}
+	if c := cfg.Checkpointing; c != nil {
+		o.Interval, o.Timeout, o.MinPause = c.Interval.D(), c.Timeout.D(), c.MinPause.D()
+		o.MaxConcurrent, o.TolerableFailures, o.Retention = c.MaxConcurrent, c.TolerableFailures, c.RetentionCount
+	}
+	return o
+}
+
+// Effects returns what has to be carried out since the last call.
 func (m *Machine) Effects() []Effect {
 	e := m.effects
 	m.effects = nil
 	return e
 }
 
+func (m *Machine) emit(e Effect) {
+	if !m.exited {
+		m.effects = append(m.effects, e)
+	}
+}
+
+// exit ends the incarnation.
+func (m *Machine) exit(state State, fenced bool, err error) {
+	m.state = state
+	m.emit(Exit{State: state, Fenced: fenced, Err: err})
+	m.exited = true
+}
+
+// HandleStart begins by reading the head.
+func (m *Machine) HandleStart(now time.Time) {
+	m.heads.start(now, m.o.HeadTimeout)
+	m.emit(ReadHead{})
+}
+
+// HandleShutdown ends the incarnation without ending the job: a successor goes on from the newest snapshot.
+func (m *Machine) HandleShutdown(now time.Time) {
+	if m.exited {
+		return
+	}
+	if m.ending != nil && m.ending.saved {
+		m.leave()
+		return
+	}
+	if m.attempt != nil {
+		m.cancelTasks()
+	}
+	m.exit(StateSuspended, false, nil)
+	_ = now
+}
+
 // NextWake says when HandleTime wants to be called; false for never.
-func (m *Machine) NextWake() (time.Time, bool) { return time.Time{}, false }
+func (m *Machine) NextWake() (time.Time, bool) {
+	if m.exited {
+		return time.Time{}, false
+	}
+	var w time.Time
+	at := func(t time.Time) {
+		if !t.IsZero() && (w.IsZero() || t.Before(w)) {
+			w = t
+		}
+	}
+	at(m.heads.retryAt)
+	at(m.stopDeadline)
+	if m.state == StateRestarting && m.restartSaved {
+		at(m.restartAt)
+	}
+	if a := m.attempt; a != nil {
+		at(a.deadline)
+		at(a.readAgainAt)
+	}
+	if m.ending != nil {
+		at(m.ending.deadline)
+	}
+	if m.snapshots != nil {
+		if t, ok := m.snapshots.NextWake(); ok {
+			at(t)
+		}
+	}
+	return w, !w.IsZero()
+}
 
-// HandleStart begins.
-func (m *Machine) HandleStart(now time.Time) {}
-
-// HandleShutdown ends this coordinator without ending the job: its process was told to stop.
-func (m *Machine) HandleShutdown(now time.Time) {}
+// due says whether a point in time that is set has come.
+func due(now, at time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
 // HandleTime lets time pass.
-func (m *Machine) HandleTime(now time.Time) {}
+func (m *Machine) HandleTime(now time.Time) {
+	if m.exited {
+		return
+	}
+	if due(now, m.heads.retryAt) {
+		m.retryHead()
+	}
+	if m.snapshots != nil {
+		m.snapshots.HandleTime(now)
+		m.pump(now)
+	}
+	if due(now, m.stopDeadline) {
+		m.stopDeadline = time.Time{}
+		m.fail(now, Failure{Error: fmt.Sprintf("the tasks did not stop within %v of the savepoint", m.o.StopTimeout)})
+	}
+	if m.attempt != nil {
+		m.attemptTime(now)
+	}
+	if m.state == StateRestarting && m.restartSaved && due(now, m.restartAt) {
+		m.startAttempt(now)
+	}
+	if m.ending != nil && due(now, m.ending.deadline) {
+		m.leave()
+	}
+}
 
-// HandleHeadRead takes the outcome of ReadHead.
-func (m *Machine) HandleHeadRead(now time.Time, h snapshot.Head, found bool, err error) {}
+// pump carries out what the snapshot coordinator wants, until it wants nothing more.
+func (m *Machine) pump(now time.Time) {
+	for m.snapshots != nil && !m.exited {
+		effects := m.snapshots.Effects()
+		if len(effects) == 0 {
+			return
+		}
+		for _, e := range effects {
+			m.carryOut(now, e)
+		}
+	}
+}
 
-// HandleSwapped takes the outcome of SwapHead; err says what went wrong unless it is Swapped.
-func (m *Machine) HandleSwapped(now time.Time, outcome snapshot.SwapOutcome, err error) {}
+func (m *Machine) carryOut(now time.Time, e checkpoint.Effect) {
+	switch e := e.(type) {
+	case checkpoint.Trigger:
+		m.toTasks(e.Tasks, func(a protocol.Attempt, tasks []protocol.TaskID) protocol.ToWorker {
+			return protocol.ToWorker{Trigger: &protocol.Trigger{Attempt: a, Barrier: e.Barrier, Tasks: tasks}}
+		})
+	case checkpoint.NotifyComplete:
+		m.toTasks(e.Tasks, func(a protocol.Attempt, _ []protocol.TaskID) protocol.ToWorker {
+			return protocol.ToWorker{Complete: &protocol.Complete{Attempt: a, Checkpoint: e.Checkpoint, Stop: e.Stop}}
+		})
+	case checkpoint.NotifyAborted:
+		m.toTasks(e.Tasks, func(a protocol.Attempt, _ []protocol.TaskID) protocol.ToWorker {
+			return protocol.ToWorker{Aborted: &protocol.Aborted{Attempt: a, Checkpoint: e.Checkpoint, LatestCompleted: e.LatestCompleted}}
+		})
+	case checkpoint.WriteManifest:
+		m.emit(WriteManifest{Checkpoint: e.Checkpoint, Path: e.Path, Manifest: e.Manifest})
+	case checkpoint.UpdateHead:
+		m.updateHead(now, e.Apply, func(now time.Time) {
+			m.snapshots.HandleHeadUpdated(now, e.Token)
+			m.pump(now)
+		})
+	case checkpoint.Delete:
+		m.emit(DeleteObjects{Token: e.Token, Prefix: e.Prefix, Paths: e.Paths})
+	case checkpoint.Answer:
+		m.answer(e.Operation)
+	case checkpoint.FailJob:
+		m.fail(now, Failure{Error: e.Reason})
+	case checkpoint.Stopping:
+		m.stopDeadline = now.Add(m.o.StopTimeout)
+	}
+}
 
 // HandleManifestWritten takes the outcome of WriteManifest: checksum and size of the manifest, or an error.
 func (m *Machine) HandleManifestWritten(now time.Time, checkpoint int64, crc32c uint32, size int64, err error) {
+	if m.exited || m.snapshots == nil {
+		return
+	}
+	m.snapshots.HandleManifestWritten(now, checkpoint, crc32c, size, err)
+	m.pump(now)
 }
-
-// ManifestRead is the outcome of ReadManifest.
-type ManifestRead struct {
-	Path     string
-	Manifest *snapshot.Manifest
-	// Err is why there is no manifest. Permanent says that trying again can't help: it doesn't exist or is corrupt.
-	Err       error
-	Permanent bool
-}
-
-// HandleManifestRead takes the outcome of ReadManifest.
-func (m *Machine) HandleManifestRead(now time.Time, r ManifestRead) {}
 
 // HandleDeleted takes the outcome of DeleteObjects; an error leaves the objects to a sweeper.
-func (m *Machine) HandleDeleted(now time.Time, token int64, err error) {}
+func (m *Machine) HandleDeleted(now time.Time, token int64, _ error) {
+	if m.exited {
+		return
+	}
+	if e := m.ending; e != nil && token < 0 {
+		if delete(e.deleting, token); e.saved && len(e.deleting) == 0 {
+			m.leave()
+		}
+		return
+	}
+	if m.snapshots != nil {
+		m.snapshots.HandleDeleted(now, token)
+		m.pump(now)
+	}
+}
 
-// HandleWorkerRegistered takes the first message of a worker on a connection. The machine answers with Registered or Refused.
-func (m *Machine) HandleWorkerRegistered(now time.Time, r protocol.Register) {}
-
-// HandleWorkerLost says that the connection to a worker broke and it didn't come back in time, or that it was silent for too long.
-func (m *Machine) HandleWorkerLost(now time.Time, worker, reason string) {}
-
-// HandleFromWorker takes a message of a worker. Heartbeats and registrations aren't for it.
-func (m *Machine) HandleFromWorker(now time.Time, worker string, msg protocol.FromWorker) {}
-
-// HandleSavepoint takes a request for a savepoint below target (empty: the default), with stop other than StopNone one
-// that stops the job. A Reply with the operation id follows, at the latest with Exit. A repeat of an id is no new request.
-func (m *Machine) HandleSavepoint(now time.Time, operation, target string, stop record.StopMode) {}
-
-// HandleCheckpoint takes a request for a checkpoint now.
-func (m *Machine) HandleCheckpoint(now time.Time, operation string) {}
-
-// HandleCancel takes a request to cancel the job, after a savepoint if that is asked for.
-func (m *Machine) HandleCancel(now time.Time, operation string, savepoint bool, target string) {}
-
-// Status returns a copy of what is known.
-func (m *Machine) Status(now time.Time) Status { return Status{} }
+// errNoState says that the job had state and none of it is left.
+var errNoState = errors.New("the head says that the job had state, and names none to go on from: restore it from a savepoint under a new name, or remove the job's directory from storage to start empty")

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package job
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/checkpoint"
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/snapshot"
+)
+
+// attempt is one deployment of all tasks, from the wait for slots on.
+type attempt struct {
+	id protocol.Attempt
+	// phase of the deployment.
+	phase attemptPhase
+	// deadline bounds the phase.
+	deadline time.Time
+	// source is the snapshot to restore; its path is empty for an empty start.
+	source source
+	// readAgainAt is when its manifest is read again.
+	readAgainAt time.Time
+	readError   string
+	// tasks are known from the deployment on.
+	tasks map[protocol.TaskID]*taskInfo
+}
+
+type attemptPhase uint8
+
+const (
+	waitingForSlots attemptPhase = iota
+	reading
+	recording
+	deploying
+	up
+	canceling
+)
+
+// source is where the state of an attempt comes from.
+type source struct {
+	path   string
+	crc32c uint32
+	// foreign says that it is of another lineage: restoreFrom.
+	foreign bool
+	tasks   map[protocol.TaskID]protocol.TaskDeployment
+	id      int64
+	dir     string
+}
+
+type taskInfo struct {
+	state     protocol.TaskState
+	worker    string
+	endOfData bool
+}
+
+// over says that nothing of the task runs any more.
+func (t *taskInfo) over() bool {
+	return t.state == protocol.TaskFinished || t.state == protocol.TaskFailed || t.state == protocol.TaskCanceled
+}
+
+// startAttempt begins with the wait for slots.
+func (m *Machine) startAttempt(now time.Time) {
+	m.lastK++
+	m.state, m.restartAt, m.restartSaved, m.stopDeadline = StateCreated, time.Time{}, false, time.Time{}
+	m.attempt = &attempt{
+		id:       protocol.Attempt{Epoch: m.epoch, K: m.lastK},
+		deadline: now.Add(m.o.SlotTimeout),
+	}
+	m.trySlots(now)
+}
+
+// trySlots goes on once there are enough slots.
+func (m *Machine) trySlots(now time.Time) {
+	a := m.attempt
+	if a == nil || a.phase != waitingForSlots {
+		return
+	}
+	if have := m.slots(); have < m.o.Plan.Slots {
+		m.message = fmt.Sprintf("waiting for worker slots: %d of %d are there", have, m.o.Plan.Slots)
+		return
+	}
+	m.message = ""
+	src, err := m.chooseSource()
+	if err != nil {
+		m.fail(now, Failure{Error: err.Error(), Fatal: true})
+		return
+	}
+	a.source = src
+	a.deadline = now.Add(m.o.DeployTimeout)
+	if src.path == "" {
+		m.record(now)
+		return
+	}
+	a.phase = reading
+	m.emit(ReadManifest{Path: src.path, CRC32C: src.crc32c})
+}
+
+func (m *Machine) slots() int {
+	n := 0
+	for _, w := range m.workers {
+		n += w.Slots
+	}
+	return n
+}
+
+// chooseSource decides what to start from; never from nothing where there was state.
+func (m *Machine) chooseSource() (source, error) {
+	h := &m.heads.head
+	if n, ok := h.Newest(); ok {
+		return source{path: n.Path, crc32c: n.ManifestCRC32C}, nil
+	}
+	switch {
+	case h.Origin != nil:
+		return source{path: h.Origin.Path, foreign: true}, nil
+	case h.NamedState:
+		return source{}, errNoState
+	case m.o.Config.RestoreFrom != "":
+		return source{path: m.o.Config.RestoreFrom, foreign: true}, nil
+	}
+	return source{}, nil
+}
+
+// HandleManifestRead takes the outcome of ReadManifest.
+func (m *Machine) HandleManifestRead(now time.Time, r ManifestRead) {
+	a := m.attempt
+	if m.exited || a == nil || a.phase != reading || r.Path != a.source.path {
+		return
+	}
+	if r.Err != nil {
+		if r.Permanent {
+			m.fail(now, Failure{Error: fmt.Sprintf("restoring from %s: %v", r.Path, r.Err), Fatal: true})
+			return
+		}
+		a.readError = r.Err.Error()
+		m.message = "waiting for storage: " + a.readError
+		a.readAgainAt = now.Add(m.o.RetryInterval)
+		return
+	}
+	dir := strings.TrimSuffix(strings.TrimSuffix(r.Path, snapshot.ManifestName), "/") + "/"
+	tasks, err := m.o.Restore(r.Manifest, dir)
+	if err != nil {
+		m.fail(now, Failure{Error: fmt.Sprintf("restoring from %s: %v", r.Path, err), Fatal: true})
+		return
+	}
+	m.message = ""
+	a.source.tasks, a.source.id, a.source.dir = tasks, r.Manifest.Checkpoint, dir
+	if a.source.foreign {
+		m.snapshots.SkipTo(r.Manifest.Checkpoint)
+	}
+	m.record(now)
+}
+
+// ManifestRead is the outcome of ReadManifest.
+type ManifestRead struct {
+	Path     string
+	Manifest *snapshot.Manifest
+	// Err is why there is no manifest. Permanent says that trying again can't help: it doesn't exist or is corrupt.
+	Err       error
+	Permanent bool
+}
+
+// record puts into the head what the attempt starts from, before any task can.
+func (m *Machine) record(now time.Time) {
+	a := m.attempt
+	a.phase = recording
+	r := snapshot.Restore{
+		Attempt: a.id.String(), Checkpoint: a.source.id, Path: a.source.dir, Empty: a.source.path == "", At: now,
+	}
+	m.updateHead(now, func(h *snapshot.Head) {
+		h.AddRestore(r)
+		if a.source.foreign {
+			h.Origin = &snapshot.Origin{Path: a.source.path, Checkpoint: a.source.id}
+			h.ReservedUntil = max(h.ReservedUntil, a.source.id+1)
+		}
+	}, func(now time.Time) {
+		if m.attempt == a && a.phase == recording {
+			m.restored = &r
+			m.deploy(now)
+		}
+	})
+}
+
+// deploy gives every slot to a worker and sends the tasks out.
+func (m *Machine) deploy(now time.Time) {
+	a := m.attempt
+	slots, ok := m.place()
+	if !ok { // a worker was lost meanwhile
+		a.phase = waitingForSlots
+		a.deadline = now.Add(m.o.SlotTimeout)
+		m.trySlots(now)
+		return
+	}
+	a.phase = deploying
+	a.deadline = now.Add(m.o.DeployTimeout)
+	a.tasks = map[protocol.TaskID]*taskInfo{}
+	byWorker := map[string][]protocol.TaskDeployment{}
+	for _, id := range m.allTasks {
+		d, ok := a.source.tasks[id]
+		if !ok {
+			d = protocol.TaskDeployment{}
+		}
+		d.Task = id
+		w := slots[id.Subtask].Worker
+		a.tasks[id] = &taskInfo{state: protocol.TaskDeploying, worker: w}
+		byWorker[w] = append(byWorker[w], d)
+	}
+	a.source.tasks = nil
+	for _, w := range sortedKeys(byWorker) {
+		m.emit(Send{Worker: w, Message: protocol.ToWorker{Deploy: &protocol.Deploy{
+			Attempt: a.id, Slots: slots, RestoredFrom: a.source.id, RestoreDir: a.source.dir, Tasks: byWorker[w],
+		}}})
+	}
+}
+
+// place spreads the slots over the workers, one each in turn.
+func (m *Machine) place() ([]protocol.Placement, bool) {
+	free := map[string]int{}
+	names := sortedKeys(m.workers)
+	for _, n := range names {
+		free[n] = m.workers[n].Slots
+	}
+	var slots []protocol.Placement
+	for len(slots) < m.o.Plan.Slots {
+		before := len(slots)
+		for _, n := range names {
+			if free[n] > 0 && len(slots) < m.o.Plan.Slots {
+				free[n]--
+				slots = append(slots, protocol.Placement{Worker: n, DataAddr: m.workers[n].DataAddr})
+			}
+		}
+		if len(slots) == before {
+			return nil, false
+		}
+	}
+	return slots, true
+}
+
+// attemptTime checks the deadlines of an attempt.
+func (m *Machine) attemptTime(now time.Time) {
+	a := m.attempt
+	if due(now, a.readAgainAt) {
+		a.readAgainAt = time.Time{}
+		m.emit(ReadManifest{Path: a.source.path, CRC32C: a.source.crc32c})
+	}
+	if !due(now, a.deadline) {
+		return
+	}
+	a.deadline = time.Time{}
+	switch a.phase {
+	case waitingForSlots:
+		m.fail(now, Failure{Error: fmt.Sprintf("only %d of %d worker slots were there within %v: start more workers, or lower the parallelism",
+			m.slots(), m.o.Plan.Slots, m.o.SlotTimeout)})
+	case reading:
+		m.fail(now, Failure{Error: fmt.Sprintf("the manifest of %s could not be read within %v: %s", a.source.path, m.o.DeployTimeout, a.readError)})
+	case recording: // the head has its own deadline
+	case deploying:
+		m.fail(now, Failure{Error: fmt.Sprintf("%s did not start within %v", m.laggards(protocol.TaskDeploying), m.o.DeployTimeout)})
+	case canceling:
+		m.dropStuck(now)
+	case up:
+	}
+}
+
+// laggards names the tasks in a state.
+func (m *Machine) laggards(s protocol.TaskState) string {
+	var names []string
+	for _, id := range m.allTasks {
+		if m.attempt.tasks[id].state == s {
+			names = append(names, id.String())
+		}
+	}
+	if len(names) > 5 {
+		names = append(names[:5], fmt.Sprintf("and %d more", len(names)-5))
+	}
+	return "tasks " + strings.Join(names, ", ")
+}
+
+// checkRunning starts snapshots once all tasks run or have finished.
+func (m *Machine) checkRunning(now time.Time) {
+	a := m.attempt
+	if a.phase != deploying {
+		return
+	}
+	var starts []checkpoint.TaskStart
+	for _, id := range m.allTasks {
+		t := a.tasks[id]
+		if t.state == protocol.TaskDeploying {
+			return
+		}
+		starts = append(starts, checkpoint.TaskStart{Task: id, Finished: t.state == protocol.TaskFinished, EndOfData: t.endOfData})
+	}
+	a.phase, a.deadline = up, time.Time{}
+	m.state = StateRunning
+	m.snapshots.Start(now, a.id, starts)
+	m.pump(now)
+	m.checkFinished(now)
+}
+
+// toTasks sends a message to every worker that has one of the tasks.
+func (m *Machine) toTasks(tasks []protocol.TaskID, message func(protocol.Attempt, []protocol.TaskID) protocol.ToWorker) {
+	if m.attempt == nil || m.attempt.tasks == nil {
+		return
+	}
+	byWorker := map[string][]protocol.TaskID{}
+	for _, id := range tasks {
+		if t := m.attempt.tasks[id]; t != nil {
+			byWorker[t.worker] = append(byWorker[t.worker], id)
+		}
+	}
+	for _, w := range sortedKeys(byWorker) {
+		if _, there := m.workers[w]; there {
+			m.emit(Send{Worker: w, Message: message(m.attempt.id, byWorker[w])})
+		}
+	}
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package job
+
+import (
+	"time"
+
+	"github.com/weir-stream/weir/runtime/checkpoint"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+)
+
+// ending is the end of the job under way.
+type ending struct {
+	final snapshot.Final
+	// replies are given once the end is in the head.
+	replies []snapshot.Operation
+	saved   bool
+	// deleting are the tokens, all negative, of the checkpoints that are deleted; deadline bounds the wait.
+	deleting map[int64]bool
+	deadline time.Time
+}
+
+// end puts the end of the job into the head, then deletes what retention says, then exits.
+func (m *Machine) end(now time.Time, final snapshot.FinalState, why string, replies ...snapshot.Operation) {
+	e := &ending{final: snapshot.Final{State: final, Error: why, At: now}, replies: replies, deleting: map[int64]bool{}}
+	m.ending, m.message = e, ""
+	if m.cancel != nil {
+		op := *m.cancel
+		op.Outcome, op.At = snapshot.OutcomeDone, now
+		if final != snapshot.FinalCanceled {
+			op.Outcome, op.Error = snapshot.OutcomeFailed, "the job ended before it was canceled: "+string(final)
+		}
+		e.replies = append(e.replies, op)
+	}
+	var doomed []snapshot.CompletedCheckpoint
+	m.updateHead(now, func(h *snapshot.Head) {
+		h.Final = &e.final
+		for _, op := range e.replies {
+			h.SetOperation(op)
+		}
+		if m.deletes(final) {
+			doomed, h.Checkpoints = h.Checkpoints, nil
+		}
+	}, func(now time.Time) {
+		e.saved = true
+		for _, op := range e.replies {
+			m.emit(Reply{Operation: op})
+		}
+		for i, c := range doomed {
+			token := -1 - int64(i)
+			e.deleting[token] = true
+			m.emit(DeleteObjects{Token: token, Prefix: c.Path})
+		}
+		e.deadline = now.Add(m.o.CleanupTimeout)
+		if len(e.deleting) == 0 {
+			m.leave()
+		}
+	})
+}
+
+// deletes says whether the end of the job takes its checkpoints along (semantics.md §9).
+func (m *Machine) deletes(final snapshot.FinalState) bool {
+	c := m.o.Config.Checkpointing
+	return c != nil && c.DeleteOnCancel && (final == snapshot.FinalFinished || final == snapshot.FinalCanceled)
+}
+
+// leave exits after the end is in the head.
+func (m *Machine) leave() {
+	f := &m.ending.final
+	m.exit(stateOf(f.State), false, finalError(f))
+}
+
+// finalOfStop says how a job ends that was stopped with a savepoint; for a cancel with savepoint it turns the operation into that.
+func (m *Machine) finalOfStop(op *snapshot.Operation) snapshot.FinalState {
+	switch {
+	case op.ID == m.cancelWith:
+		return snapshot.FinalCanceled
+	case op.Stop == record.StopDrain:
+		return snapshot.FinalFinished
+	default:
+		return snapshot.FinalSuspended
+	}
+}
+
+// answer replies to an operation.
+func (m *Machine) answer(op snapshot.Operation) {
+	if op.ID == m.cancelWith && op.Outcome != snapshot.OutcomeStopping {
+		m.cancelWith = ""
+		op.Type = snapshot.OperationCancel
+	}
+	m.emit(Reply{Operation: op})
+}
+
+// HandleSavepoint takes a request for a savepoint below target (empty: the default), with stop other than StopNone one
+// that stops the job. A Reply with the operation id follows, at the latest with Exit. A repeat of an id is no new request.
+func (m *Machine) HandleSavepoint(now time.Time, operation, target string, stop record.StopMode) {
+	typ := snapshot.OperationSavepoint
+	if stop != record.StopNone {
+		typ = snapshot.OperationStop
+	}
+	if m.early(now, operation, typ) {
+		return
+	}
+	m.snapshots.RequestSavepoint(now, operation, target, stop)
+	m.pump(now)
+}
+
+// HandleCheckpoint takes a request for a checkpoint now.
+func (m *Machine) HandleCheckpoint(now time.Time, operation string) {
+	if m.early(now, operation, snapshot.OperationCheckpoint) {
+		return
+	}
+	m.snapshots.RequestCheckpoint(now, operation)
+	m.pump(now)
+}
+
+// early answers what comes before the head is claimed, or when the job is ending.
+func (m *Machine) early(now time.Time, operation string, typ snapshot.OperationType) bool {
+	if m.exited {
+		return true
+	}
+	if m.snapshots != nil && m.ending == nil && m.state != StateCancelling {
+		return false
+	}
+	if op, ok := m.heads.head.Operation(operation); ok && op.Outcome != snapshot.OutcomeStopping {
+		m.emit(Reply{Operation: op})
+		return true
+	}
+	why := "the job is starting: ask again when it runs"
+	if m.snapshots != nil {
+		why = "the job is ending"
+	}
+	m.emit(Reply{Operation: snapshot.Operation{ID: operation, Type: typ, Outcome: snapshot.OutcomeFailed, Error: why, At: now}})
+	return true
+}
+
+// HandleCancel takes a request to cancel the job, after a savepoint if that is asked for.
+func (m *Machine) HandleCancel(now time.Time, operation string, savepoint bool, target string) {
+	if err := checkpoint.CheckOperationID(operation); err != nil {
+		m.emit(Reply{Operation: snapshot.Operation{
+			ID: operation, Type: snapshot.OperationCancel, Outcome: snapshot.OutcomeFailed, Error: err.Error(), At: now,
+		}})
+		return
+	}
+	if m.cancel != nil && m.cancel.ID == operation {
+		return
+	}
+	if m.early(now, operation, snapshot.OperationCancel) {
+		return
+	}
+	if op, ok := m.heads.head.Operation(operation); ok {
+		m.emit(Reply{Operation: op})
+		return
+	}
+	if savepoint {
+		if m.cancelWith == "" {
+			m.cancelWith = operation
+		}
+		m.snapshots.RequestSavepoint(now, operation, target, record.StopFreeze)
+		m.pump(now)
+		return
+	}
+	m.cancel = &snapshot.Operation{ID: operation, Type: snapshot.OperationCancel}
+	m.state, m.message = StateCancelling, ""
+	if a := m.attempt; a == nil {
+		m.end(now, snapshot.FinalCanceled, "")
+	} else if a.phase != canceling {
+		m.cancelAttempt(now, checkpoint.ReasonSuspended, "the job was canceled")
+	}
+}
+
+// Status returns a copy of what is known.
+func (m *Machine) Status(now time.Time) Status {
+	h := &m.heads.head
+	s := Status{
+		State: m.state, Message: m.message, JobID: m.o.Config.JobID, Epoch: m.epoch, Restarts: h.Restarts.Total,
+		SlotsNeeded: m.o.Plan.Slots, SlotsOffered: m.slots(),
+		Completed: h.Clone().Checkpoints, Operations: h.Clone().Operations,
+	}
+	if m.lastFailure != nil {
+		s.LastFailure = new(*m.lastFailure)
+	}
+	if m.restored != nil {
+		s.Restored = new(*m.restored)
+		s.StartedAt = m.restored.At
+	}
+	for _, n := range sortedKeys(m.workers) {
+		s.Workers = append(s.Workers, m.workers[n])
+	}
+	if a := m.attempt; a != nil {
+		s.Attempt = a.id
+		for _, id := range m.allTasks {
+			if t := a.tasks[id]; t != nil {
+				s.Tasks = append(s.Tasks, TaskInfo{Task: id, State: t.state, Worker: t.worker, EndOfData: t.endOfData})
+			}
+		}
+	}
+	if m.snapshots != nil {
+		s.Checkpoints, s.Pending, s.History = m.snapshots.Summary(), m.snapshots.Pending(now), m.snapshots.History()
+	}
+	return s
+}

@@ -36,8 +36,10 @@ type loop struct {
 	conns map[*conn]bool
 	ops   *operations
 	// head is the version of the head as last read or swapped.
-	head      headVersion
-	exit      *job.Exit
+	head headVersion
+	exit *job.Exit
+	// stopped says that a stop with savepoint was reported.
+	stopped   bool
 	startedAt time.Time
 
 	calls     sync.WaitGroup
@@ -149,6 +151,7 @@ func (l *loop) carryOut(ctx context.Context, e job.Effect) {
 	case job.Reply:
 		if out := l.outcome(e.Operation); out.Phase.Ended() {
 			l.ops.end(e.Operation.ID, out, time.Now())
+			l.stopped = l.stopped || e.Operation.NamesStop()
 		}
 	case job.Exit:
 		l.exit = &e

@@ -102,7 +102,8 @@ func (l *loop) state(s job.Status) contract.JobState {
 	case job.StateFailed:
 		return contract.JobFailed
 	default:
-		if stoppedWithSavepoint(s) {
+		// A job that was stopped before and ran on since has that operation in its head, too.
+		if stoppedWithSavepoint(s) && (l.stopped || s.Attempt.K == 0) {
 			return contract.JobStopped
 		}
 		return contract.JobSuspended

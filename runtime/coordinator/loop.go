@@ -38,6 +38,8 @@ type loop struct {
 	// head is the version of the head as last read or swapped.
 	head headVersion
 	exit *job.Exit
+	// records are those of the sources and sinks of the last attempt that ran.
+	records records
 	// stopped says that a stop with savepoint was reported.
 	stopped   bool
 	startedAt time.Time
@@ -236,6 +238,7 @@ func (l *loop) received(k *conn, m protocol.FromWorker) {
 	case m.Heartbeat != nil:
 		if m.Heartbeat.Tasks != nil {
 			k.metrics = m.Heartbeat.Tasks
+			l.tally()
 		}
 	case m.Register != nil:
 		l.lost(k, "it registered twice on one connection", now)

@@ -119,23 +119,60 @@ func stoppedWithSavepoint(s job.Status) bool {
 	return op.NamesStop() && op.Outcome == snapshot.OutcomeDone
 }
 
-// reportTasks adds tasks and workers with the counts that heartbeats brought.
-func (l *loop) reportTasks(out *contract.JobStatus, s job.Status) {
+// records are counts of an attempt.
+type records struct{ in, out int64 }
+
+// counts returns what the workers last said of the tasks of an attempt.
+func (l *loop) counts(attempt protocol.Attempt) map[protocol.TaskID]protocol.TaskMetrics {
 	counts := map[protocol.TaskID]protocol.TaskMetrics{}
 	for _, k := range l.workers {
 		for _, m := range k.metrics {
-			if m.Attempt == s.Attempt {
+			if m.Attempt == attempt {
 				counts[m.Task] = m
 			}
 		}
 	}
-	vertices := map[string]checkpoint.Vertex{}
+	return counts
+}
+
+// tally adds up the records of sources and sinks. Between attempts the numbers of the last one stay.
+func (l *loop) tally() {
+	attempt := l.machine.Status(time.Now()).Attempt
+	counts := l.counts(attempt)
+	if len(counts) == 0 {
+		return
+	}
 	produces := map[string]bool{}
 	for _, v := range l.prepared.plan.Vertices {
-		vertices[v.Name] = v
 		for _, in := range v.Inputs {
 			produces[in.Vertex] = true
 		}
+	}
+	var sum records
+	for _, v := range l.prepared.plan.Vertices {
+		for i := range v.Parallelism {
+			m := counts[protocol.TaskID{Vertex: v.Name, Subtask: i}]
+			if len(v.Inputs) == 0 {
+				sum.in += m.RecordsIn
+			}
+			switch {
+			case produces[v.Name]:
+			case len(v.Operators) > 1:
+				sum.out += m.RecordsOut // handed to the sink at the end of the chain
+			default:
+				sum.out += m.RecordsIn
+			}
+		}
+	}
+	l.records = sum
+}
+
+// reportTasks adds tasks and workers with the counts that heartbeats brought.
+func (l *loop) reportTasks(out *contract.JobStatus, s job.Status) {
+	counts := l.counts(s.Attempt)
+	vertices := map[string]checkpoint.Vertex{}
+	for _, v := range l.prepared.plan.Vertices {
+		vertices[v.Name] = v
 	}
 	for _, t := range s.Tasks {
 		v, m := vertices[t.Task.Vertex], counts[t.Task]
@@ -143,17 +180,8 @@ func (l *loop) reportTasks(out *contract.JobStatus, s job.Status) {
 			Task: t.Task.String(), Operators: v.Operators, Worker: t.Worker, State: string(t.State),
 			RecordsIn: m.RecordsIn, RecordsOut: m.RecordsOut, Watermark: m.Watermark, Counters: maps.Clone(m.Counters),
 		})
-		if len(v.Inputs) == 0 {
-			out.RecordsIn += m.RecordsIn
-		}
-		switch {
-		case produces[t.Task.Vertex]:
-		case len(v.Operators) > 1:
-			out.RecordsOut += m.RecordsOut // handed to the sink at the end of the chain
-		default:
-			out.RecordsOut += m.RecordsIn
-		}
 	}
+	out.RecordsIn, out.RecordsOut = l.records.in, l.records.out
 	for _, w := range s.Workers {
 		r := contract.WorkerReport{Name: w.Name, Slots: w.Slots, DataAddr: w.DataAddr}
 		if k := l.workers[w.Name]; k != nil {

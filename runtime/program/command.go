@@ -229,7 +229,7 @@ func (c Command) work(ctx context.Context, f workerFlags) error {
 		return errors.New("--slots must be 1 or more")
 	}
 	if f.name == "" {
-		f.name = newWorkerName("worker")
+		f.name = newName("worker")
 	}
 	o := worker.Options{
 		Name: f.name, Slots: f.slots, Version: c.Version, DataListenAddr: f.listen, AdvertiseAddr: f.advertise,

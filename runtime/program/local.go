@@ -185,7 +185,7 @@ func (l *local) interrupt(parent context.Context, group *errgroup.Group, sig os.
 	ctx, cancel := context.WithTimeout(parent, statusTimeout)
 	defer cancel()
 	l.asked++
-	id := fmt.Sprintf("signal-%d-%d", l.asked, time.Now().UnixNano())
+	id := newName("signal")
 	switch {
 	case l.asked > 2:
 		l.show.notef("%v again: ending at once; the job can be resumed from its last checkpoint", sig)

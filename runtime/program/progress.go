@@ -43,7 +43,7 @@ func (p *progress) events(s *contract.JobStatus) {
 	if f := s.LastFailure; f != nil && !f.At.Equal(p.failure) {
 		p.failure = f.At
 		where := ""
-		if f.Task != "" {
+		if f.Task != "" && !strings.Contains(f.Message, f.Task) {
 			where = " in task " + f.Task
 		}
 		p.notef("failure%s: %s", where, f.Message)

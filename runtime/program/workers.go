@@ -18,8 +18,8 @@ import (
 	"github.com/weir-stream/weir/runtime/worker"
 )
 
-// newWorkerName returns a name that no other worker has.
-func newWorkerName(prefix string) string {
+// newName returns a name that nothing else has.
+func newName(prefix string) string {
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return prefix + "-" + hex.EncodeToString(b[:])
@@ -73,7 +73,7 @@ func (l *local) slots() int {
 // workerInside runs a worker in this process, over a pipe.
 func (l *local) workerInside(ctx context.Context, s *openedStorage) error {
 	err := worker.Run(ctx, worker.Options{
-		Name:    newWorkerName("local"),
+		Name:    newName("local"),
 		Slots:   l.slots(),
 		Version: l.o.Version,
 		Build:   l.o.Build.safely,

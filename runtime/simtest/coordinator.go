@@ -28,6 +28,7 @@ type coordinator struct {
 	w       *world
 	p       *process
 	machine *job.Machine
+	owner   string
 	version *version
 	conns   map[string]*conn
 	// head is the version of the head object as last read or swapped; empty for none.
@@ -42,6 +43,7 @@ func (w *world) startCoordinator() {
 	w.incarnations++
 	c := &coordinator{
 		w: w, p: &process{name: fmt.Sprintf("coordinator-%d", w.incarnations)}, version: w.version, conns: map[string]*conn{}, lead: true,
+		owner: fmt.Sprintf("owner-%d", w.incarnations),
 	}
 	shape := assign.ShapeOf(w.version.plan)
 	m, err := job.New(job.Options{
@@ -50,7 +52,7 @@ func (w *world) startCoordinator() {
 		Restore: func(m *snapshot.Manifest, _ string) (map[protocol.TaskID]protocol.TaskDeployment, error) {
 			return assign.Assign(shape, m, assign.Options{AllowDrained: true})
 		},
-		Grant: w.version.grant, Owner: fmt.Sprintf("owner-%d", w.incarnations), Dir: jobDir,
+		Grant: w.version.grant, Owner: c.owner, Dir: jobDir,
 		Hello: protocol.Registered{HeartbeatInterval: time.Second, HeartbeatTimeout: 5 * time.Second},
 		Rand:  rand.New(rand.NewPCG(w.clock.rnd.Uint64(), 1)),
 		// Small, so that the bounds themselves are tried.
@@ -264,7 +266,7 @@ func (c *coordinator) readManifest(e job.ReadManifest) {
 			r.Manifest, r.Err = snapshot.DecodeManifest(o.data)
 			r.Permanent = r.Err != nil
 		}
-		if r.Permanent {
+		if r.Permanent && c.w.head.Owner == c.owner {
 			c.w.failf("%s is gone or damaged: %v", name, r.Err)
 		}
 		c.do(func(now time.Time) { c.machine.HandleManifestRead(now, r) })

@@ -22,6 +22,8 @@ import (
 type outside struct {
 	*ledger
 	rnd *rand.Rand
+	// newestAttempt is the newest one that the head names.
+	newestAttempt func() string
 	// commitFails says whether a commit fails now.
 	commitFails func() bool
 }
@@ -67,6 +69,9 @@ func (s *source) Open(_ context.Context, c *operator.Context) error {
 	for _, e := range c.List("splits") {
 		sp := split{id: int64(binary.LittleEndian.Uint64(e)), pos: int64(binary.LittleEndian.Uint64(e[8:]))}
 		if trimmed := s.out.trimmed[s.splitName(sp.id)]; trimmed > sp.pos {
+			if olderAttempt(c.Attempt, s.out.newestAttempt()) {
+				return errors.New("the input before the position is gone") // a late deployment that nobody waits for
+			}
 			s.out.fail("source %s goes on from row %d of split %d, but it was told that %d are safe", s.name, sp.pos, sp.id, trimmed)
 		}
 		s.splits = append(s.splits, sp)

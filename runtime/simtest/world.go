@@ -109,6 +109,8 @@ type world struct {
 	trace   []string
 	failure error
 	done    bool
+	// startedFrom is the newest snapshot when the present version started.
+	startedFrom int64
 	// finished counts the versions that processed all input.
 	finished int
 }
@@ -148,6 +150,12 @@ func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	w.store.deleting = w.checkDelete
 	w.outside = &outside{ledger: newLedger(w.failf), rnd: c.rnd}
 	w.outside.commitFails = func() bool { return w.faulty() && c.chance(w.faults.commit) }
+	w.outside.newestAttempt = func() string {
+		if n := len(w.head.Restores); n > 0 {
+			return w.head.Restores[n-1].Attempt
+		}
+		return ""
+	}
 	w.users = &users{w: w, open: map[string]*request{}}
 	w.scenario = newScenario(c.rnd)
 	w.capacity = 1 + c.rnd.IntN(8)
@@ -171,6 +179,16 @@ func (w *world) begin() {
 // faulty says whether things go wrong still.
 func (w *world) faulty() bool { return w.clock.now.Before(w.faults.until) }
 
+// scheduleVersion lets the next version start some time after the end of the present one.
+func (w *world) scheduleVersion() {
+	v := w.version
+	w.clock.after(nil, w.clock.between(0, time.Second), func() {
+		if w.version == v && !w.done {
+			w.nextVersion()
+		}
+	})
+}
+
 // nextVersion starts the job, or starts it again at another parallelism under a higher grant.
 func (w *world) nextVersion() {
 	w.versions++
@@ -178,6 +196,9 @@ func (w *world) nextVersion() {
 	if err != nil {
 		w.failf("making version %d of the job: %v", w.versions, err)
 		return
+	}
+	if n, ok := w.head.Newest(); ok {
+		w.startedFrom = n.ID
 	}
 	old := w.workers
 	w.workers = nil
@@ -203,11 +224,11 @@ func (w *world) exited(c *coordinator, e job.Exit) {
 	}
 	switch {
 	case e.State == job.StateFinished && w.drained():
-		w.clock.after(nil, w.clock.between(0, time.Second), w.nextVersion)
+		w.scheduleVersion()
 	case e.State == job.StateFinished && e.Err == nil:
 		w.finish()
 	case e.State == job.StateCanceled, e.State == job.StateSuspended && w.stopped():
-		w.clock.after(nil, w.clock.between(0, time.Second), w.nextVersion)
+		w.scheduleVersion()
 	case e.State == job.StateFailed:
 		w.failf("the job failed: %v", e.Err)
 	default:
@@ -230,10 +251,10 @@ func (w *world) stopped() bool {
 	return w.head.Final != nil && w.head.Final.State == snapshot.FinalSuspended
 }
 
-// drained says whether the newest snapshot is the savepoint that the job was drained with: it has read only a part of its input.
+// drained says whether the present version was drained with a savepoint: it has read only a part of its input.
 func (w *world) drained() bool {
 	n, ok := w.head.Newest()
-	return ok && n.Stop == record.StopDrain
+	return ok && n.Stop == record.StopDrain && n.ID > w.startedFrom
 }
 
 // finish compares the output with that of a sequential run.
@@ -241,7 +262,7 @@ func (w *world) finish() {
 	w.checkOutput(true)
 	if w.finished++; w.finished == 1 && w.tap == nil && w.clock.chance(4) {
 		// A job that is started again after its end has nothing to do and changes nothing.
-		w.clock.after(nil, w.clock.between(0, time.Second), w.nextVersion)
+		w.scheduleVersion()
 		return
 	}
 	w.done = true

@@ -71,6 +71,7 @@ func (m *Machine) startAttempt(now time.Time) {
 		id:       protocol.Attempt{Epoch: m.epoch, K: m.lastK},
 		deadline: now.Add(m.o.SlotTimeout),
 	}
+	m.last = m.attempt
 	m.trySlots(now)
 }
 

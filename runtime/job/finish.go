@@ -188,7 +188,7 @@ func (m *Machine) Status(now time.Time) Status {
 	for _, n := range sortedKeys(m.workers) {
 		s.Workers = append(s.Workers, m.workers[n])
 	}
-	if a := m.attempt; a != nil {
+	if a := m.last; a != nil {
 		s.Attempt = a.id
 		for _, id := range m.allTasks {
 			if t := a.tasks[id]; t != nil {

@@ -29,9 +29,10 @@ type Machine struct {
 	allTasks []protocol.TaskID
 	workers  map[string]WorkerInfo
 
-	attempt     *attempt
-	lastK       int64
-	lastFailure *Failure
+	// attempt is the current one, nil between attempts; last is the newest there was, for the status.
+	attempt, last *attempt
+	lastK         int64
+	lastFailure   *Failure
 	// fatal is the failure that no restart follows.
 	fatal *Failure
 	// restartAt ends the delay of the restart strategy; restartSaved says that its counters are in the head.

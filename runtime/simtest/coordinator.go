@@ -255,6 +255,9 @@ func (c *coordinator) readManifest(e job.ReadManifest) {
 	if !strings.HasSuffix(dir, "/") {
 		dir += "/"
 	}
+	if k := c.w.head.Checkpoints; c.w.mutation == StaleRestore && len(k) > 1 && dir == k[len(k)-1].Path {
+		dir, e.CRC32C = k[0].Path, k[0].ManifestCRC32C
+	}
 	name := dir + snapshot.ManifestName
 	call(c.w, c.p, "read "+name, func() (object, error) { return c.w.store.get(name) }, func(o object, err error) {
 		r := job.ManifestRead{Path: e.Path, Err: err, Permanent: errors.Is(err, storage.ErrNotFound)}

@@ -307,7 +307,7 @@ func (d *director) allFinished(now time.Time) {
 	d.swapped(h)
 	d.attempt.K++
 	var err error
-	if d.plan, err = d.w.scenario.version(d.w.clock.rnd, 1, d.w.outside); err != nil {
+	if d.plan, err = d.w.scenario.version(d.w.clock.rnd, 1, true, d.w.split, d.w.outside); err != nil {
 		d.w.failf("%v", err)
 		return
 	}
@@ -346,7 +346,7 @@ func runDirected(t *testing.T, seed uint64, trace bool) *world {
 	w.describe()
 	d := &director{w: w, last: map[*worker]time.Time{}, told: map[int64]int{}}
 	var err error
-	if d.plan, err = w.scenario.version(w.clock.rnd, 1, w.outside); err != nil {
+	if d.plan, err = w.scenario.version(w.clock.rnd, 1, true, false, w.outside); err != nil {
 		t.Fatal(err)
 	}
 	w.tracef(nil, "%s", describePlan(d.plan.plan))

@@ -54,6 +54,8 @@ type scenario struct {
 	ordered    bool
 	// maxParallelism is the highest that versions use.
 	maxParallelism int
+	// atLeastOnce makes the job skip alignment.
+	atLeastOnce bool
 }
 
 // version is one revision of the job.
@@ -62,6 +64,8 @@ type version struct {
 	grant  int64
 	config contract.JobConfig
 	plan   *graph.Plan
+	// limited says that the restart strategy may give up.
+	limited bool
 }
 
 // newScenario makes a small graph: one to three sources, united by key in a counter, perhaps a second counter behind it,
@@ -69,7 +73,7 @@ type version struct {
 func newScenario(r *rand.Rand) *scenario {
 	s := &scenario{
 		groups: []int{4, 8, 16, 128}[r.IntN(4)], maxParallelism: 1 + r.IntN(4),
-		rowsPerKey: 5 + r.Int64N(50), ordered: r.IntN(3) > 0,
+		rowsPerKey: 5 + r.Int64N(50), ordered: r.IntN(3) > 0, atLeastOnce: r.IntN(12) == 0,
 	}
 	first := &node{kind: counterNode, name: "count"}
 	for i := range 1 + r.IntN(3) {
@@ -110,6 +114,7 @@ func (s *scenario) add(r *rand.Rand, n *node) *node {
 func (s *scenario) addSource(r *rand.Rand, i int) *node {
 	spec := &sourceSpec{
 		firstKey: int64(i) * 10_000, splits: 1 + r.IntN(5), keysPerSplit: 1 + r.Int64N(4), rowsPerKey: s.rowsPerKey,
+		pause: time.Duration(1+r.IntN(150)) * time.Millisecond,
 	}
 	n := &node{kind: sourceNode, name: fmt.Sprintf("source%d", i), source: spec}
 	for k := range int64(spec.splits) * spec.keysPerSplit {
@@ -150,11 +155,12 @@ func shifted(keys []int64, by int64) []int64 {
 }
 
 // version makes the next revision of the job.
-func (s *scenario) version(r *rand.Rand, number int, out *outside) (*version, error) {
+// With patience its restarts have no limit; with split every operator is a task of its own.
+func (s *scenario) version(r *rand.Rand, number int, patience, split bool, out *outside) (*version, error) {
 	p := 1 + r.IntN(s.maxParallelism)
 	v := &version{number: number, grant: int64(number)}
 	v.config = contract.JobConfig{
-		Namespace: "default", Name: "sim", JobID: "j", Parallelism: p, MaxParallelism: s.groups, DisableChaining: r.IntN(3) == 0,
+		Namespace: "default", Name: "sim", JobID: "j", Parallelism: p, MaxParallelism: s.groups, DisableChaining: r.IntN(3) == 0 || split,
 		Checkpointing: &contract.Checkpointing{
 			Interval: contract.Duration(time.Duration(50+r.IntN(400)) * time.Millisecond), Timeout: contract.Duration(time.Duration(500+r.IntN(3000)) * time.Millisecond),
 			TolerableFailures: r.IntN(4), RetentionCount: 1 + r.IntN(3), MaxConcurrent: 1, Mode: contract.ExactlyOnce,
@@ -167,14 +173,32 @@ func (s *scenario) version(r *rand.Rand, number int, out *outside) (*version, er
 	} else if r.IntN(4) == 0 {
 		v.config.Checkpointing.MinPause = contract.Duration(time.Duration(1+r.IntN(300)) * time.Millisecond)
 	}
-	if r.IntN(3) == 0 {
-		v.config.Restart = contract.Restart{ExponentialDelay: &contract.ExponentialDelay{
-			InitialDelay: contract.Duration(10 * time.Millisecond), MaxDelay: contract.Duration(time.Second),
-		}}
+	if s.atLeastOnce {
+		v.config.Checkpointing.Mode = contract.AtLeastOnce
 	}
+	v.restarts(r, patience)
 	var err error
 	v.plan, err = graph.NewPlan(s.graph(p, out), graph.Options{Parallelism: p, MaxParallelism: s.groups, DisableChaining: v.config.DisableChaining})
 	return v, err
+}
+
+// restarts picks a restart strategy. One that gives up is followed by another version of the job.
+func (v *version) restarts(r *rand.Rand, patience bool) {
+	ms := func(n int) contract.Duration { return contract.Duration(time.Duration(1+r.IntN(n)) * time.Millisecond) }
+	switch r.IntN(6) {
+	case 0, 1:
+		v.config.Restart = contract.Restart{ExponentialDelay: &contract.ExponentialDelay{InitialDelay: ms(20), MaxDelay: ms(1000) + contract.Duration(20*time.Millisecond)}}
+	case 2:
+		if !patience {
+			v.config.Restart = contract.Restart{FixedDelay: &contract.FixedDelay{Attempts: new(r.IntN(4)), Delay: ms(300)}}
+			v.limited = true
+		}
+	case 3:
+		if !patience {
+			v.config.Restart = contract.Restart{FailureRate: &contract.FailureRate{MaxFailures: 1 + r.IntN(3), Interval: ms(5000), Delay: ms(300)}}
+			v.limited = true
+		}
+	}
 }
 
 // graph builds the logical graph.

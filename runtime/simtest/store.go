@@ -73,7 +73,7 @@ func call[T any](w *world, p *process, what string, op func() (T, error), done f
 	var none T
 	there, back := w.clock.between(time.Millisecond, 15*time.Millisecond), w.clock.between(time.Millisecond, 15*time.Millisecond)
 	fault := "none"
-	if w.faulty() && w.clock.chance(w.faults.storage) {
+	if w.storageDown() || w.faulty() && w.clock.chance(w.faults.storage) {
 		fault = []string{"refused", "no answer", "late"}[w.clock.rnd.IntN(3)]
 		w.tracef(p, "storage: %s: %s", what, fault)
 	}

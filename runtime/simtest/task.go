@@ -78,7 +78,7 @@ func (t *taskRun) open() {
 	t.core = task.New(task.Options{
 		Plan: t.worker.version.plan, Vertex: t.vertex, Subtask: t.id.Subtask, Deployment: *t.deploy,
 		Attempt: d.Attempt, RestoredFrom: d.RestoredFrom, JobID: "j", JobName: "sim", Checkpointed: true,
-		AtLeastOnce: t.w.mutation == NoAlignment, Reader: stateReader{t.w, d.RestoreDir}, Env: t, Inputs: t, Writers: writers,
+		AtLeastOnce: t.w.mutation == NoAlignment || t.w.scenario.atLeastOnce, Reader: stateReader{t.w, d.RestoreDir}, Env: t, Inputs: t, Writers: writers,
 		Wake: t.wake, Now: func() time.Time { return t.w.clock.now }, Log: logr.Discard(),
 	})
 	if err := t.core.Open(t.w.ctx); err != nil {
@@ -332,7 +332,7 @@ func (s *stateWriter) WriteFile(ctx context.Context, data []byte) (state.File, e
 		Path: fmt.Sprintf("%s-%s-%d-%d", s.t.attempt.deploy.Attempt, s.t.id.Vertex, s.t.id.Subtask, s.t.files),
 		Size: int64(len(data)), CRC32C: snapshot.Checksum(data),
 	}
-	if w.faulty() && w.clock.chance(w.faults.storage*4) {
+	if w.storageDown() || w.faulty() && w.clock.chance(w.faults.storage*4) {
 		if w.clock.chance(2) {
 			_ = w.store.create(s.b.Target+f.Path, data)
 			return f, errNoAnswer
@@ -350,7 +350,7 @@ type stateReader struct {
 
 // ReadFile implements state.FileReader.
 func (r stateReader) ReadFile(_ context.Context, f state.File, off, n int64) ([]byte, error) {
-	if r.w.faulty() && r.w.clock.chance(r.w.faults.storage*4) {
+	if r.w.storageDown() || r.w.faulty() && r.w.clock.chance(r.w.faults.storage*4) {
 		return nil, errRefused
 	}
 	return r.w.store.getRange(r.dir+f.Path, off, n)

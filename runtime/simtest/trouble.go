@@ -23,21 +23,30 @@ func (w *world) scheduleTrouble() {
 }
 
 func (w *world) trouble() {
-	switch w.clock.rnd.IntN(8) {
-	case 0, 1:
+	switch w.clock.rnd.IntN(20) {
+	case 0, 1, 2, 3:
 		w.killWorker()
-	case 2:
+	case 4, 5, 6:
 		w.killCoordinator()
-	case 3, 4:
+	case 7, 8, 9, 10:
 		w.pauseCoordinator()
-	case 5:
+	case 11, 12, 13:
 		w.pauseWorker()
-	case 6:
+	case 14, 15:
 		w.breakControl()
-	case 7:
+	case 16, 17:
 		w.breakData()
+	case 18:
+		w.outage = w.clock.now.Add(w.clock.between(0, 5*time.Second))
+		w.tracef(nil, "storage fails for %v", w.outage.Sub(w.clock.now))
+	case 19:
+		w.outage = w.clock.now.Add(w.clock.between(0, 45*time.Second))
+		w.tracef(nil, "storage fails for %v", w.outage.Sub(w.clock.now))
 	}
 }
+
+// storageDown says whether storage fails every call.
+func (w *world) storageDown() bool { return w.clock.now.Before(w.outage) }
 
 // anyWorker picks a living worker of the present version, or nil.
 func (w *world) anyWorker() *worker {

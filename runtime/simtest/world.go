@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/job"
@@ -30,13 +31,17 @@ const (
 	LateBarrier Mutation = "LateBarrier"
 	// NoReadBack takes a swap of the head without an answer for done.
 	NoReadBack Mutation = "NoReadBack"
+	// StaleRestore restores from the oldest checkpoint of the head instead of the newest.
+	StaleRestore Mutation = "StaleRestore"
+	// LateState lets sources read their position when it is written, not at the barrier.
+	LateState Mutation = "LateState"
 	// BlindSwap writes the head without comparing versions.
 	BlindSwap Mutation = "BlindSwap"
 )
 
 // Mutations lists all but NoMutation.
 func Mutations() []Mutation {
-	return []Mutation{NoAlignment, NotifyBeforeHead, LateBarrier, NoReadBack, BlindSwap}
+	return []Mutation{NoAlignment, NotifyBeforeHead, LateBarrier, NoReadBack, BlindSwap, StaleRestore, LateState}
 }
 
 // Options of a run.
@@ -105,6 +110,11 @@ type world struct {
 	checkpoints int
 	restores    int
 
+	// outage is until when storage fails every call.
+	outage time.Time
+	// split makes every operator a task of its own from now on.
+	split bool
+
 	tracing bool
 	trace   []string
 	failure error
@@ -158,6 +168,7 @@ func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	}
 	w.users = &users{w: w, open: map[string]*request{}}
 	w.scenario = newScenario(c.rnd)
+	w.outside.lax, w.outside.ledger.lax, w.outside.lateState = w.scenario.atLeastOnce, w.scenario.atLeastOnce, o.Mutation == LateState
 	w.capacity = 1 + c.rnd.IntN(8)
 	w.stepTime = c.between(200*time.Microsecond, 5*time.Millisecond)
 	w.maxLatency = c.between(time.Millisecond, 20*time.Millisecond)
@@ -192,7 +203,7 @@ func (w *world) scheduleVersion() {
 // nextVersion starts the job, or starts it again at another parallelism under a higher grant.
 func (w *world) nextVersion() {
 	w.versions++
-	v, err := w.scenario.version(w.clock.rnd, w.versions, w.outside)
+	v, err := w.scenario.version(w.clock.rnd, w.versions, !w.faulty(), w.split, w.outside)
 	if err != nil {
 		w.failf("making version %d of the job: %v", w.versions, err)
 		return
@@ -229,12 +240,23 @@ func (w *world) exited(c *coordinator, e job.Exit) {
 		w.finish()
 	case e.State == job.StateCanceled, e.State == job.StateSuspended && w.stopped():
 		w.scheduleVersion()
+	case e.State == job.StateFailed && w.mixed(e.Err):
+		w.split = true
+		w.scheduleVersion()
+	case e.State == job.StateFailed && w.version.limited && strings.Contains(e.Err.Error(), "not restarted"):
+		w.scheduleVersion()
 	case e.State == job.StateFailed:
 		w.failf("the job failed: %v", e.Err)
 	default:
 		w.tracef(nil, "the coordinator is started again")
 		w.clock.after(nil, w.clock.between(0, time.Second), w.takeOver(c))
 	}
+}
+
+// mixed says whether a version can't be restored because it chains an operator that had finished with one that had not. The
+// error says what helps, and the next version does that.
+func (w *world) mixed(err error) bool {
+	return err != nil && !w.split && strings.Contains(err.Error(), "disable chaining")
 }
 
 // takeOver starts another incarnation unless somebody did.

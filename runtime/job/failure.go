@@ -117,7 +117,6 @@ func (m *Machine) checkFinished(now time.Time) {
 	m.snapshots.Suspend(now, checkpoint.ReasonShutdown, "the job has ended")
 	m.pump(now)
 	if stopped {
-		m.updateHead(now, func(h *snapshot.Head) { h.SetOperation(op) }, nil)
 		m.end(now, final, "", op)
 		return
 	}

@@ -40,12 +40,13 @@ func (m *Machine) end(now time.Time, final snapshot.FinalState, why string, repl
 			h.SetOperation(op)
 		}
 		if m.deletes(final) {
-			doomed, h.Checkpoints = h.Checkpoints, nil
+			// The user asked for it: the next start may be empty.
+			doomed, h.Checkpoints, h.Origin, h.NamedState = h.Checkpoints, nil, nil, false
 		}
 	}, func(now time.Time) {
 		e.saved = true
 		for _, op := range e.replies {
-			m.emit(Reply{Operation: op})
+			m.answer(op)
 		}
 		for i, c := range doomed {
 			token := -1 - int64(i)

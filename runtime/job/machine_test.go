@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package job_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/weir-stream/weir/runtime/checkpoint"
+	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/job"
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+)
+
+// script drives one machine by the commands of a golden file. Storage answers by itself unless it is held.
+type script struct {
+	t         *testing.T
+	now       time.Time
+	m         *job.Machine
+	head      snapshot.Head
+	found     bool
+	hold      bool
+	held      *snapshot.Head
+	triggered int64
+	attempt   protocol.Attempt
+	where     map[protocol.TaskID]string
+	out       strings.Builder
+}
+
+var epochStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func TestMachine(t *testing.T) {
+	t.Parallel()
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		s := &script{t: t, now: epochStart, where: map[protocol.TaskID]string{}}
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			s.t = t
+			s.out.Reset()
+			s.command(d)
+			s.settle()
+			if s.out.Len() == 0 {
+				return "-\n"
+			}
+			return s.out.String()
+		})
+	})
+}
+
+func (s *script) printf(format string, args ...any) { fmt.Fprintf(&s.out, format+"\n", args...) }
+
+func (s *script) arg(d *datadriven.TestData, key, def string) string {
+	for _, a := range d.CmdArgs {
+		if a.Key == key && len(a.Vals) > 0 {
+			return a.Vals[0]
+		}
+	}
+	return def
+}
+
+func (s *script) flag(d *datadriven.TestData, key string) bool {
+	for _, a := range d.CmdArgs {
+		if a.Key == key {
+			return true
+		}
+	}
+	return false
+}
+
+// create makes the machine of a coordinator: a source and a sink, each with two subtasks.
+func (s *script) create(d *datadriven.TestData) {
+	cfg := contract.JobConfig{Name: "job", JobID: "0123456789", Storage: &contract.Storage{Volume: &contract.Volume{Path: "v"}}}
+	cfg.Checkpointing = &contract.Checkpointing{Interval: contract.Duration(time.Hour), RetentionCount: 2, DeleteOnCancel: s.flag(d, "delete")}
+	cfg.RestoreFrom = s.arg(d, "restoreFrom", "")
+	if s.flag(d, "nostorage") {
+		cfg.Storage = nil
+	}
+	attempts := 2
+	switch s.arg(d, "restart", "fixed") {
+	case "none":
+		cfg.Restart.None = &struct{}{}
+	default:
+		cfg.Restart.FixedDelay = &contract.FixedDelay{Attempts: &attempts, Delay: contract.Duration(3 * time.Second)}
+	}
+	grant, err := strconv.ParseInt(s.arg(d, "grant", "1"), 10, 64)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	m, err := job.New(job.Options{
+		Config: cfg, Grant: grant, Owner: "owner-" + s.arg(d, "owner", "a"), Dir: "dir/", Rand: rand.New(rand.NewPCG(1, 1)),
+		Plan: job.Plan{MaxParallelism: 128, Fingerprint: "f", Vertices: []job.Vertex{
+			{Name: "src", Parallelism: 2, Operators: []string{"src"}},
+			{Name: "out", Parallelism: 2, Operators: []string{"out"}, Inputs: []checkpoint.Input{{Vertex: "src"}}, Transactional: true},
+		}},
+		Restore: func(m *snapshot.Manifest, dir string) (map[protocol.TaskID]protocol.TaskDeployment, error) {
+			if m.MaxParallelism != 128 {
+				return nil, errors.New("the snapshot has other key groups")
+			}
+			return map[protocol.TaskID]protocol.TaskDeployment{}, nil
+		},
+	})
+	if err != nil {
+		s.printf("error: %v", err)
+		return
+	}
+	s.m = m
+	s.m.HandleStart(s.now)
+}
+
+func (s *script) command(d *datadriven.TestData) {
+	switch d.Cmd {
+	case "coordinator":
+		s.create(d)
+	case "hold":
+		s.hold = true
+	case "swap":
+		s.swap(d)
+	case "worker":
+		slots, _ := strconv.Atoi(s.arg(d, "slots", "2"))
+		s.m.HandleWorkerRegistered(s.now, protocol.Register{
+			Worker: d.CmdArgs[0].Key, Slots: slots, DataAddr: d.CmdArgs[0].Key + ":1", Fingerprint: s.arg(d, "fingerprint", "f"),
+		})
+	case "lost":
+		s.m.HandleWorkerLost(s.now, d.CmdArgs[0].Key, "its connection ended")
+	case "tasks":
+		s.tasks(d)
+	case "end-of-data":
+		for _, id := range s.named(d) {
+			s.from(id, protocol.FromWorker{EndOfData: &protocol.EndOfData{Attempt: s.attempt, Task: id}})
+		}
+	case "ack":
+		for _, id := range s.named(d) {
+			s.from(id, protocol.FromWorker{Ack: &protocol.Ack{Attempt: s.attempt, Task: id, Checkpoint: s.triggered}})
+		}
+	case "notified":
+		for _, id := range s.named(d) {
+			s.from(id, protocol.FromWorker{Notified: &protocol.Notified{Attempt: s.attempt, Task: id, Checkpoint: s.triggered}})
+		}
+	case "checkpoint":
+		s.m.HandleCheckpoint(s.now, d.CmdArgs[0].Key)
+	case "savepoint":
+		stop := map[string]record.StopMode{"none": record.StopNone, "freeze": record.StopFreeze, "drain": record.StopDrain}[s.arg(d, "stop", "none")]
+		s.m.HandleSavepoint(s.now, d.CmdArgs[0].Key, "", stop)
+	case "cancel":
+		s.m.HandleCancel(s.now, d.CmdArgs[0].Key, s.flag(d, "savepoint"), "")
+	case "shutdown":
+		s.m.HandleShutdown(s.now)
+	case "pass":
+		s.pass(d.CmdArgs[0].Key)
+	case "status":
+		st := s.m.Status(s.now)
+		s.printf("%s restarts=%d completed=%d message=%q", st.State, st.Restarts, len(st.Completed), st.Message)
+	default:
+		s.t.Fatalf("unknown command %s", d.Cmd)
+	}
+}
+
+func (s *script) from(id protocol.TaskID, msg protocol.FromWorker) {
+	s.m.HandleFromWorker(s.now, s.where[id], msg)
+}
+
+// named returns the tasks of the arguments; all of them for none.
+func (s *script) named(d *datadriven.TestData) []protocol.TaskID {
+	var ids []protocol.TaskID
+	for _, v := range []string{"src", "out"} {
+		for i := range 2 {
+			id := protocol.TaskID{Vertex: v, Subtask: i}
+			if len(d.CmdArgs) == 0 || s.flag(d, id.String()) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
+// tasks reports a state: "tasks running", "tasks failed src/0 error=...".
+func (s *script) tasks(d *datadriven.TestData) {
+	state := map[string]protocol.TaskState{
+		"running": protocol.TaskRunning, "finished": protocol.TaskFinished, "failed": protocol.TaskFailed, "canceled": protocol.TaskCanceled,
+	}[d.CmdArgs[0].Key]
+	all := len(d.CmdArgs) == 1
+	attempt := s.attempt
+	if s.flag(d, "stale") {
+		attempt.K--
+	}
+	for _, v := range []string{"src", "out"} {
+		for i := range 2 {
+			id := protocol.TaskID{Vertex: v, Subtask: i}
+			if all || s.flag(d, id.String()) {
+				s.from(id, protocol.FromWorker{Status: &protocol.TaskStatus{
+					Attempt: attempt, Task: id, State: state, Error: s.arg(d, "error", ""), Fatal: s.flag(d, "fatal"),
+				}})
+			}
+		}
+	}
+}
+
+func (s *script) pass(by string) {
+	d, err := time.ParseDuration(by)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	until := s.now.Add(d)
+	for {
+		at, ok := s.m.NextWake()
+		if !ok || at.After(until) {
+			break
+		}
+		s.now = at
+		s.m.HandleTime(s.now)
+		s.settle()
+	}
+	s.now = until
+}
+
+// swap answers a held swap.
+func (s *script) swap(d *datadriven.TestData) {
+	h := s.held
+	s.held = nil
+	switch d.CmdArgs[0].Key {
+	case "done":
+		s.head, s.found = *h, true
+		s.m.HandleSwapped(s.now, snapshot.Swapped, nil)
+	case "fenced":
+		s.m.HandleSwapped(s.now, snapshot.Fenced, errors.New("precondition failed"))
+	case "lost":
+		s.m.HandleSwapped(s.now, snapshot.SwapUnknown, errors.New("no answer"))
+	case "release":
+		s.hold = false
+		s.head, s.found = *h, true
+		s.m.HandleSwapped(s.now, snapshot.Swapped, nil)
+	}
+}
+
+// settle carries out effects, and writes down those that matter.
+func (s *script) settle() {
+	for {
+		effects := s.m.Effects()
+		if len(effects) == 0 {
+			return
+		}
+		for _, e := range effects {
+			s.carryOut(e)
+		}
+	}
+}
+
+func (s *script) carryOut(e job.Effect) {
+	switch e := e.(type) {
+	case job.ReadHead:
+		s.printf("read head")
+		s.m.HandleHeadRead(s.now, s.head.Clone(), s.found, nil)
+	case job.SwapHead:
+		s.printf("swap head %s", headText(e.Head))
+		if s.hold {
+			s.held = &e.Head
+			return
+		}
+		s.head, s.found = e.Head, true
+		s.m.HandleSwapped(s.now, snapshot.Swapped, nil)
+	case job.WriteManifest:
+		s.printf("write manifest %s", e.Path)
+		s.m.HandleManifestWritten(s.now, e.Checkpoint, 7, 70, nil)
+	case job.ReadManifest:
+		s.readManifest(e)
+	case job.DeleteObjects:
+		s.printf("delete %s%s", e.Prefix, strings.Join(e.Paths, ","))
+		s.m.HandleDeleted(s.now, e.Token, nil)
+	case job.Send:
+		s.send(e)
+	case job.DropWorker:
+		s.printf("drop %s: %s", e.Worker, e.Reason)
+	case job.Reply:
+		o := e.Operation
+		s.printf("reply %s: %s %s path=%q error=%q", o.ID, o.Type, o.Outcome, o.Path, o.Error)
+	case job.Exit:
+		s.printf("EXIT %s fenced=%t err=%v", e.State, e.Fenced, e.Err)
+	}
+}
+
+func (s *script) readManifest(e job.ReadManifest) {
+	s.printf("read manifest %s crc=%d", e.Path, e.CRC32C)
+	r := job.ManifestRead{Path: e.Path}
+	switch {
+	case strings.Contains(e.Path, "missing"):
+		r.Err, r.Permanent = errors.New("it has no _metadata: check the path"), true
+	case strings.Contains(e.Path, "other"):
+		r.Manifest = &snapshot.Manifest{Checkpoint: 40, MaxParallelism: 64}
+	default:
+		id := int64(40)
+		if n, ok := s.head.Newest(); ok && n.Path == e.Path {
+			id = n.ID
+		}
+		r.Manifest = &snapshot.Manifest{Checkpoint: id, MaxParallelism: 128}
+	}
+	s.m.HandleManifestRead(s.now, r)
+}
+
+func (s *script) send(e job.Send) {
+	m := e.Message
+	switch {
+	case m.Registered != nil:
+		s.printf("%s: registered in epoch %d-%d", e.Worker, m.Registered.Epoch.Grant, m.Registered.Epoch.N)
+	case m.Refused != "":
+		s.printf("%s: refused: %s", e.Worker, m.Refused)
+	case m.Deploy != nil:
+		s.attempt = m.Deploy.Attempt
+		var ids []string
+		for _, t := range m.Deploy.Tasks {
+			s.where[t.Task] = e.Worker
+			ids = append(ids, t.Task.String())
+		}
+		s.printf("%s: deploy %s from %d %q: %s", e.Worker, m.Deploy.Attempt, m.Deploy.RestoredFrom, m.Deploy.RestoreDir, strings.Join(ids, " "))
+	case m.Cancel != nil:
+		s.printf("%s: cancel %s", e.Worker, m.Cancel.Attempt)
+	case m.Trigger != nil:
+		s.triggered = m.Trigger.Barrier.Checkpoint
+		s.printf("%s: trigger %s %d at %v", e.Worker, m.Trigger.Barrier.Kind, m.Trigger.Barrier.Checkpoint, m.Trigger.Tasks)
+	case m.Complete != nil:
+		s.printf("%s: complete %d stop=%d", e.Worker, m.Complete.Checkpoint, m.Complete.Stop)
+	case m.Aborted != nil:
+		s.printf("%s: aborted %d, latest %d", e.Worker, m.Aborted.Checkpoint, m.Aborted.LatestCompleted)
+	}
+}
+
+func headText(h snapshot.Head) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d epoch=%d-%d", h.Seq, h.Epoch.Grant, h.Epoch.N)
+	for _, c := range h.Checkpoints {
+		fmt.Fprintf(&b, " chk-%d", c.ID)
+	}
+	for _, o := range h.Operations {
+		fmt.Fprintf(&b, " %s=%s", o.ID, o.Outcome)
+	}
+	fmt.Fprintf(&b, " restarts=%d restores=%d", h.Restarts.Total, len(h.Restores))
+	if n := len(h.Restores); n > 0 && h.Restores[n-1].Empty {
+		b.WriteString(" empty")
+	}
+	if h.Final != nil {
+		fmt.Fprintf(&b, " final=%s", h.Final.State)
+	}
+	return b.String()
+}

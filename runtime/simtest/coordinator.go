@@ -72,7 +72,11 @@ func (w *world) startCoordinator() {
 
 // do lets the machine handle something and carries out what it wants.
 func (c *coordinator) do(f func(now time.Time)) {
-	if !c.lead || c.w.failure != nil {
+	if !c.lead || c.p.dead || c.w.failure != nil {
+		return
+	}
+	if c.p.paused {
+		c.p.run(func() { c.do(f) })
 		return
 	}
 	f(c.w.clock.now)
@@ -86,16 +90,35 @@ func (c *coordinator) settle() {
 			break
 		}
 		for _, e := range effects {
-			c.carryOut(e)
-			if !c.lead {
-				return
-			}
+			c.stumble()
+			// A coordinator that was killed does nothing more; one that was paused goes on when it wakes up.
+			c.p.run(func() {
+				if c.lead {
+					c.carryOut(e)
+				}
+			})
 		}
 	}
-	c.arm()
+	c.p.run(c.arm)
+}
+
+// stumble kills or pauses the coordinator between any two of its effects.
+func (c *coordinator) stumble() {
+	w := c.w
+	if !w.faulty() || !w.clock.chance(w.faults.crash) || c.p.dead || c.p.paused || w.current != c {
+		return
+	}
+	if w.clock.chance(2) {
+		w.killCoordinator()
+	} else {
+		w.pauseCoordinator()
+	}
 }
 
 func (c *coordinator) arm() {
+	if !c.lead {
+		return
+	}
 	at, ok := c.machine.NextWake()
 	c.wake++
 	if !ok {

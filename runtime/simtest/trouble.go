@@ -63,10 +63,13 @@ func (w *world) anyWorker() *worker {
 }
 
 func (w *world) killWorker() {
-	k := w.anyWorker()
-	if k == nil {
-		return
+	if k := w.anyWorker(); k != nil {
+		w.loseWorker(k)
 	}
+}
+
+// loseWorker kills a worker process; another one takes its place.
+func (w *world) loseWorker(k *worker) {
 	k.kill("killed")
 	v := w.version
 	w.clock.after(nil, w.clock.between(0, 2*time.Second), func() {

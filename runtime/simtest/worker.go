@@ -110,6 +110,10 @@ func (k *worker) receive(c *conn, m protocol.ToWorker) {
 		return
 	}
 	k.w.traceToWorker(k, m)
+	if k.w.faulty() && k.w.clock.chance(k.w.faults.crash*4) {
+		k.w.loseWorker(k)
+		return
+	}
 	switch {
 	case m.Registered != nil:
 		k.registered(c, m.Registered)

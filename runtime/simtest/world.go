@@ -71,9 +71,9 @@ const (
 	calmLimit = 5 * time.Minute
 )
 
-// faultRates say how often something goes wrong; storage and commit are one in so many calls.
+// faultRates say how often something goes wrong; storage and commit are one in so many calls, crash one in so many effects.
 type faultRates struct {
-	storage, commit int
+	storage, commit, crash int
 	// between is the mean time between kills, pauses and breaks.
 	between time.Duration
 	until   time.Time
@@ -173,7 +173,7 @@ func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	w.stepTime = c.between(200*time.Microsecond, 5*time.Millisecond)
 	w.maxLatency = c.between(time.Millisecond, 20*time.Millisecond)
 	w.faults = faultRates{
-		storage: []int{0, 200, 40, 10}[c.rnd.IntN(4)], commit: []int{0, 0, 30, 10}[c.rnd.IntN(4)],
+		storage: []int{0, 200, 40, 10}[c.rnd.IntN(4)], commit: []int{0, 0, 30, 10}[c.rnd.IntN(4)], crash: []int{0, 400, 100, 30}[c.rnd.IntN(4)],
 		between: c.between(200*time.Millisecond, 3*time.Second), until: start.Add(c.between(time.Second, 8*time.Second)),
 	}
 	return w

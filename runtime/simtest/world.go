@@ -105,6 +105,8 @@ type world struct {
 	// head is what storage holds, named every snapshot that a head ever named.
 	head        snapshot.Head
 	named       map[int64]bool
+	// partOf says of which snapshot that a head named an object is a part.
+	partOf map[string]int64
 	completed   int64
 	triggered   map[int64]protocol.Attempt
 	checkpoints int
@@ -153,7 +155,7 @@ func Run(ctx context.Context, seed uint64, o Options) (res Result) {
 func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	c := newClock(seed)
 	w := &world{
-		ctx: ctx, clock: c, mutation: o.Mutation, pipes: map[pipeKey]*pipe{}, named: map[int64]bool{},
+		ctx: ctx, clock: c, mutation: o.Mutation, pipes: map[pipeKey]*pipe{}, named: map[int64]bool{}, partOf: map[string]int64{},
 		triggered: map[int64]protocol.Attempt{}, tracing: o.Trace,
 	}
 	w.store = newStore(ctx, func() time.Time { return c.now })
@@ -362,7 +364,9 @@ func (w *world) checkNamed(id int64, path string, crc uint32, recovery bool) {
 		w.failf("the head names snapshot %d: %v", id, err)
 		return
 	}
+	w.partOf[path+snapshot.ManifestName] = id
 	for _, f := range m.Files() {
+		w.partOf[path+f.Path] = id
 		b, err := w.store.getRange(path+f.Path, 0, -1)
 		if err != nil || int64(len(b)) != f.Size || snapshot.Checksum(b) != f.CRC32C {
 			w.failf("the head names snapshot %d, but its file %s is missing or damaged: %v", id, f.Path, err)
@@ -375,15 +379,16 @@ func (w *world) checkDelete(name string) {
 	if name == headName {
 		w.failf("the head is deleted")
 	}
-	for _, k := range w.head.Checkpoints {
-		if hasPrefix(name, k.Path) {
-			w.failf("%s is deleted, but checkpoint %d is in the head", name, k.ID)
-		}
+	id, ok := w.partOf[name]
+	if !ok {
+		return
 	}
-	for _, o := range w.head.Operations {
-		if o.Checkpoint > 0 && o.Type != snapshot.OperationCheckpoint && hasPrefix(name, o.Path) {
-			w.failf("%s is deleted, but it belongs to the savepoint of operation %s", name, o.ID)
-		}
+	kept := slices.ContainsFunc(w.head.Checkpoints, func(k snapshot.CompletedCheckpoint) bool { return k.ID == id }) ||
+		slices.ContainsFunc(w.head.Operations, func(o snapshot.Operation) bool {
+			return o.Checkpoint == id && o.Type != snapshot.OperationCheckpoint
+		})
+	if kept {
+		w.failf("%s is deleted, but snapshot %d in the head needs it", name, id)
 	}
 }
 
@@ -405,6 +410,3 @@ func (w *world) checkSend(c *coordinator, m protocol.ToWorker) {
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-func hasPrefix(name, prefix string) bool {
-	return prefix != "" && len(name) >= len(prefix) && name[:len(prefix)] == prefix
-}

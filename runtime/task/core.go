@@ -192,10 +192,11 @@ func (c *Core) handleEnd(ch int) error {
 	c.apply(c.handler.End(ch))
 	c.o.Inputs.SetBlocked(ch, true)
 	t, ok := c.marks.advance(ch, record.MaxTime)
+	if ok {
+		c.pushWatermark(t)
+	}
 	if c.open == 0 {
 		c.pushEnd()
-	} else if ok {
-		c.pushWatermark(t)
 	}
 	return c.advance()
 }

@@ -4,6 +4,7 @@
 package declarative
 
 import (
+	"github.com/weir-stream/weir/runtime/connector/files"
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/dataflow"
 	"github.com/weir-stream/weir/runtime/graph"
@@ -11,5 +12,5 @@ import (
 
 // Build makes the graph of a declarative job.
 func Build(cfg contract.JobConfig) (*graph.Graph, error) {
-	return dataflow.Build(cfg, nil)
+	return dataflow.Build(cfg, files.Connectors{Job: cfg})
 }

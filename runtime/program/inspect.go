@@ -3,8 +3,10 @@
 package program
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -12,7 +14,8 @@ import (
 	"github.com/weir-stream/weir/runtime/storage/open"
 )
 
-// SnapshotOptions say how to reach snapshots in S3; for a directory they don't count.
+// SnapshotOptions say how to reach snapshots in S3; for a directory they don't count. Without an endpoint it is that of
+// AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL.
 type SnapshotOptions struct {
 	Endpoint, Region string
 }
@@ -31,6 +34,7 @@ func OpenSnapshots(ctx context.Context, path string, o SnapshotOptions) (*Snapsh
 	s := &Snapshots{}
 	if rest, ok := strings.CutPrefix(path, "s3://"); ok {
 		bucket, prefix, _ := strings.Cut(rest, "/")
+		o.Endpoint = cmp.Or(o.Endpoint, os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"))
 		c.S3 = &storage.S3Config{Endpoint: o.Endpoint, Bucket: bucket, Region: o.Region}
 		s.Path, s.location = directory(prefix), "s3://"+bucket
 	} else {

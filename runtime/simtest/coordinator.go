@@ -240,6 +240,9 @@ func (c *coordinator) writeManifest(e job.WriteManifest) {
 		return
 	}
 	name := e.Path + snapshot.ManifestName
+	if e.Manifest.Stop != record.StopNone && w.faulty() && w.clock.chance(8) {
+		name = headName // taken, so that it fails; no object of that name is a manifest
+	}
 	done := func(err error) {
 		c.do(func(now time.Time) {
 			c.machine.HandleManifestWritten(now, e.Checkpoint, snapshot.Checksum(data), int64(len(data)), err)

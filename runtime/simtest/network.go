@@ -100,6 +100,9 @@ func (p *pipe) String() string { return p.id.String() }
 
 // Push implements the producer's end of a channel.
 func (p *pipe) Push(e record.Element) {
+	if e.Kind == record.KindBatch && p.from.core != nil && p.from.core.Frozen() {
+		p.w.failf("task %s sends rows while it is frozen by snapshot %d", p.from.id, p.from.frozenBy)
+	}
 	if p.w.mutation == LateBarrier {
 		if e.Kind == record.KindBarrier && p.held == nil {
 			p.held = &e

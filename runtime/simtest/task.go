@@ -44,6 +44,8 @@ type taskRun struct {
 	// canceled are the snapshots whose asynchronous part must not go on.
 	canceled map[int64]bool
 	files    int
+	// frozenBy is the last snapshot taken that stops the job.
+	frozenBy int64
 }
 
 func newTaskRun(a *attempt, d *protocol.TaskDeployment) *taskRun {
@@ -266,6 +268,9 @@ func (t *taskRun) SetBlocked(ch int, blocked bool) {
 
 // StartAsync implements task.Env: the asynchronous part runs later, while the task goes on.
 func (t *taskRun) StartAsync(b record.Barrier, run task.Async) {
+	if b.Stop != record.StopNone {
+		t.frozenBy = b.Checkpoint
+	}
 	d := t.w.clock.between(time.Millisecond, 40*time.Millisecond)
 	if t.w.clock.chance(30) {
 		d += t.w.clock.between(0, time.Second)
@@ -332,7 +337,11 @@ func (s *stateWriter) WriteFile(ctx context.Context, data []byte) (state.File, e
 		Path: fmt.Sprintf("%s-%s-%d-%d", s.t.attempt.deploy.Attempt, s.t.id.Vertex, s.t.id.Subtask, s.t.files),
 		Size: int64(len(data)), CRC32C: snapshot.Checksum(data),
 	}
-	if w.storageDown() || w.faulty() && w.clock.chance(w.faults.storage*4) {
+	odds := w.faults.storage * 4
+	if s.b.Stop != record.StopNone {
+		odds = 8 // a stop that is given up is rare otherwise, and has to thaw every task
+	}
+	if w.storageDown() || w.faulty() && w.clock.chance(odds) {
 		if w.clock.chance(2) {
 			_ = w.store.create(s.b.Target+f.Path, data)
 			return f, errNoAnswer

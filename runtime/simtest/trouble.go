@@ -4,6 +4,7 @@ package simtest
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/record"
@@ -177,7 +178,7 @@ type request struct {
 
 // schedule lets the next request come.
 func (u *users) schedule() {
-	u.w.clock.after(nil, u.w.clock.between(100*time.Millisecond, 4*time.Second), func() {
+	u.w.clock.after(nil, u.w.clock.between(100*time.Millisecond, 3*time.Second), func() {
 		if !u.w.faulty() {
 			return
 		}
@@ -226,7 +227,7 @@ func (u *users) send(r *request) {
 			})
 		})
 	}
-	w.clock.after(nil, w.clock.between(time.Second, 4*time.Second), func() { u.send(r) })
+	w.clock.after(nil, w.clock.between(100*time.Millisecond, 3*time.Second), func() { u.send(r) })
 }
 
 // replied takes the outcome of an operation.
@@ -235,8 +236,8 @@ func (w *world) replied(o snapshot.Operation) {
 	if r == nil {
 		return
 	}
-	if o.Outcome == snapshot.OutcomeUnknown {
-		return // asked again later
+	if o.Outcome == snapshot.OutcomeUnknown || strings.Contains(o.Error, "ask again") {
+		return // and it is asked again
 	}
 	delete(w.users.open, o.ID)
 	if o.Outcome != snapshot.OutcomeDone || o.Checkpoint == 0 {

@@ -97,6 +97,14 @@ func (k *worker) send(m protocol.FromWorker) {
 		k.w.tap(k, m)
 		return
 	}
+	k.transmit(m)
+	if m.Ack != nil && k.w.clock.chance(10) {
+		// Acknowledgements may come twice, and late.
+		k.w.clock.after(k.p, k.w.clock.between(0, 2*time.Second), func() { k.transmit(m) })
+	}
+}
+
+func (k *worker) transmit(m protocol.FromWorker) {
 	if k.conn == nil || !k.ready {
 		k.out = append(k.out, m)
 		return
@@ -291,7 +299,13 @@ func (a *attempt) aborted(m *protocol.Aborted) {
 			t.Notified(m.Checkpoint)
 			continue
 		}
-		t.post(func() error { return t.core.Aborted(m.Checkpoint) })
+		t.post(func() error {
+			err := t.core.Aborted(m.Checkpoint)
+			if err == nil && t.frozenBy == m.Checkpoint && t.core.Frozen() {
+				t.w.failf("task %s is still frozen by snapshot %d, which was given up", t.id, m.Checkpoint)
+			}
+			return err
+		})
 	}
 }
 

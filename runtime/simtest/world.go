@@ -67,8 +67,8 @@ type Result struct {
 const (
 	// maxSteps ends a run that goes round in circles.
 	maxSteps = 2_000_000
-	// calmLimit is how long a job may take to end once faults have stopped.
-	calmLimit = 5 * time.Minute
+	// calmLimit is how long a job may take to end once faults have stopped; an outage of storage may last half of it.
+	calmLimit = 90 * time.Second
 )
 
 // faultRates say how often something goes wrong; storage and commit are one in so many calls, crash one in so many effects.
@@ -103,10 +103,10 @@ type world struct {
 	tap func(k *worker, m protocol.FromWorker)
 
 	// head is what storage holds, named every snapshot that a head ever named.
-	head        snapshot.Head
-	named       map[int64]bool
+	head  snapshot.Head
+	named map[int64]bool
 	// partOf says of which snapshot that a head named an object is a part.
-	partOf map[string]int64
+	partOf      map[string]int64
 	completed   int64
 	triggered   map[int64]protocol.Attempt
 	checkpoints int
@@ -409,4 +409,3 @@ func (w *world) checkSend(c *coordinator, m protocol.ToWorker) {
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-

@@ -142,7 +142,9 @@ func (c *Coordinator) committed(now time.Time, u *update) {
 	if !p.savepoint() {
 		c.failures.Succeeded(p.id)
 	}
-	if !p.savepoint() || stops { // a recovery starts from p now, never from an older one
+	if !p.savepoint() || stops {
+		c.lastCommitted = max(c.lastCommitted, p.id)
+		// A recovery starts from p now, never from an older one.
 		for _, older := range slices.Clone(c.pending) {
 			if older.id < p.id && !older.savepoint() {
 				c.abort(now, older, ReasonSubsumed, fmt.Sprintf("%s %d completed first", p.barrier.Kind, p.id))

@@ -41,6 +41,8 @@ type Coordinator struct {
 	finalNotBefore time.Time
 
 	lastCompletionAt time.Time
+	// lastCommitted is the newest snapshot that transactions were committed with: a checkpoint or the savepoint of a stop.
+	lastCommitted int64
 	failures         *FailureManager
 
 	token    int64
@@ -87,7 +89,7 @@ func New(o Options, head snapshot.Head) (*Coordinator, error) {
 		writing: map[int64]*pending{}, discarded: map[int64]string{},
 	}
 	if n, ok := head.Newest(); ok {
-		c.counts.LastCompleted = n.ID
+		c.counts.LastCompleted, c.lastCommitted = n.ID, n.ID
 	}
 	return c, nil
 }

@@ -27,7 +27,8 @@ type NotifyComplete struct {
 	Tasks      []protocol.TaskID
 }
 
-// NotifyAborted tells the tasks that the snapshot was given up.
+// NotifyAborted tells the tasks that the snapshot was given up. LatestCompleted is the newest that was completed to commit with:
+// a checkpoint or the savepoint of a stop.
 type NotifyAborted struct {
 	Checkpoint      int64
 	LatestCompleted int64

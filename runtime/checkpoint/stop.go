@@ -103,7 +103,7 @@ func (c *Coordinator) notifyAborted(now time.Time, p *pending) {
 		}
 		c.thaws = append(c.thaws, t)
 	}
-	c.emit(NotifyAborted{Checkpoint: p.id, LatestCompleted: c.counts.LastCompleted, Tasks: ts})
+	c.emit(NotifyAborted{Checkpoint: p.id, LatestCompleted: c.lastCommitted, Tasks: ts})
 }
 
 // HandleNotified takes a task's answer to the notification of a snapshot that stops the job.
@@ -146,7 +146,7 @@ func (c *Coordinator) resend(now time.Time) {
 		if !now.Before(t.resendAt) {
 			t.resendAt = now.Add(c.o.ResendInterval)
 			c.emit(NotifyAborted{
-				Checkpoint: t.checkpoint, LatestCompleted: c.counts.LastCompleted, Tasks: slices.SortedFunc(maps.Keys(t.outstanding), compareTasks),
+				Checkpoint: t.checkpoint, LatestCompleted: c.lastCommitted, Tasks: slices.SortedFunc(maps.Keys(t.outstanding), compareTasks),
 			})
 		}
 	}

@@ -43,7 +43,7 @@ type Coordinator struct {
 	lastCompletionAt time.Time
 	// lastCommitted is the newest snapshot that transactions were committed with: a checkpoint or the savepoint of a stop.
 	lastCommitted int64
-	failures         *FailureManager
+	failures      *FailureManager
 
 	token    int64
 	updates  map[int64]*update

@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/state"
+)
+
+// TestRandomInterleavings drives coordinators through random schedules of tasks, storage, failures and successors, and checks
+// after every effect what must never be otherwise. A failure prints the seed and the trace.
+func TestRandomInterleavings(t *testing.T) {
+	t.Parallel()
+	seeds := uint64(3000)
+	if testing.Short() {
+		seeds = 300
+	}
+	completed := 0
+	for seed := range seeds {
+		m := newModel(t, seed)
+		for range 300 {
+			m.step()
+			if t.Failed() {
+				t.Fatalf("seed %d:\n%s", seed, strings.Join(m.trace, "\n"))
+			}
+		}
+		m.drain()
+		completed += m.completions
+		if t.Failed() {
+			t.Fatalf("seed %d:\n%s", seed, strings.Join(m.trace, "\n"))
+		}
+	}
+	if completed < int(seeds) {
+		t.Errorf("only %d snapshots completed in %d runs: the schedules test nothing", completed, seeds)
+	}
+}
+
+// model is all that surrounds a coordinator. Events wait in bags, from which any may come next.
+type model struct {
+	t     *testing.T
+	rnd   *rand.Rand
+	c     *Coordinator
+	o     Options
+	now   time.Time
+	trace []string
+
+	head    snapshot.Head
+	attempt protocol.Attempt
+	tasks   []protocol.TaskID
+	running bool
+
+	// toTask are triggers that tasks have not answered; acks are answers under way, sent may be repeated.
+	toTask []taskTrigger
+	acks   []protocol.Ack
+	sent   []protocol.Ack
+	// writes, swaps and deletes are effects under way; notify are the tasks that answer a stop.
+	writes  []WriteManifest
+	swaps   []UpdateHead
+	deletes []int64
+	notify  []protocol.Notified
+
+	lastID      int64
+	ops         map[string]int
+	opCount     int
+	stopped     bool
+	completions int
+}
+
+type taskTrigger struct {
+	attempt protocol.Attempt
+	task    protocol.TaskID
+	barrier record.Barrier
+}
+
+func newModel(t *testing.T, seed uint64) *model {
+	t.Helper()
+	rnd := rand.New(rand.NewPCG(seed, 7))
+	m := &model{
+		t: t, rnd: rnd, now: time.Unix(1000, 0), ops: map[string]int{},
+		head: snapshot.Head{ReservedUntil: 1}, attempt: protocol.Attempt{Epoch: protocol.Epoch{Grant: 1, N: 1}},
+	}
+	m.o = Options{
+		JobID: "abcdefgh", MaxParallelism: 4, Durable: true, Dir: "job/", Rand: rnd, TolerableFailures: 100,
+		Interval: time.Duration(rnd.IntN(3)) * time.Second, Timeout: 8 * time.Second, MaxConcurrent: 1 + rnd.IntN(3),
+		Retention: 1 + rnd.IntN(3), ReserveIDs: int64(1 + rnd.IntN(6)),
+		Vertices: []Vertex{
+			{Name: "a", Parallelism: 2, Operators: []string{"a"}},
+			{Name: "b", Parallelism: 1, Operators: []string{"b"}, Inputs: []Input{{Vertex: "a"}}, Transactional: true},
+		},
+	}
+	if m.o.MaxConcurrent == 1 && rnd.IntN(2) == 0 {
+		m.o.MinPause = time.Second
+	}
+	m.tasks = []protocol.TaskID{{Vertex: "a"}, {Vertex: "a", Subtask: 1}, {Vertex: "b"}}
+	m.incarnate()
+	return m
+}
+
+func (m *model) failf(format string, args ...any) {
+	m.t.Helper()
+	m.t.Errorf(format, args...)
+}
+
+func (m *model) log(format string, args ...any) {
+	m.trace = append(m.trace, fmt.Sprintf("%v ", m.now.Sub(time.Unix(1000, 0)))+fmt.Sprintf(format, args...))
+}
+
+// incarnate replaces the coordinator by a successor, which knows only the head.
+func (m *model) incarnate() {
+	m.log("new incarnation")
+	c, err := New(m.o, m.head)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.c, m.running = c, false
+	m.swaps, m.writes, m.deletes = nil, nil, nil
+	m.attempt.N++
+	m.attempt.K = 0
+	for id := range m.ops {
+		if m.ops[id] == 0 {
+			delete(m.ops, id) // its caller has to ask again
+		}
+	}
+	m.settleStops()
+}
+
+// settleStops does what the job does with stops whose coordinator is gone.
+func (m *model) settleStops() {
+	for _, o := range m.head.Clone().Operations {
+		if o.Outcome == snapshot.OutcomeStopping {
+			o.Outcome = snapshot.OutcomeStopFailed
+			m.head.SetOperation(o)
+		}
+	}
+	c, err := New(m.o, m.head)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.c, m.stopped = c, false
+}
+
+func (m *model) start() {
+	m.attempt.K++
+	m.running, m.stopped = true, false
+	m.log("start %v", m.attempt)
+	m.c.Start(m.now, m.attempt, nil)
+}
+
+// pick takes a random element out of a bag.
+func pick[T any](rnd *rand.Rand, bag *[]T) T {
+	i := rnd.IntN(len(*bag))
+	v := (*bag)[i]
+	*bag = slices.Delete(*bag, i, i+1)
+	return v
+}
+
+func (m *model) step() {
+	switch n := m.rnd.IntN(100); {
+	case !m.running && len(m.swaps) == 0 && n < 50:
+		m.start()
+	case n < 25 && len(m.toTask) > 0:
+		m.answer(pick(m.rnd, &m.toTask))
+	case n < 50 && len(m.acks) > 0:
+		a := pick(m.rnd, &m.acks)
+		m.log("ack %d of %v", a.Checkpoint, a.Task)
+		m.sent = append(m.sent, a)
+		m.c.HandleAck(m.now, a)
+	case n < 53 && len(m.sent) > 0:
+		a := m.sent[m.rnd.IntN(len(m.sent))]
+		m.log("repeated ack %d of %v", a.Checkpoint, a.Task)
+		m.c.HandleAck(m.now, a)
+	case n < 63 && len(m.writes) > 0:
+		m.write(pick(m.rnd, &m.writes))
+	case n < 73 && len(m.swaps) > 0:
+		m.swap()
+	case n < 78 && len(m.deletes) > 0:
+		m.c.HandleDeleted(m.now, pick(m.rnd, &m.deletes))
+	case n < 82 && len(m.notify) > 0:
+		m.c.HandleNotified(m.now, pick(m.rnd, &m.notify))
+	case n < 87:
+		m.request()
+	case n < 95:
+		m.now = m.now.Add(time.Duration(m.rnd.IntN(1500)) * time.Millisecond)
+		m.c.HandleTime(m.now)
+	case n < 97:
+		m.log("the attempt fails")
+		m.running = false
+		m.c.Suspend(m.now, ReasonTaskFailure, "a task failed")
+	case n < 98:
+		m.crash()
+	}
+	m.effects()
+}
+
+// crash ends the incarnation; the swap in flight may have happened or not.
+func (m *model) crash() {
+	if len(m.swaps) > 0 && m.rnd.IntN(2) == 0 {
+		m.apply(m.swaps[0])
+	}
+	m.incarnate()
+}
+
+func (m *model) apply(u UpdateHead) {
+	m.log("head takes %v", updateText(u))
+	before := m.head.Clone()
+	u.Apply(&m.head)
+	if u.Complete != nil {
+		m.completions++
+	}
+	if n, ok := before.Newest(); ok {
+		if after, ok := m.head.Newest(); !ok || after.ID < n.ID {
+			m.failf("the newest state went from %d back to %d", n.ID, after.ID)
+		}
+	}
+	if len(m.head.Checkpoints) > m.o.Retention {
+		m.failf("%d checkpoints are kept, not %d", len(m.head.Checkpoints), m.o.Retention)
+	}
+}
+
+func (m *model) swap() {
+	u := m.swaps[0]
+	m.swaps = m.swaps[1:]
+	m.apply(u)
+	m.c.HandleHeadUpdated(m.now, u.Token)
+}
+
+func (m *model) write(w WriteManifest) {
+	var err error
+	if m.rnd.IntN(10) == 0 {
+		err = errors.New("storage is down")
+	}
+	m.log("manifest %d written: %v", w.Checkpoint, err)
+	m.c.HandleManifestWritten(m.now, w.Checkpoint, 1, 1, err)
+}
+
+// answer is what a task does with a trigger; the task at the end hears of it through the barrier.
+func (m *model) answer(g taskTrigger) {
+	if m.rnd.IntN(20) == 0 {
+		d := protocol.Decline{Attempt: g.attempt, Task: g.task, Checkpoint: g.barrier.Checkpoint, Reason: protocol.DeclinedAsync}
+		if m.rnd.IntN(2) == 0 {
+			d.Reason = protocol.DeclinedSubsumed
+		}
+		m.log("decline %d by %v", d.Checkpoint, d.Task)
+		m.c.HandleDecline(m.now, d)
+		return
+	}
+	m.acks = append(m.acks, protocol.Ack{
+		Attempt: g.attempt, Task: g.task, Checkpoint: g.barrier.Checkpoint,
+		Operators: map[string]snapshot.SubtaskState{g.task.Vertex: {
+			Index: g.task.Subtask, Keyed: []state.File{{Path: fmt.Sprintf("f-%v-%v", g.task.Vertex, g.task.Subtask), Size: 1}},
+		}},
+	})
+}
+
+func (m *model) request() {
+	m.opCount++
+	id := fmt.Sprintf("op%d", m.opCount)
+	if m.opCount > 1 && m.rnd.IntN(5) == 0 {
+		id = fmt.Sprintf("op%d", 1+m.rnd.IntN(m.opCount-1)) // a repeat
+		if _, ok := m.head.Operation(id); !ok && m.ops[id] > 0 {
+			return // refused before, or forgotten by the head
+		}
+	}
+	if _, open := m.ops[id]; !open {
+		m.ops[id] = 0
+	}
+	switch m.rnd.IntN(5) {
+	case 0, 1:
+		m.log("request checkpoint %s", id)
+		m.c.RequestCheckpoint(m.now, id)
+	case 2, 3:
+		m.log("request savepoint %s", id)
+		m.c.RequestSavepoint(m.now, id, "", record.StopNone)
+	default:
+		m.log("request stop %s", id)
+		m.c.RequestSavepoint(m.now, id, "", record.StopFreeze)
+	}
+}
+
+// effects carries out and checks.
+func (m *model) effects() {
+	for _, e := range m.c.Effects() {
+		switch e := e.(type) {
+		case Trigger:
+			m.triggered(e)
+		case NotifyComplete:
+			m.log("complete %d to %v", e.Checkpoint, e.Tasks)
+			m.checkNamed(e.Checkpoint)
+			for _, t := range e.Tasks {
+				if e.Stop != record.StopNone {
+					m.notify = append(m.notify, protocol.Notified{Attempt: m.attempt, Task: t, Checkpoint: e.Checkpoint})
+				}
+			}
+		case NotifyAborted:
+			m.log("aborted %d", e.Checkpoint)
+			if m.names(e.Checkpoint) {
+				m.failf("snapshot %d is said to be aborted, but the head names it", e.Checkpoint)
+			}
+			for _, t := range e.Tasks {
+				m.notify = append(m.notify, protocol.Notified{Attempt: m.attempt, Task: t, Checkpoint: e.Checkpoint})
+			}
+		case WriteManifest:
+			m.log("write manifest %d", e.Checkpoint)
+			m.writes = append(m.writes, e)
+		case UpdateHead:
+			m.swaps = append(m.swaps, e)
+			m.checkCommits()
+		case Delete:
+			m.deletes = append(m.deletes, e.Token)
+			m.checkDelete(e)
+		case Answer:
+			m.answered(e.Operation)
+		case FailJob:
+			m.running = false
+			m.c.Suspend(m.now, ReasonTaskFailure, e.Reason)
+		case Stopping:
+			m.log("stopping with %s", e.Operation.ID)
+			m.stopped = true
+		}
+	}
+}
+
+func (m *model) triggered(e Trigger) {
+	id := e.Barrier.Checkpoint
+	m.log("trigger %d", id)
+	if id <= m.lastID {
+		m.failf("id %d comes after %d", id, m.lastID)
+	}
+	if id >= m.head.ReservedUntil {
+		m.failf("id %d is used, but only ids below %d are reserved", id, m.head.ReservedUntil)
+	}
+	if m.stopped {
+		m.failf("snapshot %d starts after the savepoint of a stop is complete", id)
+	}
+	if !m.running {
+		m.failf("snapshot %d starts while the job isn't running", id)
+	}
+	m.lastID = id
+	for _, t := range m.tasks {
+		m.toTask = append(m.toTask, taskTrigger{attempt: m.attempt, task: t, barrier: e.Barrier})
+	}
+}
+
+// names says whether the head names a snapshot.
+func (m *model) names(id int64) bool {
+	return slices.ContainsFunc(m.head.Checkpoints, func(c snapshot.CompletedCheckpoint) bool { return c.ID == id }) ||
+		slices.ContainsFunc(m.head.Operations, func(o snapshot.Operation) bool { return o.Checkpoint == id })
+}
+
+func (m *model) checkNamed(id int64) {
+	if !m.names(id) {
+		m.failf("snapshot %d is said to be complete, but the head doesn't name it", id)
+	}
+}
+
+// checkCommits finds commits that overlap.
+func (m *model) checkCommits() {
+	n := 0
+	for _, u := range m.swaps {
+		if u.Complete != nil || (u.Operation != nil && u.Operation.Checkpoint > 0 && u.Operation.Outcome != snapshot.OutcomeStopFailed) {
+			n++
+		}
+	}
+	if n > 1 {
+		m.failf("%d commits are in flight", n)
+	}
+}
+
+// checkDelete finds deletions of what the head names, or a swap in flight is about to make it name.
+func (m *model) checkDelete(d Delete) {
+	m.log("delete %s%v", d.Prefix, d.Paths)
+	heads := []snapshot.Head{m.head}
+	for _, u := range m.swaps {
+		h := heads[len(heads)-1].Clone()
+		u.Apply(&h)
+		heads = append(heads, h)
+	}
+	for _, h := range heads {
+		var dirs []string
+		for _, c := range h.Checkpoints {
+			dirs = append(dirs, c.Path)
+		}
+		for _, o := range h.Operations {
+			if o.Path != "" && o.Type != snapshot.OperationCheckpoint { // that of a checkpoint is kept only as long as the checkpoint
+				dirs = append(dirs, o.Path)
+			}
+		}
+		for _, dir := range dirs {
+			hit := d.Prefix != "" && strings.HasPrefix(dir, d.Prefix)
+			for _, p := range d.Paths {
+				hit = hit || strings.HasPrefix(p, dir)
+			}
+			if hit {
+				m.failf("%s%v is deleted, but the head names %s", d.Prefix, d.Paths, dir)
+			}
+		}
+	}
+}
+
+func (m *model) answered(o snapshot.Operation) {
+	m.log("answer %s %s", o.ID, o.Outcome)
+	if _, asked := m.ops[o.ID]; !asked {
+		m.failf("operation %s is answered, but nobody asked", o.ID)
+	}
+	m.ops[o.ID]++
+	h, ok := m.head.Operation(o.ID)
+	if o.Outcome != snapshot.OutcomeFailed && (!ok || h.Outcome != o.Outcome || h.Checkpoint != o.Checkpoint) {
+		m.failf("operation %s is answered %s with %d, but the head says %s with %d", o.ID, o.Outcome, o.Checkpoint, h.Outcome, h.Checkpoint)
+	}
+}
+
+// drain lets everything come to an end: every operation is answered, and a checkpoint still completes.
+func (m *model) drain() {
+	m.log("drain")
+	m.running = false
+	m.c.Suspend(m.now, ReasonTaskFailure, "a task failed")
+	m.quiesce()
+	for _, id := range slices.Sorted(maps.Keys(m.ops)) {
+		if m.ops[id] == 0 {
+			m.failf("operation %s is never answered", id)
+		}
+	}
+	m.start()
+	m.ops["last"] = 0
+	m.c.RequestCheckpoint(m.now, "last")
+	m.quiesce()
+	if o, ok := m.head.Operation("last"); !ok || o.Outcome != snapshot.OutcomeDone {
+		m.failf("the last checkpoint did not complete: %+v", o)
+	}
+}
+
+// quiesce answers everything, without failures and without time passing.
+func (m *model) quiesce() {
+	for range 10000 {
+		m.effects()
+		switch {
+		case len(m.toTask) > 0:
+			g := pick(m.rnd, &m.toTask)
+			a := protocol.Ack{Attempt: g.attempt, Task: g.task, Checkpoint: g.barrier.Checkpoint}
+			m.c.HandleAck(m.now, a)
+		case len(m.acks) > 0:
+			m.c.HandleAck(m.now, pick(m.rnd, &m.acks))
+		case len(m.writes) > 0:
+			w := pick(m.rnd, &m.writes)
+			m.c.HandleManifestWritten(m.now, w.Checkpoint, 1, 1, nil)
+		case len(m.swaps) > 0:
+			m.swap()
+		case len(m.deletes) > 0:
+			m.c.HandleDeleted(m.now, pick(m.rnd, &m.deletes))
+		case len(m.notify) > 0:
+			m.c.HandleNotified(m.now, pick(m.rnd, &m.notify))
+		default:
+			return
+		}
+	}
+	m.failf("it never comes to rest")
+}

@@ -18,7 +18,7 @@ import (
 func play(t *testing.T, h barrier.Handler, script string) string {
 	t.Helper()
 	var out []string
-	for _, w := range strings.Fields(script) {
+	for w := range strings.FieldsSeq(script) {
 		var ch int
 		var id int64
 		var steps []barrier.Step
@@ -72,26 +72,44 @@ func TestAligner(t *testing.T) {
 		script, want string
 	}{
 		"one channel": {1, "b0:1 b0:2", "b0:1=start1,block0,unblock,TRIGGER1 b0:2=start2,block0,unblock,TRIGGER2"},
-		"three channels align": {3, "b1:1 b0:1 b2:1",
-			"b1:1=start1,block1 b0:1=block0 b2:1=block2,unblock,TRIGGER1"},
-		"an overtaking barrier gives up the older": {3, "b0:1 b1:1 b2:2 b0:2 b1:2",
-			"b0:1=start1,block0 b1:1=block1 b2:2=unblock,abort1(Subsumed),start2,block2 b0:2=block0 b1:2=block1,unblock,TRIGGER2"},
-		"barriers of a settled or older one are ignored": {2, "b0:2 b1:1 b1:2 b0:2 b1:2",
-			"b0:2=start2,block0 b1:1=- b1:2=block1,unblock,TRIGGER2 b0:2=- b1:2=-"},
-		"a repeated barrier of one channel counts once": {2, "b0:1 b0:1 b1:1",
-			"b0:1=start1,block0 b0:1=- b1:1=block1,unblock,TRIGGER1"},
-		"the end of a channel counts as its barrier": {3, "b0:1 e1 b2:1",
-			"b0:1=start1,block0 e1=- b2:1=block2,unblock,TRIGGER1"},
+		"three channels align": {
+			3, "b1:1 b0:1 b2:1",
+			"b1:1=start1,block1 b0:1=block0 b2:1=block2,unblock,TRIGGER1",
+		},
+		"an overtaking barrier gives up the older": {
+			3, "b0:1 b1:1 b2:2 b0:2 b1:2",
+			"b0:1=start1,block0 b1:1=block1 b2:2=unblock,abort1(Subsumed),start2,block2 b0:2=block0 b1:2=block1,unblock,TRIGGER2",
+		},
+		"barriers of a settled or older one are ignored": {
+			2, "b0:2 b1:1 b1:2 b0:2 b1:2",
+			"b0:2=start2,block0 b1:1=- b1:2=block1,unblock,TRIGGER2 b0:2=- b1:2=-",
+		},
+		"a repeated barrier of one channel counts once": {
+			2, "b0:1 b0:1 b1:1",
+			"b0:1=start1,block0 b0:1=- b1:1=block1,unblock,TRIGGER1",
+		},
+		"the end of a channel counts as its barrier": {
+			3, "b0:1 e1 b2:1",
+			"b0:1=start1,block0 e1=- b2:1=block2,unblock,TRIGGER1",
+		},
 		"the end of the last missing channel triggers": {2, "b0:1 e1", "b0:1=start1,block0 e1=unblock,TRIGGER1"},
 		"ended channels are not waited for":            {2, "e1 b0:1", "e1=- b0:1=start1,block0,unblock,TRIGGER1"},
-		"a cancel-barrier gives up the alignment": {2, "b0:1 c1:1 b1:1",
-			"b0:1=start1,block0 c1:1=unblock,abort1(CancelBarrier) b1:1=-"},
-		"a cancel-barrier before any barrier": {2, "c0:3 b1:3 b0:4 b1:4",
-			"c0:3=abort3(CancelBarrier) b1:3=- b0:4=start4,block0 b1:4=block1,unblock,TRIGGER4"},
-		"a cancel-barrier of a newer one gives up both": {2, "b0:1 c1:2",
-			"b0:1=start1,block0 c1:2=unblock,abort1(Subsumed),abort2(CancelBarrier)"},
-		"a second cancel-barrier is nothing new": {3, "b0:1 c1:1 c2:1",
-			"b0:1=start1,block0 c1:1=unblock,abort1(CancelBarrier) c2:1=-"},
+		"a cancel-barrier gives up the alignment": {
+			2, "b0:1 c1:1 b1:1",
+			"b0:1=start1,block0 c1:1=unblock,abort1(CancelBarrier) b1:1=-",
+		},
+		"a cancel-barrier before any barrier": {
+			2, "c0:3 b1:3 b0:4 b1:4",
+			"c0:3=abort3(CancelBarrier) b1:3=- b0:4=start4,block0 b1:4=block1,unblock,TRIGGER4",
+		},
+		"a cancel-barrier of a newer one gives up both": {
+			2, "b0:1 c1:2",
+			"b0:1=start1,block0 c1:2=unblock,abort1(Subsumed),abort2(CancelBarrier)",
+		},
+		"a second cancel-barrier is nothing new": {
+			3, "b0:1 c1:1 c2:1",
+			"b0:1=start1,block0 c1:1=unblock,abort1(CancelBarrier) c2:1=-",
+		},
 		"an old cancel-barrier is ignored": {2, "b0:5 c1:4 b1:5", "b0:5=start5,block0 c1:4=- b1:5=block1,unblock,TRIGGER5"},
 	}
 	for name, tc := range tests {
@@ -111,13 +129,19 @@ func TestTracker(t *testing.T) {
 		script, want string
 	}{
 		"never blocks": {2, "b0:1 b1:1", "b0:1=start1 b1:1=TRIGGER1"},
-		"several at once": {2, "b0:1 b0:2 b1:1 b1:2",
-			"b0:1=start1 b0:2=start2 b1:1=TRIGGER1 b1:2=TRIGGER2"},
+		"several at once": {
+			2, "b0:1 b0:2 b1:1 b1:2",
+			"b0:1=start1 b0:2=start2 b1:1=TRIGGER1 b1:2=TRIGGER2",
+		},
 		"a complete one drops the older": {2, "b0:1 b0:2 b1:2 b1:1", "b0:1=start1 b0:2=start2 b1:2=TRIGGER2 b1:1=-"},
-		"canceled ones are counted on": {2, "b0:1 c1:1 b0:1 b1:1",
-			"b0:1=start1 c1:1=abort1(CancelBarrier) b0:1=- b1:1=-"},
-		"a late barrier doesn't start a canceled one again": {3, "c0:1 b1:1 b2:1 b0:2 b1:2 b2:2",
-			"c0:1=start1,abort1(CancelBarrier) b1:1=- b2:1=- b0:2=start2 b1:2=- b2:2=TRIGGER2"},
+		"canceled ones are counted on": {
+			2, "b0:1 c1:1 b0:1 b1:1",
+			"b0:1=start1 c1:1=abort1(CancelBarrier) b0:1=- b1:1=-",
+		},
+		"a late barrier doesn't start a canceled one again": {
+			3, "c0:1 b1:1 b2:1 b0:2 b1:2 b2:2",
+			"c0:1=start1,abort1(CancelBarrier) b1:1=- b2:1=- b0:2=start2 b1:2=- b2:2=TRIGGER2",
+		},
 		"end counts": {2, "b0:1 e1 b0:2", "b0:1=start1 e1=TRIGGER1 b0:2=start2,TRIGGER2"},
 	}
 	for name, tc := range tests {

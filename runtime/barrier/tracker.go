@@ -108,8 +108,8 @@ func (t *Tracker) arrive(p *tracked, ch int) {
 
 // settle triggers the newest snapshot that is complete and drops the older ones.
 func (t *Tracker) settle() {
-	for i := len(t.pending) - 1; i >= 0; i-- {
-		p := t.pending[i]
+	for i, p := range slices.Backward(t.pending) {
+
 		if p.n < t.open {
 			continue
 		}

@@ -59,31 +59,38 @@ func TestNewPlan(t *testing.T) {
 		want  string
 	}{
 		"a chain is one vertex": {
-			[]*graph.Node{source("s"), node("a", forward("s")), node("b", forward("a"))}, graph.Options{Parallelism: 2},
+			[]*graph.Node{source("s"), node("a", forward("s")), node("b", forward("a"))},
+			graph.Options{Parallelism: 2},
 			"s>a>b x2\n",
 		},
 		"chaining disabled": {
-			[]*graph.Node{source("s"), node("a", forward("s"))}, graph.Options{Parallelism: 2, DisableChaining: true},
+			[]*graph.Node{source("s"), node("a", forward("s"))},
+			graph.Options{Parallelism: 2, DisableChaining: true},
 			"s x2\na x2 <-s/forward\n",
 		},
 		"a key breaks the chain": {
-			[]*graph.Node{source("s"), node("a", forward("s")), node("c", hash("a")), node("o", forward("c"))}, graph.Options{Parallelism: 3},
+			[]*graph.Node{source("s"), node("a", forward("s")), node("c", hash("a")), node("o", forward("c"))},
+			graph.Options{Parallelism: 3},
 			"s>a x3\nc>o x3 <-s/hash\n",
 		},
 		"another parallelism breaks it and rebalances": {
-			[]*graph.Node{source("s"), with(node("a", forward("s")), func(n *graph.Node) { n.Parallelism = 3 })}, graph.Options{Parallelism: 2},
+			[]*graph.Node{source("s"), with(node("a", forward("s")), func(n *graph.Node) { n.Parallelism = 3 })},
+			graph.Options{Parallelism: 2},
 			"s x2\na x3 <-s/rebalance\n",
 		},
 		"two consumers break it": {
-			[]*graph.Node{source("s"), node("a", forward("s")), node("b", forward("s"))}, graph.Options{},
+			[]*graph.Node{source("s"), node("a", forward("s")), node("b", forward("s"))},
+			graph.Options{},
 			"s x1\na x1 <-s/forward\nb x1 <-s/forward\n",
 		},
 		"union": {
-			[]*graph.Node{source("s"), source("u"), node("a", forward("s"), forward("u"))}, graph.Options{Parallelism: 2},
+			[]*graph.Node{source("s"), source("u"), node("a", forward("s"), forward("u"))},
+			graph.Options{Parallelism: 2},
 			"s x2\nu x2\na x2 <-s/forward <-u/forward\n",
 		},
 		"a node's own bound": {
-			[]*graph.Node{with(source("s"), func(n *graph.Node) { n.MaxParallelism = 1 }), node("a", forward("s"))}, graph.Options{Parallelism: 2},
+			[]*graph.Node{with(source("s"), func(n *graph.Node) { n.MaxParallelism = 1 }), node("a", forward("s"))},
+			graph.Options{Parallelism: 2},
 			"s x1\na x2 <-s/rebalance\n",
 		},
 	}
@@ -113,8 +120,11 @@ func TestNewPlan_Refuses(t *testing.T) {
 		"a name twice":     {[]*graph.Node{source("s"), source("s")}, graph.Options{}, `"s" is used twice`},
 		"unknown input":    {[]*graph.Node{source("s"), node("a", forward("x"))}, graph.Options{}, `input "x" doesn't exist`},
 		"keyed, not keyed": {[]*graph.Node{source("s"), with(node("a", forward("s")), func(n *graph.Node) { n.Keyed = true })}, graph.Options{}, "must be keyed"},
-		"from a sink": {[]*graph.Node{source("s"), with(node("a", forward("s")), func(n *graph.Node) { n.Output = nil }), node("b", forward("a"))},
-			graph.Options{}, "emits nothing"},
+		"from a sink": {
+			[]*graph.Node{source("s"), with(node("a", forward("s")), func(n *graph.Node) { n.Output = nil }), node("b", forward("a"))},
+			graph.Options{},
+			"emits nothing",
+		},
 		"too parallel":          {[]*graph.Node{source("s")}, graph.Options{Parallelism: 9, MaxParallelism: 8}, "parallelism 9 is above maxParallelism 8"},
 		"too many key groups":   {[]*graph.Node{source("s")}, graph.Options{MaxParallelism: 40000}, "maxParallelism 40000"},
 		"a source with inputs":  {[]*graph.Node{source("r"), with(source("s"), func(n *graph.Node) { n.Inputs = []graph.Edge{forward("r")} })}, graph.Options{}, "a source has no inputs"},

@@ -109,7 +109,6 @@ func (t *Tracker) arrive(p *tracked, ch int) {
 // settle triggers the newest snapshot that is complete and drops the older ones.
 func (t *Tracker) settle() {
 	for i, p := range slices.Backward(t.pending) {
-
 		if p.n < t.open {
 			continue
 		}

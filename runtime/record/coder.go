@@ -102,8 +102,7 @@ func describeArray(t reflect.Type, at uintptr, out *[]field, depth int) (name st
 
 func describeStruct(t reflect.Type, at uintptr, out *[]field, depth int) (string, error) {
 	parts := make([]string, 0, t.NumField())
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, err := describe(f.Type, at+f.Offset, out, depth+1)
 		if err != nil {
 			return "", fmt.Errorf("field %s: %w", f.Name, err)
@@ -182,7 +181,7 @@ func (c fieldCoder[T]) Append(dst []byte, v T) []byte {
 	base := unsafe.Pointer(&v)
 	for _, f := range c.fields {
 		p := unsafe.Add(base, f.offset)
-		switch f.kind { //nolint:exhaustive // all others are fixed
+		switch f.kind { // all others are fixed
 		case reflect.String:
 			s := *(*string)(p)
 			dst = binary.AppendUvarint(dst, uint64(len(s)))
@@ -213,7 +212,7 @@ func (c fieldCoder[T]) Decode(src []byte) (v T, rest []byte, err error) {
 		if uint64(len(src)) < n {
 			return v, nil, errShort
 		}
-		switch f.kind { //nolint:exhaustive // all others are fixed
+		switch f.kind { // all others are fixed
 		case reflect.String:
 			*(*string)(p) = string(src[:n])
 		case reflect.Slice:

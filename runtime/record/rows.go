@@ -69,7 +69,7 @@ func (t *RowType[T]) Name() string { return "rows[" + t.coder.Name() + "]" }
 
 // Get returns an empty batch with one holder.
 func (t *RowType[T]) Get() *Rows[T] {
-	r := t.pool.Get().(*Rows[T]) //nolint:forcetypeassert,errcheck // the pool holds nothing else
+	r := t.pool.Get().(*Rows[T]) // the pool holds nothing else
 	r.Reset()
 	return r
 }
@@ -95,7 +95,7 @@ func (s *rowSplitter[T]) get(dest int) *Rows[T] {
 
 // Scatter appends each row to its destination.
 func (s *rowSplitter[T]) Scatter(b Batch, hashes []uint64, dests []uint16) {
-	in := b.(*Rows[T]).Values //nolint:forcetypeassert,errcheck // an edge carries one type
+	in := b.(*Rows[T]).Values // an edge carries one type
 	for d := range s.out {
 		s.get(d)
 	}
@@ -118,7 +118,7 @@ func (s *rowSplitter[T]) Scatter(b Batch, hashes []uint64, dests []uint16) {
 
 // Append appends all rows to one destination.
 func (s *rowSplitter[T]) Append(dest int, b Batch) {
-	in := b.(*Rows[T]) //nolint:forcetypeassert,errcheck // an edge carries one type
+	in := b.(*Rows[T]) // an edge carries one type
 	o := s.get(dest)
 	o.Values = append(o.Values, in.Values...)
 	o.Keys = append(o.Keys, in.Keys...)

@@ -92,7 +92,7 @@ func (*forEach[T]) Open(context.Context, *operator.Context) error { return nil }
 
 // Process calls the function for every row.
 func (e *forEach[T]) Process(_ int, b record.Batch) (operator.Status, error) {
-	for _, v := range b.(*record.Rows[T]).Values { //nolint:forcetypeassert,errcheck // an edge carries one type
+	for _, v := range b.(*record.Rows[T]).Values { // an edge carries one type
 		e.f(v)
 	}
 	return operator.Done, nil

@@ -148,12 +148,12 @@ func Union[T any](first Stream[T], more ...Stream[T]) Stream[T] {
 }
 
 // transform adds an operator from T to U.
-func transform[T, U any](s Stream[T], name string, keyed bool, opts []Option, make func(*record.RowType[U]) operator.Operator) Stream[U] {
+func transform[T, U any](s Stream[T], name string, keyed bool, opts []Option, build func(*record.RowType[U]) operator.Operator) Stream[U] {
 	out := newStream[U](s.job, name, nil)
 	typ := out.typ
 	s.job.add(&graph.Node{
 		Name: name, Inputs: s.edges(0), Keyed: keyed, Output: out.output(),
-		NewOperator: func() operator.Operator { return make(typ) },
+		NewOperator: func() operator.Operator { return build(typ) },
 	}, opts)
 	return out
 }
@@ -191,7 +191,7 @@ type keyHasher[K, T any] struct {
 
 // AppendHashes computes the key of every row, then the hashes in one go.
 func (h *keyHasher[K, T]) AppendHashes(dst []uint64, b record.Batch) []uint64 {
-	rows := b.(*record.Rows[T]).Values //nolint:forcetypeassert,errcheck // an edge carries one type
+	rows := b.(*record.Rows[T]).Values // an edge carries one type
 	h.buf = h.buf[:0]
 	for i := range rows {
 		h.buf = append(h.buf, h.key(rows[i]))

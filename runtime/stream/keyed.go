@@ -52,7 +52,7 @@ func (c *counter[K, T]) Open(ctx context.Context, oc *operator.Context) error {
 
 // Process counts the batch.
 func (c *counter[K, T]) Process(_ int, b record.Batch) (operator.Status, error) {
-	in := b.(*record.Rows[T]) //nolint:forcetypeassert,errcheck // an edge carries one type
+	in := b.(*record.Rows[T]) // an edge carries one type
 	c.buf = c.buf[:0]
 	for i := range in.Values {
 		c.buf = append(c.buf, c.key(in.Values[i]))
@@ -136,7 +136,7 @@ func (r *reducer[K, T]) Open(ctx context.Context, oc *operator.Context) error {
 
 // Process reduces the batch.
 func (r *reducer[K, T]) Process(_ int, b record.Batch) (operator.Status, error) {
-	in := b.(*record.Rows[T]) //nolint:forcetypeassert,errcheck // an edge carries one type
+	in := b.(*record.Rows[T]) // an edge carries one type
 	out := r.out.Values[:0]
 	for i, v := range in.Values {
 		out = append(out, r.values.Add(r.key(v), in.Keys[i], v))

@@ -73,7 +73,7 @@ type mapper[T, U any] struct {
 
 // Process maps the batch.
 func (m *mapper[T, U]) Process(_ int, b record.Batch) (operator.Status, error) {
-	in := b.(*record.Rows[T]).Values //nolint:forcetypeassert,errcheck // an edge carries one type
+	in := b.(*record.Rows[T]).Values // an edge carries one type
 	out, f := m.out.Values[:0], m.f
 	for i := range in {
 		out = append(out, f(in[i]))
@@ -89,7 +89,7 @@ type filter[T any] struct {
 
 // Process copies the rows to keep.
 func (o *filter[T]) Process(_ int, b record.Batch) (operator.Status, error) {
-	in := b.(*record.Rows[T]).Values //nolint:forcetypeassert,errcheck // an edge carries one type
+	in := b.(*record.Rows[T]).Values // an edge carries one type
 	out, keep := o.out.Values[:0], o.keep
 	for i := range in {
 		if keep(in[i]) {
@@ -121,7 +121,7 @@ func newEach[T, U any](typ *record.RowType[U], f func(r *record.Rows[T], i int, 
 
 // Process begins a batch.
 func (e *each[T, U]) Process(_ int, b record.Batch) (operator.Status, error) {
-	e.in, e.at = b.(*record.Rows[T]), 0 //nolint:forcetypeassert,errcheck // an edge carries one type
+	e.in, e.at = b.(*record.Rows[T]), 0 // an edge carries one type
 	return e.Resume()
 }
 

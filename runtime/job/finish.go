@@ -3,6 +3,7 @@
 package job
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/checkpoint"
@@ -39,9 +40,10 @@ func (m *Machine) end(now time.Time, final snapshot.FinalState, why string, repl
 		for _, op := range e.replies {
 			h.SetOperation(op)
 		}
+		gone := len(h.Checkpoints) - m.keeps(final, len(h.Checkpoints))
+		doomed, h.Checkpoints = h.Checkpoints[:gone], h.Checkpoints[gone:]
 		if m.deletes(final) {
-			// The user asked for it: the next start may be empty.
-			doomed, h.Checkpoints, h.Origin, h.NamedState = h.Checkpoints, nil, nil, false
+			h.Origin, h.NamedState = nil, false // the user asked for it: the next start may be empty
 		}
 	}, func(now time.Time) {
 		e.saved = true
@@ -60,7 +62,19 @@ func (m *Machine) end(now time.Time, final snapshot.FinalState, why string, repl
 	})
 }
 
-// deletes says whether the end of the job takes its checkpoints along (semantics.md §9).
+// keeps says how many of n checkpoints outlast the end of the job.
+func (m *Machine) keeps(final snapshot.FinalState, n int) int {
+	switch {
+	case m.deletes(final):
+		return 0
+	case final == snapshot.FinalFinished:
+		return min(n, 1)
+	default:
+		return n
+	}
+}
+
+// deletes says whether the end of the job takes its checkpoints along.
 func (m *Machine) deletes(final snapshot.FinalState) bool {
 	c := m.o.Config.Checkpointing
 	return c != nil && c.DeleteOnCancel && (final == snapshot.FinalFinished || final == snapshot.FinalCanceled)
@@ -175,7 +189,7 @@ func (m *Machine) HandleCancel(now time.Time, operation string, savepoint bool, 
 func (m *Machine) Status(now time.Time) Status {
 	h := &m.heads.head
 	s := Status{
-		State: m.state, Message: m.message, JobID: m.o.Config.JobID, Epoch: m.epoch, Restarts: h.Restarts.Total,
+		State: m.state, Message: cmp.Or(m.heads.trouble, m.message), JobID: m.o.Config.JobID, Epoch: m.epoch, Restarts: h.Restarts.Total,
 		SlotsNeeded: m.o.Plan.Slots, SlotsOffered: m.slots(),
 		Completed: h.Clone().Checkpoints, Operations: h.Clone().Operations,
 	}

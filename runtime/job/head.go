@@ -24,6 +24,8 @@ type headWriter struct {
 	retryAt, giveUpAt time.Time
 	delay             time.Duration
 	reading           bool
+	// trouble is what the last try ran into.
+	trouble string
 }
 
 // headChange is one change and what follows once it is swapped in.
@@ -45,7 +47,7 @@ func (m *Machine) HandleHeadRead(now time.Time, h snapshot.Head, found bool, err
 		m.headTrouble(now, fmt.Errorf("reading the head: %w", err))
 		return
 	}
-	m.heads.reading = false
+	m.heads.reading, m.heads.trouble = false, ""
 	if found && h.Final != nil && h.Epoch.Grant == m.o.Grant {
 		m.heads.head = h
 		m.exit(stateOf(h.Final.State), false, finalError(h.Final))
@@ -103,7 +105,7 @@ func (m *Machine) HandleSwapped(now time.Time, outcome snapshot.SwapOutcome, err
 	switch outcome {
 	case snapshot.Swapped:
 		w.head, w.next = *w.next, nil
-		w.retryAt, w.delay = time.Time{}, 0
+		w.retryAt, w.delay, w.trouble = time.Time{}, 0, ""
 		m.swapped(now)
 	case snapshot.Fenced:
 		m.exit(StateSuspended, true, fmt.Errorf("swapping the head: %w", errors.Join(snapshot.ErrFenced, err)))
@@ -168,7 +170,7 @@ func (m *Machine) headTrouble(now time.Time, err error) {
 		m.exit(StateSuspended, false, fmt.Errorf("giving up after %v: %w", m.o.HeadTimeout, err))
 		return
 	}
-	m.message = "waiting for storage: " + err.Error()
+	w.trouble = "waiting for storage: " + err.Error()
 	w.delay = min(max(2*w.delay, m.o.RetryInterval), 10*m.o.RetryInterval)
 	w.retryAt = now.Add(w.delay)
 }

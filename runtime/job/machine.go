@@ -232,11 +232,11 @@ func (m *Machine) carryOut(now time.Time, e checkpoint.Effect) {
 }
 
 // HandleManifestWritten takes the outcome of WriteManifest: checksum and size of the manifest, or an error.
-func (m *Machine) HandleManifestWritten(now time.Time, checkpoint int64, crc32c uint32, size int64, err error) {
+func (m *Machine) HandleManifestWritten(now time.Time, id int64, crc32c uint32, size int64, err error) {
 	if m.exited || m.snapshots == nil {
 		return
 	}
-	m.snapshots.HandleManifestWritten(now, checkpoint, crc32c, size, err)
+	m.snapshots.HandleManifestWritten(now, id, crc32c, size, err)
 	m.pump(now)
 }
 

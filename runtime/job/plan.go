@@ -8,11 +8,11 @@ import (
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
-// Vertex and Input describe the physical graph.
-type (
-	Vertex = checkpoint.Vertex
-	Input  = checkpoint.Input
-)
+// Vertex is a node of the physical graph.
+type Vertex = checkpoint.Vertex
+
+// Input is an edge of the physical graph, seen from the vertex that reads it.
+type Input = checkpoint.Input
 
 // Plan is what the machine has to know of the physical graph.
 type Plan struct {

@@ -127,7 +127,8 @@ func (s failureRate) Failed(now time.Time, c snapshot.RestartCounters, _ *rand.R
 			recent = append(recent, t)
 		}
 	}
-	c.Failures = append(recent, now)
+	recent = append(recent, now)
+	c.Failures = recent
 	if len(c.Failures) > s.maxFailures {
 		c.LastFailure = now
 		return Decision{Why: fmt.Sprintf("more than %d failures within %v", s.maxFailures, s.interval)}, c

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/bits"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/record"
+)
+
+// gamma is the step of the generator of keys, an odd number close to 2^64 divided by the golden ratio.
+const gamma = 0x9e3779b97f4a7c15
+
+// mix scrambles the bits of z so that a counter becomes uniformly random.
+func mix(z uint64) uint64 {
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// keyGen yields uniformly random keys below a bound: n-th key of a seed, at the cost of three multiplications.
+type keyGen struct {
+	counter, keys uint64
+}
+
+func newKeyGen(subtask int, keys uint64) keyGen {
+	return keyGen{counter: mix(uint64(subtask) + 1), keys: keys}
+}
+
+// fill replaces dst with the next keys and returns their sum.
+func (g *keyGen) fill(dst []int64) int64 {
+	c, sum := g.counter, int64(0)
+	for i := range dst {
+		c += gamma
+		hi, _ := bits.Mul64(mix(c), g.keys)
+		dst[i] = int64(hi)
+		sum += int64(hi)
+	}
+	g.counter = c
+	return sum
+}
+
+// mark is what a source or sink of a benchmark leaves in the snapshot.
+type mark struct {
+	// Rows and the Sum of their values, where those are numbers.
+	Rows int64 `json:"rows"`
+	Sum  int64 `json:"sum"`
+	// Start is when it opened or was first polled, End when the snapshot was taken or the input had ended; nanoseconds.
+	Start int64 `json:"start"`
+	End   int64 `json:"end"`
+}
+
+const markList = "bench"
+
+// snapshot puts a mark into operator state.
+func (m mark) snapshot() (operator.AsyncSnapshot, error) {
+	if m.End == 0 {
+		m.End = time.Now().UnixNano()
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the mark: %w", err)
+	}
+	return func(context.Context) ([]operator.List, error) {
+		return []operator.List{{Name: markList, Entries: [][]byte{b}}}, nil
+	}, nil
+}
+
+// source emits random keys without end, or nothing at all if keys is 0.
+type source struct {
+	keys uint64
+	gen  keyGen
+	mark mark
+}
+
+// Open starts the generator.
+func (s *source) Open(_ context.Context, c *operator.Context) error {
+	s.gen = newKeyGen(c.Subtask, s.keys)
+	return nil
+}
+
+// Poll emits a batch of keys.
+func (s *source) Poll(rows []int64) ([]int64, operator.Polled, error) {
+	if s.keys == 0 {
+		return rows, operator.Polled{State: operator.Wait}, nil
+	}
+	if s.mark.Start == 0 {
+		s.mark.Start = time.Now().UnixNano()
+	}
+	rows = rows[:min(cap(rows), record.TargetRows)]
+	s.mark.Sum += s.gen.fill(rows)
+	s.mark.Rows += int64(len(rows))
+	return rows, operator.Polled{State: operator.More}, nil
+}
+
+// Snapshot leaves the mark.
+func (s *source) Snapshot(record.Barrier) (operator.AsyncSnapshot, error) { return s.mark.snapshot() }
+
+// Close has nothing to release.
+func (s *source) Close() error { return nil }
+
+// sink counts rows and discards them.
+type sink struct{ mark mark }
+
+func newSink() operator.Operator { return &sink{} }
+
+// Open notes the time.
+func (s *sink) Open(context.Context, *operator.Context) error {
+	s.mark.Start = time.Now().UnixNano()
+	return nil
+}
+
+// Process counts the rows.
+func (s *sink) Process(_ int, b record.Batch) (operator.Status, error) {
+	s.mark.Rows += int64(b.Len())
+	return operator.Done, nil
+}
+
+// Resume has nothing left.
+func (s *sink) Resume() (operator.Status, error) { return operator.Done, nil }
+
+// Finish notes the time at which the input had ended.
+func (s *sink) Finish() (operator.Status, error) {
+	s.mark.End = time.Now().UnixNano()
+	return operator.Done, nil
+}
+
+// Snapshot leaves the mark.
+func (s *sink) Snapshot(record.Barrier) (operator.AsyncSnapshot, error) { return s.mark.snapshot() }
+
+// Close has nothing to release.
+func (s *sink) Close() error { return nil }

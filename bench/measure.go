@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/program"
+	"github.com/weir-stream/weir/runtime/transport"
+)
+
+// result is what one run came to.
+type result struct {
+	Records int64   `json:"records,omitempty"`
+	Seconds float64 `json:"seconds,omitempty"`
+	Rate    float64 `json:"rate,omitempty"`
+	// Checkpoints that completed while it ran, not counting the savepoint at the end.
+	Checkpoints int64 `json:"checkpoints,omitempty"`
+	// Sync parts of the checkpoints in milliseconds, each the longest of any task.
+	SyncMedian float64 `json:"syncMedianMillis,omitempty"`
+	SyncMax    float64 `json:"syncMaxMillis,omitempty"`
+	// StateMiB is the size of the largest checkpoint.
+	StateMiB float64 `json:"stateMiB,omitempty"`
+	// RSSMiB and PeakMiB are the resident memory of the process in the end and at its highest, HeapMiB the heap in use.
+	RSSMiB  float64 `json:"rssMiB,omitempty"`
+	PeakMiB float64 `json:"peakMiB,omitempty"`
+	HeapMiB float64 `json:"heapMiB,omitempty"`
+}
+
+const (
+	startTimeout   = time.Minute
+	pollEvery      = 3 * time.Second
+	beforeStart    = 20 * time.Millisecond
+	mebi           = 1 << 20
+	requestTimeout = 10 * time.Second
+	// boundedTimeout bounds a job that reads its input to the end, as a multiple of the wanted time.
+	boundedTimeout = 10
+)
+
+// measurement is one run of a job in this process.
+type measurement struct {
+	s       *scenario
+	seconds float64
+	dir     string
+	profile string
+	client  *contract.Client
+	sync    map[int64]float64
+	out     result
+}
+
+// run measures once.
+func (m *measurement) run(ctx context.Context) (result, error) {
+	if m.s.bare {
+		stop, err := startProfile(m.profile)
+		if err != nil {
+			return result{}, err
+		}
+		defer stop()
+		return bareLoop(m.s.keys, m.duration())
+	}
+	if m.s.text || m.s.json {
+		return m.bounded(ctx)
+	}
+	if err := m.job(ctx, nil, m.profile); err != nil {
+		return result{}, err
+	}
+	return m.out, nil
+}
+
+func (m *measurement) duration() time.Duration {
+	return time.Duration(m.seconds * float64(time.Second))
+}
+
+// bounded reads the input once to see how much of it fills the wanted time, and then that much.
+func (m *measurement) bounded(ctx context.Context) (result, error) {
+	in, err := newInput(ctx, m.s, filepath.Join(m.dir, "input"))
+	if err != nil {
+		return result{}, err
+	}
+	copies := int64(1)
+	for {
+		files, err := in.copied(filepath.Join(m.dir, "input", strconv.FormatInt(copies, 10)), copies)
+		if err != nil {
+			return result{}, err
+		}
+		runtime.GC()
+		last := m.out.Seconds > 0
+		profile := ""
+		if last {
+			profile = m.profile
+		}
+		if err := m.job(ctx, files, profile); err != nil {
+			return result{}, err
+		}
+		if last {
+			return m.out, nil
+		}
+		copies = max(2, int64(m.seconds/m.out.Seconds+1))
+	}
+}
+
+// job runs the job and fills in the result.
+func (m *measurement) job(ctx context.Context, in *input, profile string) error {
+	state, err := os.MkdirTemp(m.dir, "state-")
+	if err != nil {
+		return fmt.Errorf("making the directory for snapshots: %w", err)
+	}
+	path := ""
+	if in != nil {
+		path = in.dir
+	}
+	o, err := m.options(ctx, state, path)
+	if err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 1)
+	o.Signals = signals
+	m.sync = map[int64]float64{}
+	limit := startTimeout + boundedTimeout*m.duration()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the job did not end within %v", limit))
+	defer cancel()
+	ended := make(chan error, 1)
+	stopProfile, err := startProfile(profile)
+	if err != nil {
+		return err
+	}
+	go func() { ended <- program.RunLocal(ctx, o) }()
+	err = m.watch(ctx, in == nil, signals, ended)
+	stopProfile()
+	if err != nil {
+		return err
+	}
+	return m.conclude(ctx, state, in)
+}
+
+func (m *measurement) options(ctx context.Context, state, input string) (program.LocalOptions, error) {
+	api, err := freeAddress(ctx)
+	if err != nil {
+		return program.LocalOptions{}, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return program.LocalOptions{}, fmt.Errorf("finding this program, to start workers with: %w", err)
+	}
+	o := program.LocalOptions{
+		Job: m.s.config(state, input), Build: build, Workers: m.s.workers, WorkerCommand: []string{self, "worker"}, API: api,
+		Out: io.Discard, Err: os.Stderr, Version: program.Version(), Log: program.PlainLogger(os.Stderr, 0),
+	}
+	var secure *tls.Config
+	if m.s.mtls {
+		o.TLSDir = filepath.Join(m.dir, "tls")
+		if err := transport.GenerateCerts(o.TLSDir, []string{"127.0.0.1", "localhost"}); err != nil {
+			return o, err
+		}
+		if secure, err = transport.CertFiles(o.TLSDir, "client").Client(transport.RoleCoordinator); err != nil {
+			return o, err
+		}
+	}
+	m.client, err = contract.NewClient(api, contract.ClientOptions{TLS: secure, Timeout: requestTimeout})
+	return o, err
+}
+
+// freeAddress returns an address that nothing listens on.
+func freeAddress(ctx context.Context) (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("finding a port for the control API: %w", err)
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// watch follows the job to its end. Unless its input ends by itself, the job is stopped after the wanted time.
+func (m *measurement) watch(ctx context.Context, unbounded bool, signals chan<- os.Signal, ended <-chan error) error {
+	defer m.client.Close()
+	if err := m.started(ctx, ended); err != nil {
+		return err
+	}
+	var stop <-chan time.Time
+	if unbounded {
+		t := time.NewTimer(m.duration())
+		defer t.Stop()
+		stop = t.C
+	}
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-poll.C:
+			if err := m.look(ctx); err != nil && unbounded {
+				return err
+			}
+		case <-stop:
+			if err := m.look(ctx); err != nil {
+				return err
+			}
+			signals <- os.Interrupt
+		}
+	}
+}
+
+// started waits until all tasks run, or the job has ended already.
+func (m *measurement) started(ctx context.Context, ended <-chan error) error {
+	for {
+		s, err := m.client.Job(ctx)
+		if err == nil && (s.State == contract.JobRunning || s.State.Ended()) {
+			return nil
+		}
+		select {
+		case err := <-ended:
+			if err != nil {
+				return err
+			}
+			return errors.New("the job ended before it was seen to run")
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(beforeStart):
+		}
+	}
+}
+
+// look gathers what the checkpoints cost.
+func (m *measurement) look(ctx context.Context) error {
+	r, err := m.client.Checkpoints(ctx)
+	if err != nil {
+		return fmt.Errorf("asking for the checkpoints: %w", err)
+	}
+	m.out.Checkpoints = r.Completed
+	for _, c := range r.Recent {
+		if c.State == "Completed" && c.Kind == "Checkpoint" {
+			m.sync[c.ID] = float64(c.SyncMicros) / 1e3
+			m.out.StateMiB = max(m.out.StateMiB, float64(c.SizeBytes)/mebi)
+		}
+	}
+	if r.Failed > 0 {
+		return fmt.Errorf("%d checkpoints failed: %+v", r.Failed, r.Recent)
+	}
+	if m.s.memory() {
+		return m.lookAtMemory()
+	}
+	return nil
+}
+
+func (m *measurement) lookAtMemory() error {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return fmt.Errorf("reading how much memory this process has: %w", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		kib, _ := strconv.ParseFloat(f[1], 64)
+		switch f[0] {
+		case "VmRSS:":
+			m.out.RSSMiB = kib / 1024
+		case "VmHWM:":
+			m.out.PeakMiB = kib / 1024
+		}
+	}
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	m.out.HeapMiB = float64(stats.HeapInuse) / mebi
+	return nil
+}
+
+// conclude reads the last snapshot back, checks it, and works out the rate.
+func (m *measurement) conclude(ctx context.Context, state string, in *input) error {
+	r, err := openLast(ctx, state)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	all, err := m.s.check(ctx, r, in)
+	if err != nil {
+		return fmt.Errorf("checking the result of %s: %w", m.s.name, err)
+	}
+	all.fill(&m.out)
+	if len(m.sync) > 0 {
+		var syncs []float64
+		for _, v := range m.sync {
+			syncs = append(syncs, v)
+		}
+		m.out.SyncMedian, m.out.SyncMax = median(syncs), slices.Max(syncs)
+	}
+	debug.FreeOSMemory()
+	return nil
+}
+
+// fill sets records, time and rate.
+func (m mark) fill(r *result) {
+	r.Records = m.Rows
+	if m.Rows > 0 {
+		r.Seconds = float64(m.End-m.Start) / 1e9
+		r.Rate = float64(m.Rows) / r.Seconds
+	}
+}
+
+// startProfile writes a CPU profile until the returned function is called.
+func startProfile(path string) (stop func(), err error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(path) //nolint:gosec // the user names it
+	if err != nil {
+		return nil, fmt.Errorf("creating the CPU profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting the CPU profile: %w", err), f.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+	}, nil
+}

@@ -42,6 +42,8 @@ type target struct {
 	open     opener
 	// stem and suffix are the beginning and the end of final names.
 	stem, suffix string
+	// limit is how large a buffer becomes before it is written beside; 0: partBytes.
+	limit int
 }
 
 // entry is the state of a part: what has to be known to make it visible.
@@ -74,6 +76,7 @@ type transactions struct {
 	staging      string
 	stem, suffix string
 	subtask      int
+	limit        int
 	checkpointed bool
 	log          logr.Logger
 	wake         func()
@@ -113,6 +116,9 @@ func openTransactions(ctx context.Context, c *operator.Context, to target) (*tra
 		stem: to.stem, suffix: to.suffix, subtask: c.Subtask, checkpointed: c.Checkpointed, log: c.Log, wake: c.Wake,
 		staging: strings.Join([]string{stagingDir, component(c.JobID), component(to.stem)}, "/") + "/",
 		spare:   make(chan []byte, 2), jobs: make(chan func(context.Context) error, 1), ended: make(chan struct{}), idle: make(chan struct{}, 1),
+	}
+	if t.limit = to.limit; t.limit == 0 {
+		t.limit = partBytes
 	}
 	if err := t.recover(ctx, c); err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -174,7 +180,7 @@ func (t *transactions) err() error {
 
 // room says whether more may be added to the buffer; a large one becomes a part that is written beside.
 func (t *transactions) room() (bool, error) {
-	if err := t.err(); err != nil || len(t.buf) < partBytes {
+	if err := t.err(); err != nil || len(t.buf) < t.limit {
 		return err == nil, err
 	}
 	if t.busy.Load() {

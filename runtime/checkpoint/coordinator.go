@@ -200,7 +200,7 @@ func (c *Coordinator) HandleTime(now time.Time) {
 	}
 	if !c.nextPeriodic.IsZero() && !now.Before(c.nextPeriodic) {
 		missed := now.Sub(c.nextPeriodic) / c.o.Interval
-		c.nextPeriodic = c.nextPeriodic.Add((missed + 1) * c.o.Interval)
+		c.nextPeriodic = c.nextPeriodic.Add((missed + 1) * c.o.Interval) //nolint:durationcheck // missed is a number of intervals
 		c.enqueuePeriodic(now)
 	}
 	c.resend(now)

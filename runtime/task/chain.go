@@ -5,6 +5,7 @@ package task
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/operator"
@@ -128,8 +129,8 @@ func (c *Core) operatorContext(n *graph.Node) operator.Context {
 // Open restores the state and opens the operators, tail first. It may read files. The caller
 // calls Close also after an error.
 func (c *Core) Open(ctx context.Context) error {
-	for i := len(c.links) - 1; i >= 0; i-- {
-		if err := c.openLink(ctx, c.links[i]); err != nil {
+	for _, l := range slices.Backward(c.links) {
+		if err := c.openLink(ctx, l); err != nil {
 			return err
 		}
 	}

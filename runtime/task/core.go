@@ -5,6 +5,7 @@ package task
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -58,7 +59,6 @@ type Core struct {
 	held record.Batch
 
 	snap snapshots
-	poll operator.Polled
 
 	stats struct {
 		in, out, watermark atomic.Int64
@@ -249,8 +249,7 @@ func (c *Core) Resume() error {
 	if !c.out.hasRoom() {
 		return nil
 	}
-	for i := len(c.links) - 1; i >= 0; i-- {
-		l := c.links[i]
+	for _, l := range slices.Backward(c.links) {
 		if !l.paused {
 			continue
 		}

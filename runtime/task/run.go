@@ -14,7 +14,7 @@ import (
 	"github.com/weir-stream/weir/runtime/record"
 )
 
-// Source of input elements, see transport.Gate.
+// Gate is where input elements come from, see transport.Gate.
 type Gate interface {
 	Inputs
 	// Next takes an element of a channel that isn't blocked; it never blocks.

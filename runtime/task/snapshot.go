@@ -5,6 +5,7 @@ package task
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/barrier"
@@ -129,8 +130,8 @@ func (c *Core) take(b record.Barrier, alignment time.Duration) error {
 	}
 	start := c.o.Now()
 	parts := make([]part, 0, len(c.links))
-	for i := len(c.links) - 1; i >= 0; i-- {
-		p, err := c.links[i].fix(b)
+	for _, l := range slices.Backward(c.links) {
+		p, err := l.fix(b)
 		if err != nil {
 			for _, q := range parts {
 				q.release()

@@ -22,7 +22,7 @@ import (
 // after every effect what must never be otherwise. A failure prints the seed and the trace.
 func TestRandomInterleavings(t *testing.T) {
 	t.Parallel()
-	seeds := uint64(3000)
+	seeds := uint64(1000)
 	if testing.Short() {
 		seeds = 300
 	}

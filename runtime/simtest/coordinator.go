@@ -18,17 +18,13 @@ import (
 	"github.com/weir-stream/weir/runtime/storage"
 )
 
-const (
-	jobDir   = "jobs/j/"
-	headName = jobDir + "head.json"
-)
-
 // coordinator is the shell of one incarnation.
 type coordinator struct {
 	w       *world
 	p       *process
 	machine *job.Machine
 	owner   string
+	line    *lineage
 	version *version
 	conns   map[string]*conn
 	// head is the version of the head object as last read or swapped; empty for none.
@@ -42,7 +38,7 @@ type coordinator struct {
 func (w *world) startCoordinator() {
 	w.incarnations++
 	c := &coordinator{
-		w: w, p: &process{name: fmt.Sprintf("coordinator-%d", w.incarnations)}, version: w.version, conns: map[string]*conn{}, lead: true,
+		w: w, p: &process{name: fmt.Sprintf("coordinator-%d", w.incarnations)}, version: w.version, line: w.version.line, conns: map[string]*conn{}, lead: true,
 		owner: fmt.Sprintf("owner-%d", w.incarnations),
 	}
 	shape := assign.ShapeOf(w.version.plan)
@@ -52,7 +48,7 @@ func (w *world) startCoordinator() {
 		Restore: func(m *snapshot.Manifest, _ string) (map[protocol.TaskID]protocol.TaskDeployment, error) {
 			return assign.Assign(shape, m, assign.Options{AllowDrained: true})
 		},
-		Grant: w.version.grant, Owner: c.owner, Dir: jobDir,
+		Grant: w.version.grant, Owner: c.owner, Dir: c.line.dir,
 		Hello: protocol.Registered{HeartbeatInterval: time.Second, HeartbeatTimeout: 5 * time.Second},
 		Rand:  rand.New(rand.NewPCG(w.clock.rnd.Uint64(), 1)),
 		// Small, so that the bounds themselves are tried.
@@ -167,7 +163,7 @@ func (c *coordinator) carryOut(e job.Effect) {
 }
 
 func (c *coordinator) readHead() {
-	call(c.w, c.p, "read head", func() (object, error) { return c.w.store.get(headName) }, func(o object, err error) {
+	call(c.w, c.p, "read head", func() (object, error) { return c.w.store.get(c.line.headName()) }, func(o object, err error) {
 		h, found, err := decodeHead(o, err)
 		if err == nil {
 			c.head = o.version
@@ -197,13 +193,13 @@ func (c *coordinator) swapHead(h snapshot.Head) {
 	w.tracef(c.p, "swaps head %d", h.Seq)
 	old := c.head
 	if w.mutation == BlindSwap {
-		o, _ := w.store.get(headName)
+		o, _ := w.store.get(c.line.headName())
 		old = o.version
 	}
 	call(w, c.p, fmt.Sprintf("swap head %d", h.Seq), func() (string, error) {
-		v, err := w.store.swap(headName, old, data)
+		v, err := w.store.swap(c.line.headName(), old, data)
 		if err == nil {
-			w.headSwapped(c, h)
+			c.line.headSwapped(c, h)
 		}
 		return v, err
 	}, func(v string, err error) {
@@ -218,7 +214,7 @@ func (c *coordinator) swapHead(h snapshot.Head) {
 
 // readBack finds out what became of a swap.
 func (c *coordinator) readBack(h snapshot.Head, cause error) {
-	call(c.w, c.p, "read head back", func() (object, error) { return c.w.store.get(headName) }, func(o object, err error) {
+	call(c.w, c.p, "read head back", func() (object, error) { return c.w.store.get(c.line.headName()) }, func(o object, err error) {
 		back, found, err := decodeHead(o, err)
 		outcome := snapshot.ResolveSwap(back, found, err, h)
 		if c.w.mutation == NoReadBack && errors.Is(cause, errNoAnswer) {
@@ -241,7 +237,7 @@ func (c *coordinator) writeManifest(e job.WriteManifest) {
 	}
 	name := e.Path + snapshot.ManifestName
 	if e.Manifest.Stop != record.StopNone && w.faulty() && w.clock.chance(8) {
-		name = headName // taken, so that it fails; no object of that name is a manifest
+		name = c.line.headName() // taken, so that it fails; no object of that name is a manifest
 	}
 	done := func(err error) {
 		c.do(func(now time.Time) {
@@ -281,7 +277,7 @@ func (c *coordinator) readManifest(e job.ReadManifest) {
 	if !strings.HasSuffix(dir, "/") {
 		dir += "/"
 	}
-	if k := c.w.head.Checkpoints; c.w.mutation == StaleRestore && len(k) > 1 && dir == k[len(k)-1].Path {
+	if k := c.line.head.Checkpoints; c.w.mutation == StaleRestore && len(k) > 1 && dir == k[len(k)-1].Path {
 		dir, e.CRC32C = k[0].Path, k[0].ManifestCRC32C
 	}
 	name := dir + snapshot.ManifestName
@@ -295,7 +291,7 @@ func (c *coordinator) readManifest(e job.ReadManifest) {
 			r.Manifest, r.Err = snapshot.DecodeManifest(o.data)
 			r.Permanent = r.Err != nil
 		}
-		if r.Permanent && c.w.head.Owner == c.owner {
+		if r.Permanent && c.line.head.Owner == c.owner {
 			c.w.failf("%s is gone or damaged: %v", name, r.Err)
 		}
 		c.do(func(now time.Time) { c.machine.HandleManifestRead(now, r) })
@@ -330,7 +326,7 @@ func (c *coordinator) exit(e job.Exit) {
 
 // send delivers a message of the machine to a worker.
 func (c *coordinator) send(worker string, m protocol.ToWorker) {
-	c.w.checkSend(c, m)
+	c.line.checkSend(c, m)
 	c.deliver(worker, m)
 }
 

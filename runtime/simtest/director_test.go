@@ -40,7 +40,7 @@ func (d *director) begin() {
 	p := d.plan.jobPlan()
 	c, err := checkpoint.New(checkpoint.Options{
 		JobID: "j", MaxParallelism: p.MaxParallelism, Vertices: p.Vertices, Interval: cfg.Interval.D(), Timeout: cfg.Timeout.D(), MinPause: cfg.MinPause.D(),
-		MaxConcurrent: cfg.MaxConcurrent, TolerableFailures: cfg.TolerableFailures, Retention: cfg.RetentionCount, Durable: true, Dir: jobDir,
+		MaxConcurrent: cfg.MaxConcurrent, TolerableFailures: cfg.TolerableFailures, Retention: cfg.RetentionCount, Durable: true, Dir: d.w.line.dir,
 		ResendInterval: 200 * time.Millisecond, ReserveIDs: 5, Rand: rand.New(rand.NewPCG(d.w.clock.rnd.Uint64(), 2)),
 	}, d.head)
 	if err != nil {
@@ -145,7 +145,7 @@ func (d *director) carryOut(e checkpoint.Effect) {
 			})
 		}
 	case checkpoint.NotifyComplete:
-		if !w.named[e.Checkpoint] {
+		if !w.line.named[e.Checkpoint] {
 			w.failf("snapshot %d is announced before the head names it", e.Checkpoint)
 		}
 		for _, k := range d.parts {
@@ -208,14 +208,14 @@ func (d *director) carryOut(e checkpoint.Effect) {
 // swapped takes a new head.
 func (d *director) swapped(h snapshot.Head) {
 	for _, k := range h.Checkpoints {
-		d.w.checkNamed(k.ID, k.Path, k.ManifestCRC32C, true)
+		d.w.line.checkNamed(k.ID, k.Path, k.ManifestCRC32C, true)
 	}
 	for _, o := range h.Operations {
 		if o.Checkpoint > 0 {
-			d.w.checkNamed(o.Checkpoint, o.Path, o.ManifestCRC32C, o.NamesStop())
+			d.w.line.checkNamed(o.Checkpoint, o.Path, o.ManifestCRC32C, o.NamesStop())
 		}
 	}
-	d.head, d.w.head = h, h
+	d.head, d.w.line.head = h, h
 }
 
 // fail ends the attempt and starts another.
@@ -301,13 +301,13 @@ func (d *director) allFinished(now time.Time) {
 		d.w.finish()
 		return
 	}
-	d.w.checkOutput(false)
+	d.w.line.checkOutput(false)
 	h := d.head.Clone()
 	h.SetOperation(o)
 	d.swapped(h)
 	d.attempt.K++
 	var err error
-	if d.plan, err = d.w.scenario.version(d.w.clock.rnd, 1, true, d.w.split, d.w.outside); err != nil {
+	if d.plan, err = d.w.scenario.version(d.w.clock.rnd, 1, true, d.w.split, d.w.line.out); err != nil {
 		d.w.failf("%v", err)
 		return
 	}
@@ -346,7 +346,7 @@ func runDirected(t *testing.T, seed uint64, trace bool) *world {
 	w.describe()
 	d := &director{w: w, last: map[*worker]time.Time{}, told: map[int64]int{}}
 	var err error
-	if d.plan, err = w.scenario.version(w.clock.rnd, 1, true, false, w.outside); err != nil {
+	if d.plan, err = w.scenario.version(w.clock.rnd, 1, true, false, w.line.out); err != nil {
 		t.Fatal(err)
 	}
 	w.tracef(nil, "%s", describePlan(d.plan.plan))

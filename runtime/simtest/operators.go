@@ -296,6 +296,9 @@ func (s *sink) Open(_ context.Context, c *operator.Context) error {
 	s.ctx = c
 	var keep []string
 	for _, e := range c.List("transactions") {
+		if !strings.HasPrefix(string(e), c.JobID+" ") {
+			continue // of the job that this one started from
+		}
 		if s.out.commitFails() {
 			return errors.New("committing a transaction of the restored snapshot: the outside doesn't answer")
 		}

@@ -64,6 +64,8 @@ type version struct {
 	grant  int64
 	config contract.JobConfig
 	plan   *graph.Plan
+	// line is the lineage it belongs to.
+	line *lineage
 	// limited says that the restart strategy may give up.
 	limited bool
 }

@@ -79,7 +79,7 @@ func (t *taskRun) open() {
 	}
 	t.core = task.New(task.Options{
 		Plan: t.worker.version.plan, Vertex: t.vertex, Subtask: t.id.Subtask, Deployment: *t.deploy,
-		Attempt: d.Attempt, RestoredFrom: d.RestoredFrom, JobID: "j", JobName: "sim", Checkpointed: true,
+		Attempt: d.Attempt, RestoredFrom: d.RestoredFrom, JobID: t.worker.version.config.JobID, JobName: "sim", Checkpointed: true,
 		AtLeastOnce: t.w.mutation == NoAlignment || t.w.scenario.atLeastOnce, Reader: stateReader{t.w, d.RestoreDir}, Env: t, Inputs: t, Writers: writers,
 		Wake: t.wake, Now: func() time.Time { return t.w.clock.now }, Log: logr.Discard(),
 	})

@@ -208,7 +208,7 @@ func runTasks(t *testing.T, seed uint64, trace bool) *world {
 	w := newWorld(t.Context(), seed, Options{Trace: trace, Mutation: Mutation(*mutationFlag)})
 	w.describe()
 	var err error
-	if w.version, err = w.scenario.version(w.clock.rnd, 1, true, false, w.outside); err != nil {
+	if w.version, err = w.scenario.version(w.clock.rnd, 1, true, false, w.line.out); err != nil {
 		t.Fatal(err)
 	}
 	w.tracef(nil, "%s", describePlan(w.version.plan))
@@ -229,7 +229,7 @@ func runTasks(t *testing.T, seed uint64, trace bool) *world {
 					k.current.end(nil)
 				}
 			}
-			if c.plan, err = w.scenario.version(w.clock.rnd, 1, true, false, w.outside); err != nil {
+			if c.plan, err = w.scenario.version(w.clock.rnd, 1, true, false, w.line.out); err != nil {
 				w.failf("%v", err)
 				return
 			}

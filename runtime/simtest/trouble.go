@@ -243,10 +243,13 @@ func (w *world) replied(o snapshot.Operation) {
 	if o.Outcome != snapshot.OutcomeDone || o.Checkpoint == 0 {
 		return
 	}
-	if !w.named[o.Checkpoint] {
+	if !w.line.named[o.Checkpoint] {
 		w.failf("operation %s is told to be done with snapshot %d, which no head names", o.ID, o.Checkpoint)
 	}
+	if o.Type == snapshot.OperationSavepoint || o.Type == snapshot.OperationStop {
+		w.savepoints = append(w.savepoints, o.Path)
+	}
 	if o.Type == snapshot.OperationStop {
-		w.checkOutput(false)
+		w.line.checkOutput(false)
 	}
 }

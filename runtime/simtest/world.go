@@ -87,7 +87,6 @@ type world struct {
 	scenario *scenario
 	version  *version
 	versions int
-	outside  *outside
 	store    *store
 	faults   faultRates
 
@@ -102,13 +101,12 @@ type world struct {
 	// tap takes the messages of workers in tests without a coordinator.
 	tap func(k *worker, m protocol.FromWorker)
 
-	// head is what storage holds, named every snapshot that a head ever named.
-	head  snapshot.Head
-	named map[int64]bool
-	// partOf says of which snapshot that a head named an object is a part.
-	partOf      map[string]int64
-	completed   int64
-	triggered   map[int64]protocol.Attempt
+	// line is the lineage of state that runs now, lines are all.
+	line  *lineage
+	lines []*lineage
+	// savepoints are the directories of those that users were told of.
+	savepoints []string
+
 	checkpoints int
 	restores    int
 
@@ -121,8 +119,6 @@ type world struct {
 	trace   []string
 	failure error
 	done    bool
-	// startedFrom is the newest snapshot when the present version started.
-	startedFrom int64
 	// finished counts the versions that processed all input.
 	finished int
 }
@@ -155,22 +151,17 @@ func Run(ctx context.Context, seed uint64, o Options) (res Result) {
 func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	c := newClock(seed)
 	w := &world{
-		ctx: ctx, clock: c, mutation: o.Mutation, pipes: map[pipeKey]*pipe{}, named: map[int64]bool{}, partOf: map[string]int64{},
-		triggered: map[int64]protocol.Attempt{}, tracing: o.Trace,
+		ctx: ctx, clock: c, mutation: o.Mutation, pipes: map[pipeKey]*pipe{}, tracing: o.Trace,
 	}
 	w.store = newStore(ctx, func() time.Time { return c.now })
-	w.store.deleting = w.checkDelete
-	w.outside = &outside{ledger: newLedger(w.failf), rnd: c.rnd}
-	w.outside.commitFails = func() bool { return w.faulty() && c.chance(w.faults.commit) }
-	w.outside.newestAttempt = func() string {
-		if n := len(w.head.Restores); n > 0 {
-			return w.head.Restores[n-1].Attempt
+	w.store.deleting = func(name string) {
+		for _, l := range w.lines {
+			l.checkDelete(name)
 		}
-		return ""
 	}
 	w.users = &users{w: w, open: map[string]*request{}}
 	w.scenario = newScenario(c.rnd)
-	w.outside.lax, w.outside.ledger.lax, w.outside.lateState = w.scenario.atLeastOnce, w.scenario.atLeastOnce, o.Mutation == LateState
+	w.startLineage("j", "")
 	w.capacity = 1 + c.rnd.IntN(8)
 	w.stepTime = c.between(200*time.Microsecond, 5*time.Millisecond)
 	w.maxLatency = c.between(time.Millisecond, 20*time.Millisecond)
@@ -205,13 +196,15 @@ func (w *world) scheduleVersion() {
 // nextVersion starts the job, or starts it again at another parallelism under a higher grant.
 func (w *world) nextVersion() {
 	w.versions++
-	v, err := w.scenario.version(w.clock.rnd, w.versions, !w.faulty(), w.split, w.outside)
+	v, err := w.scenario.version(w.clock.rnd, w.versions, !w.faulty(), w.split, w.line.out)
 	if err != nil {
 		w.failf("making version %d of the job: %v", w.versions, err)
 		return
 	}
-	if n, ok := w.head.Newest(); ok {
-		w.startedFrom = n.ID
+	v.line, v.config.JobID, v.config.RestoreFrom = w.line, w.line.id, w.line.from
+	w.line.startedFrom = 0
+	if n, ok := w.line.head.Newest(); ok {
+		w.line.startedFrom = n.ID
 	}
 	old := w.workers
 	w.workers = nil
@@ -232,7 +225,7 @@ func (w *world) nextVersion() {
 
 // exited hears of the end of an incarnation.
 func (w *world) exited(c *coordinator, e job.Exit) {
-	if c != w.current {
+	if c != w.current || c.line != w.line {
 		return
 	}
 	switch {
@@ -272,35 +265,43 @@ func (w *world) takeOver(c *coordinator) func() {
 
 // stopped says whether the head names the end of the present version by a savepoint.
 func (w *world) stopped() bool {
-	return w.head.Final != nil && w.head.Final.State == snapshot.FinalSuspended
+	return w.line.head.Final != nil && w.line.head.Final.State == snapshot.FinalSuspended
 }
 
 // drained says whether the present version was drained with a savepoint: it has read only a part of its input.
 func (w *world) drained() bool {
-	n, ok := w.head.Newest()
-	return ok && n.Stop == record.StopDrain && n.ID > w.startedFrom
+	n, ok := w.line.head.Newest()
+	return ok && n.Stop == record.StopDrain && n.ID > w.line.startedFrom
 }
 
-// finish compares the output with that of a sequential run.
+// finish compares the output with that of a sequential run, and starts what may come after the end.
 func (w *world) finish() {
-	w.checkOutput(true)
-	if w.finished++; w.finished == 1 && w.tap == nil && w.clock.chance(4) {
+	w.line.checkOutput(true)
+	w.finished++
+	switch {
+	case w.tap != nil || w.line.from != "":
+		w.done = true
+	case w.finished == 1 && w.clock.chance(4):
 		// A job that is started again after its end has nothing to do and changes nothing.
 		w.scheduleVersion()
-		return
+	case len(w.savepoints) > 0 && w.clock.chance(3):
+		w.fork()
+	default:
+		w.done = true
 	}
-	w.done = true
 }
 
-func (w *world) checkOutput(complete bool) {
-	for _, n := range w.scenario.nodes {
-		if n.kind != sinkNode {
-			continue
-		}
-		if err := w.outside.check(n.name, n.keys, w.scenario.rowsPerKey, complete); err != nil {
-			w.failf("comparing the output: %v", err)
-		}
+// fork starts another job from a savepoint of this one, with trouble of its own.
+func (w *world) fork() {
+	from := w.savepoints[w.clock.rnd.IntN(len(w.savepoints))]
+	if w.clock.chance(2) {
+		from += snapshot.ManifestName
 	}
+	w.tracef(nil, "another job starts from %s", from)
+	w.startLineage("k", from)
+	w.faults.until = w.clock.now.Add(w.clock.between(0, 3*time.Second))
+	w.scheduleVersion()
+	w.scheduleTrouble()
 }
 
 func (w *world) checkLimits() {
@@ -311,100 +312,6 @@ func (w *world) checkLimits() {
 		w.failf("the job hasn't ended %v after the last fault: %s", calmLimit, w.situation())
 	case w.ctx.Err() != nil:
 		w.failf("running out of time: %v", context.Cause(w.ctx))
-	}
-}
-
-// headSwapped looks at each head that takes effect.
-func (w *world) headSwapped(c *coordinator, h snapshot.Head) {
-	old := w.head
-	if h.Seq != old.Seq+1 {
-		w.failf("the head goes from seq %d to %d", old.Seq, h.Seq)
-	}
-	if h.Epoch.Compare(old.Epoch) < 0 {
-		w.failf("the head goes from epoch %v back to %v", old.Epoch, h.Epoch)
-	}
-	for _, k := range h.Checkpoints {
-		w.checkNamed(k.ID, k.Path, k.ManifestCRC32C, true)
-	}
-	for _, o := range h.Operations {
-		if o.Checkpoint > 0 {
-			w.checkNamed(o.Checkpoint, o.Path, o.ManifestCRC32C, o.NamesStop())
-		}
-	}
-	if len(h.Restores) > len(old.Restores) {
-		w.restores++
-	}
-	w.head = h.Clone()
-	if w.tracing {
-		w.tracef(nil, "the head is now %d of %s: %s", h.Seq, c.p.name, describeHead(&h))
-	}
-}
-
-// checkNamed looks at a snapshot that a head names for the first time. A recovery starts from the newest one; only savepoints that
-// don't stop the job are beside that and may be complete after a checkpoint with a higher id.
-func (w *world) checkNamed(id int64, path string, crc uint32, recovery bool) {
-	if w.named[id] {
-		return
-	}
-	w.named[id] = true
-	w.checkpoints++
-	if recovery && id <= w.completed {
-		w.failf("snapshot %d is complete after %d", id, w.completed)
-	}
-	if recovery {
-		w.completed = id
-	}
-	o, err := w.store.get(path + snapshot.ManifestName)
-	if err != nil || snapshot.Checksum(o.data) != crc {
-		w.failf("the head names snapshot %d, but its manifest isn't there or is another one: %v", id, err)
-		return
-	}
-	m, err := snapshot.DecodeManifest(o.data)
-	if err != nil {
-		w.failf("the head names snapshot %d: %v", id, err)
-		return
-	}
-	w.partOf[path+snapshot.ManifestName] = id
-	for _, f := range m.Files() {
-		w.partOf[path+f.Path] = id
-		b, err := w.store.getRange(path+f.Path, 0, -1)
-		if err != nil || int64(len(b)) != f.Size || snapshot.Checksum(b) != f.CRC32C {
-			w.failf("the head names snapshot %d, but its file %s is missing or damaged: %v", id, f.Path, err)
-		}
-	}
-}
-
-// checkDelete looks at each deletion: nothing may go that the head refers to, and no savepoint ever.
-func (w *world) checkDelete(name string) {
-	if name == headName {
-		w.failf("the head is deleted")
-	}
-	id, ok := w.partOf[name]
-	if !ok {
-		return
-	}
-	kept := slices.ContainsFunc(w.head.Checkpoints, func(k snapshot.CompletedCheckpoint) bool { return k.ID == id }) ||
-		slices.ContainsFunc(w.head.Operations, func(o snapshot.Operation) bool {
-			return o.Checkpoint == id && o.Type != snapshot.OperationCheckpoint
-		})
-	if kept {
-		w.failf("%s is deleted, but snapshot %d in the head needs it", name, id)
-	}
-}
-
-// checkSend looks at each message that a coordinator sends.
-func (w *world) checkSend(c *coordinator, m protocol.ToWorker) {
-	switch {
-	case m.Complete != nil:
-		if !w.named[m.Complete.Checkpoint] {
-			w.failf("%s announces snapshot %d, which no head names", c.p.name, m.Complete.Checkpoint)
-		}
-	case m.Trigger != nil:
-		id := m.Trigger.Barrier.Checkpoint
-		if a, ok := w.triggered[id]; ok && a != m.Trigger.Attempt {
-			w.failf("the id %d is used in attempt %s and again in %s", id, a, m.Trigger.Attempt)
-		}
-		w.triggered[id] = m.Trigger.Attempt
 	}
 }
 

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simtest
+
+import (
+	"slices"
+
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/snapshot"
+)
+
+// lineage is one job over all its versions, with its directory in storage and its outside, and what must hold of them.
+type lineage struct {
+	w   *world
+	id  string
+	dir string
+	// from is the savepoint of another job that it starts from.
+	from string
+	out  *outside
+	// head is what storage holds, named every snapshot that a head ever named.
+	head  snapshot.Head
+	named map[int64]bool
+	// partOf says of which snapshot that a head named an object is a part.
+	partOf    map[string]int64
+	completed int64
+	triggered map[int64]protocol.Attempt
+	// startedFrom is the newest snapshot when the present version started.
+	startedFrom int64
+}
+
+// startLineage begins a job.
+func (w *world) startLineage(id, from string) {
+	l := &lineage{
+		w: w, id: id, dir: "jobs/" + id + "/", from: from, named: map[int64]bool{}, partOf: map[string]int64{}, triggered: map[int64]protocol.Attempt{},
+	}
+	lax := w.scenario.atLeastOnce
+	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, lateState: w.mutation == LateState}
+	l.out.ledger.lax, l.out.ledger.suffix = lax, from != ""
+	l.out.commitFails = func() bool { return w.faulty() && w.clock.chance(w.faults.commit) }
+	l.out.newestAttempt = func() string {
+		if n := len(l.head.Restores); n > 0 {
+			return l.head.Restores[n-1].Attempt
+		}
+		return ""
+	}
+	w.line = l
+	w.lines = append(w.lines, l)
+}
+
+func (l *lineage) headName() string { return l.dir + "head.json" }
+
+// checkOutput compares what is visible with what a sequential run yields.
+func (l *lineage) checkOutput(complete bool) {
+	for _, n := range l.w.scenario.nodes {
+		if n.kind != sinkNode {
+			continue
+		}
+		if err := l.out.check(n.name, n.keys, l.w.scenario.rowsPerKey, complete); err != nil {
+			l.w.failf("comparing the output of job %s: %v", l.id, err)
+		}
+	}
+}
+
+// headSwapped looks at each head that takes effect.
+func (l *lineage) headSwapped(c *coordinator, h snapshot.Head) {
+	w, old := l.w, l.head
+	if h.Seq != old.Seq+1 {
+		w.failf("the head goes from seq %d to %d", old.Seq, h.Seq)
+	}
+	if h.Epoch.Compare(old.Epoch) < 0 {
+		w.failf("the head goes from epoch %v back to %v", old.Epoch, h.Epoch)
+	}
+	for _, k := range h.Checkpoints {
+		l.checkNamed(k.ID, k.Path, k.ManifestCRC32C, true)
+	}
+	for _, o := range h.Operations {
+		if o.Checkpoint > 0 {
+			l.checkNamed(o.Checkpoint, o.Path, o.ManifestCRC32C, o.NamesStop())
+		}
+	}
+	if len(h.Restores) > len(old.Restores) {
+		w.restores++
+	}
+	l.head = h.Clone()
+	if w.tracing {
+		w.tracef(nil, "the head is now %d of %s: %s", h.Seq, c.p.name, describeHead(&h))
+	}
+}
+
+// checkNamed looks at a snapshot that a head names for the first time. A recovery starts from the newest one; only savepoints that
+// don't stop the job are beside that and may be complete after a checkpoint with a higher id.
+func (l *lineage) checkNamed(id int64, path string, crc uint32, recovery bool) {
+	w := l.w
+	if l.named[id] {
+		return
+	}
+	l.named[id] = true
+	w.checkpoints++
+	if recovery && id <= l.completed {
+		w.failf("snapshot %d is complete after %d", id, l.completed)
+	}
+	if recovery {
+		l.completed = id
+	}
+	o, err := w.store.get(path + snapshot.ManifestName)
+	if err != nil || snapshot.Checksum(o.data) != crc {
+		w.failf("the head names snapshot %d, but its manifest isn't there or is another one: %v", id, err)
+		return
+	}
+	m, err := snapshot.DecodeManifest(o.data)
+	if err != nil {
+		w.failf("the head names snapshot %d: %v", id, err)
+		return
+	}
+	l.partOf[path+snapshot.ManifestName] = id
+	for _, f := range m.Files() {
+		l.partOf[path+f.Path] = id
+		b, err := w.store.getRange(path+f.Path, 0, -1)
+		if err != nil || int64(len(b)) != f.Size || snapshot.Checksum(b) != f.CRC32C {
+			w.failf("the head names snapshot %d, but its file %s is missing or damaged: %v", id, f.Path, err)
+		}
+	}
+}
+
+// checkDelete looks at each deletion: nothing may go that the head refers to, and no savepoint ever.
+func (l *lineage) checkDelete(name string) {
+	w := l.w
+	if name == l.headName() {
+		w.failf("the head is deleted")
+	}
+	id, ok := l.partOf[name]
+	if !ok {
+		return
+	}
+	kept := slices.ContainsFunc(l.head.Checkpoints, func(k snapshot.CompletedCheckpoint) bool { return k.ID == id }) ||
+		slices.ContainsFunc(l.head.Operations, func(o snapshot.Operation) bool {
+			return o.Checkpoint == id && o.Type != snapshot.OperationCheckpoint
+		})
+	if kept {
+		w.failf("%s is deleted, but snapshot %d in the head needs it", name, id)
+	}
+}
+
+// checkSend looks at each message that a coordinator sends.
+func (l *lineage) checkSend(c *coordinator, m protocol.ToWorker) {
+	w := l.w
+	switch {
+	case m.Complete != nil:
+		if !l.named[m.Complete.Checkpoint] {
+			w.failf("%s announces snapshot %d, which no head names", c.p.name, m.Complete.Checkpoint)
+		}
+	case m.Trigger != nil:
+		id := m.Trigger.Barrier.Checkpoint
+		if a, ok := l.triggered[id]; ok && a != m.Trigger.Attempt {
+			w.failf("the id %d is used in attempt %s and again in %s", id, a, m.Trigger.Attempt)
+		}
+		l.triggered[id] = m.Trigger.Attempt
+	}
+}

@@ -165,10 +165,10 @@ type Keyed[K, T any] struct {
 	keys func() (*state.Keys[K], error)
 }
 
-// KeyBy gives rows a key: an integer, a string, or a byte slice or a type without pointers. The function must be
+// KeyBy gives rows a key: an integer, a string, or another type with a built-in coder. The function must be
 // deterministic.
 func KeyBy[K, T any](s Stream[T], key func(T) K) Keyed[K, T] {
-	keys := func() (*state.Keys[K], error) { return state.KeysOf[K](nil) }
+	keys := keysOf[K]
 	k := Keyed[K, T]{Stream: s.partitioned(graph.Hash), key: key, keys: keys}
 	if _, err := keys(); err != nil {
 		s.job.errs = append(s.job.errs, fmt.Errorf("keying a stream of %T: %w", *new(T), err))
@@ -181,6 +181,19 @@ func KeyBy[K, T any](s Stream[T], key func(T) K) Keyed[K, T] {
 		}
 	}
 	return k
+}
+
+// keysOf encodes integers and strings as they are, other types by their built-in coder.
+func keysOf[K any]() (*state.Keys[K], error) {
+	keys, err := state.KeysOf[K](nil)
+	if err == nil {
+		return keys, nil
+	}
+	c, err := record.CoderOf[K]()
+	if err != nil {
+		return nil, err
+	}
+	return state.KeysOf(state.Coder[K](coderOfState[K]{c}))
 }
 
 type keyHasher[K, T any] struct {

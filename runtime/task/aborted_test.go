@@ -13,6 +13,7 @@ import (
 	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/task"
+	"github.com/weir-stream/weir/runtime/task/tasktest"
 )
 
 // idleSource yields nothing.
@@ -24,7 +25,7 @@ func (idleSource) Close() error                                  { return nil }
 
 // notifiedEnv remembers the answers.
 type notifiedEnv struct {
-	noEnv
+	tasktest.NoEnv
 	notified []int64
 }
 

@@ -6,79 +6,12 @@ import (
 	"context"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/go-logr/logr"
-
-	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/operator"
-	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/record"
-	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/stream"
-	"github.com/weir-stream/weir/runtime/task"
-	"github.com/weir-stream/weir/runtime/transport"
+	"github.com/weir-stream/weir/runtime/task/tasktest"
 )
-
-type noEnv struct{}
-
-func (noEnv) StartAsync(record.Barrier, task.Async)                            {}
-func (noEnv) CancelAsync(int64)                                                {}
-func (noEnv) Ack(int64, map[string]snapshot.SubtaskState, protocol.AckMetrics) {}
-func (noEnv) Decline(int64, protocol.DeclineReason, error)                     {}
-func (noEnv) EndOfData()                                                       {}
-func (noEnv) Notified(int64)                                                   {}
-
-// runPlan runs all tasks of a plan in this process, without a coordinator, to the end of the input.
-func runPlan(tb testing.TB, g *graph.Graph, parallelism int) {
-	tb.Helper()
-	plan, err := graph.NewPlan(g, graph.Options{Parallelism: parallelism})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	type key struct{ v, s int }
-	signals, gates := map[key]*transport.Signal{}, map[key]*transport.Gate{}
-	channel := map[graph.ChannelID]func(*transport.Signal) task.Writer{}
-	for _, v := range plan.Vertices {
-		for s := range v.Parallelism {
-			k := key{v.Index, s}
-			signals[k] = transport.NewSignal()
-			in := v.InputChannels(s)
-			gate := transport.NewGate(len(in), 0, signals[k])
-			gates[k] = gate
-			for i, c := range in {
-				channel[c.ChannelID] = func(room *transport.Signal) task.Writer { return gate.Writer(i, room) }
-			}
-		}
-	}
-	var wg sync.WaitGroup
-	for _, v := range plan.Vertices {
-		for s := range v.Parallelism {
-			k := key{v.Index, s}
-			o := task.Options{
-				Plan: plan, Vertex: v, Subtask: s, Attempt: protocol.Attempt{K: 1}, Env: noEnv{}, Inputs: gates[k],
-				Wake: signals[k].Set, Now: time.Now, Log: logr.Discard(),
-			}
-			for _, e := range v.Outputs {
-				var ws []task.Writer
-				for _, id := range e.OutputChannels(s) {
-					ws = append(ws, channel[id](signals[k]))
-				}
-				o.Writers = append(o.Writers, ws)
-			}
-			l := task.Loop{Core: task.New(o), Mail: task.NewMailbox(signals[k].Set), Signal: signals[k].C()}
-			if !v.Source() {
-				l.Gate = gates[k]
-			}
-			wg.Go(func() {
-				if err := l.Run(tb.Context()); err != nil {
-					tb.Errorf("task %s/%d: %v", v.Name, s, err)
-				}
-			})
-		}
-	}
-	wg.Wait()
-}
 
 type randomKeys struct {
 	n, total int64
@@ -140,7 +73,7 @@ func benchCount(b *testing.B, keys uint64) {
 		b.Fatal(err)
 	}
 	b.ResetTimer()
-	runPlan(b, g, 2)
+	tasktest.Run(b, g, 2)
 	if rows != total {
 		b.Fatalf("counted %d rows of %d", rows, total)
 	}
@@ -165,6 +98,6 @@ func BenchmarkChain(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ResetTimer()
-	runPlan(b, g, 2)
+	tasktest.Run(b, g, 2)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrec/s")
 }

@@ -18,8 +18,8 @@ import (
 	"strings"
 
 	"github.com/weir-stream/weir/runtime/contract"
-	"github.com/weir-stream/weir/runtime/dataflow"
 	"github.com/weir-stream/weir/runtime/graph"
+	"github.com/weir-stream/weir/runtime/program/declarative"
 )
 
 const (
@@ -206,10 +206,10 @@ func (in *input) copied(dir string, copies int64) (*input, error) {
 	return &out, nil
 }
 
-// wordCount is the declarative word count.
+// wordCount is the declarative word count. Its input doesn't end, so that all state is in the savepoint with which it is stopped.
 func wordCount(dir string) *contract.Dataflow {
 	return &contract.Dataflow{Operators: []contract.Operator{
-		{Name: "lines", Files: &contract.FilesSource{Path: dir, Format: contract.TextFormat}},
+		{Name: "lines", Files: &contract.FilesSource{Path: dir, Format: contract.TextFormat, Continuous: &contract.Continuous{}}},
 		{Name: "words", Inputs: []string{"lines"}, FlatMap: &contract.FlatMap{Expression: "line.lowerAscii().words()", As: "word"}},
 		{Name: "by-word", Inputs: []string{"words"}, KeyBy: &contract.KeyBy{Columns: []string{"word"}}},
 		{Name: "count", Inputs: []string{"by-word"}, Aggregate: &contract.Aggregate{Aggregates: []contract.AggregateColumn{{Name: "n", Function: contract.CountFunction}}}},
@@ -220,7 +220,7 @@ func wordCount(dir string) *contract.Dataflow {
 // filterMap is the declarative filter and map over JSON lines.
 func filterMap(dir string) *contract.Dataflow {
 	return &contract.Dataflow{Operators: []contract.Operator{
-		{Name: "rows", Files: &contract.FilesSource{Path: dir, Format: contract.JSONFormat, Schema: []contract.Column{
+		{Name: "rows", Files: &contract.FilesSource{Path: dir, Format: contract.JSONFormat, Continuous: &contract.Continuous{}, Schema: []contract.Column{
 			{Name: "id", Type: contract.IntColumn}, {Name: "user", Type: contract.StringColumn}, {Name: "kind", Type: contract.StringColumn},
 			{Name: "price", Type: contract.FloatColumn}, {Name: "active", Type: contract.BoolColumn},
 		}}},
@@ -234,17 +234,14 @@ func filterMap(dir string) *contract.Dataflow {
 
 // buildDataflow builds a declarative job as the engine does, but for its sink, which counts instead of logging.
 func buildDataflow(cfg contract.JobConfig) (*graph.Graph, error) {
-	g, err := dataflow.Build(cfg, connectors())
+	g, err := declarative.Build(cfg)
 	if err != nil {
 		return nil, err
 	}
 	for _, n := range g.Nodes {
 		if n.Name == "sink" {
-			n.NewOperator = newSink
+			n.NewOperator = newTimedSink
 		}
 	}
 	return g, nil
 }
-
-// connectors are those of the engine.
-func connectors() dataflow.Connectors { return nil }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/graph"
-	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/stream"
 )
 
@@ -151,5 +150,3 @@ func (s *scenario) check(ctx context.Context, r *readback, in *input) (mark, err
 	}
 	return emitted, checkCount(ctx, r, s.keys, emitted, took)
 }
-
-var _ operator.Finisher = (*sink)(nil)

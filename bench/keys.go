@@ -50,7 +50,7 @@ type mark struct {
 	// Rows and the Sum of their values, where those are numbers.
 	Rows int64 `json:"rows"`
 	Sum  int64 `json:"sum"`
-	// Start is when it opened or was first polled, End when the snapshot was taken or the input had ended; nanoseconds.
+	// Start is when it opened or was first polled, End when the snapshot was taken or the last batch had come; nanoseconds.
 	Start int64 `json:"start"`
 	End   int64 `json:"end"`
 }
@@ -105,9 +105,14 @@ func (s *source) Snapshot(record.Barrier) (operator.AsyncSnapshot, error) { retu
 func (s *source) Close() error { return nil }
 
 // sink counts rows and discards them.
-type sink struct{ mark mark }
+type sink struct {
+	mark mark
+	// timed notes the time of each batch, for a job whose input runs dry before it is stopped.
+	timed bool
+}
 
-func newSink() operator.Operator { return &sink{} }
+func newSink() operator.Operator      { return &sink{} }
+func newTimedSink() operator.Operator { return &sink{timed: true} }
 
 // Open notes the time.
 func (s *sink) Open(context.Context, *operator.Context) error {
@@ -118,17 +123,14 @@ func (s *sink) Open(context.Context, *operator.Context) error {
 // Process counts the rows.
 func (s *sink) Process(_ int, b record.Batch) (operator.Status, error) {
 	s.mark.Rows += int64(b.Len())
+	if s.timed {
+		s.mark.End = time.Now().UnixNano()
+	}
 	return operator.Done, nil
 }
 
 // Resume has nothing left.
 func (s *sink) Resume() (operator.Status, error) { return operator.Done, nil }
-
-// Finish notes the time at which the input had ended.
-func (s *sink) Finish() (operator.Status, error) {
-	s.mark.End = time.Now().UnixNano()
-	return operator.Done, nil
-}
 
 // Snapshot leaves the mark.
 func (s *sink) Snapshot(record.Barrier) (operator.AsyncSnapshot, error) { return s.mark.snapshot() }

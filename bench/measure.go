@@ -45,11 +45,12 @@ type result struct {
 const (
 	startTimeout   = time.Minute
 	pollEvery      = 3 * time.Second
+	pollInput      = 100 * time.Millisecond
 	beforeStart    = 20 * time.Millisecond
 	mebi           = 1 << 20
 	requestTimeout = 10 * time.Second
-	// boundedTimeout bounds a job that reads its input to the end, as a multiple of the wanted time.
-	boundedTimeout = 10
+	// patience bounds a run, as a multiple of the wanted time.
+	patience = 10
 )
 
 // measurement is one run of a job in this process.
@@ -131,7 +132,7 @@ func (m *measurement) job(ctx context.Context, in *input, profile string) error 
 	signals := make(chan os.Signal, 1)
 	o.Signals = signals
 	m.sync = map[int64]float64{}
-	limit := startTimeout + boundedTimeout*m.duration()
+	limit := startTimeout + patience*m.duration()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the job did not end within %v", limit))
 	defer cancel()
 	ended := make(chan error, 1)
@@ -140,7 +141,7 @@ func (m *measurement) job(ctx context.Context, in *input, profile string) error 
 		return err
 	}
 	go func() { ended <- program.RunLocal(ctx, o) }()
-	err = m.watch(ctx, in == nil, signals, ended)
+	err = m.watch(ctx, in, signals, ended)
 	stopProfile()
 	if err != nil {
 		return err
@@ -184,34 +185,56 @@ func freeAddress(ctx context.Context) (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// watch follows the job to its end. Unless its input ends by itself, the job is stopped after the wanted time.
-func (m *measurement) watch(ctx context.Context, unbounded bool, signals chan<- os.Signal, ended <-chan error) error {
+// watch follows the job to its end: it is stopped after the wanted time, or once it has read all lines.
+func (m *measurement) watch(ctx context.Context, in *input, signals chan<- os.Signal, ended <-chan error) error {
 	defer m.client.Close()
 	if err := m.started(ctx, ended); err != nil {
 		return err
 	}
 	var stop <-chan time.Time
-	if unbounded {
+	every := pollEvery
+	if in == nil {
 		t := time.NewTimer(m.duration())
 		defer t.Stop()
 		stop = t.C
+	} else {
+		every = pollInput
 	}
-	poll := time.NewTicker(pollEvery)
+	poll := time.NewTicker(every)
 	defer poll.Stop()
+	stopped := false
 	for {
 		select {
 		case err := <-ended:
-			return err
+			return errors.Join(errors.New("the job ended before it was told to"), err)
 		case <-poll.C:
-			if err := m.look(ctx); err != nil && unbounded {
-				return err
-			}
 		case <-stop:
-			if err := m.look(ctx); err != nil {
-				return err
-			}
-			signals <- os.Interrupt
+			stopped = true
 		}
+		if err := m.look(ctx); err != nil {
+			return err
+		}
+		if in != nil {
+			s, err := m.client.Job(ctx)
+			if err != nil {
+				return fmt.Errorf("asking how far the job is: %w", err)
+			}
+			stopped = s.RecordsIn >= in.lines*in.copies
+		}
+		if stopped {
+			signals <- os.Interrupt
+			return m.end(ctx, ended)
+		}
+	}
+}
+
+// end waits for the end of a job that was told to stop.
+func (m *measurement) end(ctx context.Context, ended <-chan error) error {
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -13,7 +13,14 @@ import (
 
 // fail ends the attempt: its tasks are canceled, then the restart strategy has the word. A failure while that is under way merges into it.
 func (m *Machine) fail(now time.Time, f Failure) {
-	if m.exited || m.ending != nil || m.attempt == nil || m.attempt.phase == canceling {
+	if m.exited || m.ending != nil || m.attempt == nil {
+		return
+	}
+	if m.attempt.phase == canceling {
+		if f.Fatal && m.fatal == nil {
+			f.At, f.Attempt = now, m.attempt.id
+			m.fatal = &f
+		}
 		return
 	}
 	f.At, f.Attempt = now, m.attempt.id

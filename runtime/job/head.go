@@ -43,6 +43,10 @@ func (m *Machine) HandleHeadRead(now time.Time, h snapshot.Head, found bool, err
 	if m.exited || m.heads.claimed {
 		return
 	}
+	if _, damaged := errors.AsType[*snapshot.CorruptError](err); damaged {
+		m.exit(StateSuspended, false, fmt.Errorf("reading the head: %w", err))
+		return
+	}
 	if err != nil {
 		m.headTrouble(now, fmt.Errorf("reading the head: %w", err))
 		return

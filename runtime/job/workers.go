@@ -102,6 +102,9 @@ func (m *Machine) handleStatus(now time.Time, worker string, s *protocol.TaskSta
 	}
 	t.state = s.State
 	if a.phase == canceling {
+		if s.State == protocol.TaskFailed && s.Fatal {
+			m.fail(now, taskFailure(worker, s))
+		}
 		m.checkCanceled(now)
 		return
 	}
@@ -117,10 +120,15 @@ func (m *Machine) handleStatus(now time.Time, worker string, s *protocol.TaskSta
 			m.checkRunning(now)
 		}
 	case protocol.TaskFailed, protocol.TaskCanceled:
-		text := s.Error
-		if text == "" {
-			text = "the worker ended the task"
-		}
-		m.fail(now, Failure{Task: s.Task, Worker: worker, Error: fmt.Sprintf("task %s: %s", s.Task, text), Fatal: s.Fatal})
+		m.fail(now, taskFailure(worker, s))
 	}
+}
+
+// taskFailure describes the failure that a task reported.
+func taskFailure(worker string, s *protocol.TaskStatus) Failure {
+	text := s.Error
+	if text == "" {
+		text = "the worker ended the task"
+	}
+	return Failure{Task: s.Task, Worker: worker, Error: fmt.Sprintf("task %s: %s", s.Task, text), Fatal: s.Fatal}
 }

@@ -42,10 +42,10 @@ func DecodeHead(b []byte) (Head, error) {
 	}
 	var env headEnvelope
 	if err := strict(b, &env); err != nil {
-		return Head{}, fmt.Errorf("decoding the head: it is damaged: %w", err)
+		return Head{}, damagedHead("it can't be parsed: %v", err)
 	}
 	if got := fmt.Sprintf("%08x", Checksum(env.Head)); got != env.Checksum {
-		return Head{}, fmt.Errorf("decoding the head: it is damaged: its checksum is %s and it says %.16q", got, env.Checksum)
+		return Head{}, damagedHead("its checksum is %s and it says %.16q", got, env.Checksum)
 	}
 	var version struct {
 		Format int `json:"format"`
@@ -103,4 +103,8 @@ func (h *Head) validate() error {
 		last = c.ID
 	}
 	return nil
+}
+
+func damagedHead(format string, args ...any) error {
+	return &CorruptError{Object: "head.json", Detail: fmt.Sprintf(format, args...)}
 }

@@ -175,6 +175,41 @@ func TestTree_Licence(t *testing.T) {
 	}
 }
 
+func TestTree_DependenciesAreExplained(t *testing.T) {
+	t.Parallel()
+	root := load(t).root
+	goMod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(root, "docs", "dependencies.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := DirectModules(listPackages(t), Requirements(string(goMod)))
+	if len(direct) < 5 {
+		t.Errorf("found only the dependencies %q", direct)
+	}
+	for _, module := range direct {
+		if !strings.Contains(string(page), "`"+module+"`") {
+			t.Errorf("docs/dependencies.md does not say what %s is there for", module)
+		}
+	}
+}
+
+func TestRequirements(t *testing.T) {
+	t.Parallel()
+	got := Requirements("module m\n\nrequire a.b/one v1\n\nrequire (\n\ta.b/two v2 // indirect\n\t// comment\n\ta.b/two/v3 v3.0.0\n)\nreplace (\n\ta.b/x => y\n)\n")
+	want := []string{"a.b/one", "a.b/two", "a.b/two/v3"}
+	if !slices.Equal(got, want) {
+		t.Errorf("Requirements = %q, want %q", got, want)
+	}
+	packages := []Package{{Imports: []string{"fmt", "a.b/two/v3/p", "a.b/twofold"}, TestImports: []string{"a.b/one"}}}
+	if direct := DirectModules(packages, got); !slices.Equal(direct, []string{"a.b/one", "a.b/two/v3"}) {
+		t.Errorf("DirectModules = %q", direct)
+	}
+}
+
 func TestImpurities_FindsEach(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

@@ -59,8 +59,9 @@ type entry struct {
 
 // part is content that becomes visible as a whole.
 type part struct {
-	// checkpoint is the first snapshot that holds it; 0 for none yet. It belongs to the goroutine of the task.
+	// checkpoint is the first snapshot that holds it; 0 for none yet. It and entry.Final belong to the goroutine of the task.
 	checkpoint int64
+	unique     string
 	// writing is held while data is written and entry is being settled.
 	writing chan struct{}
 	entry   entry
@@ -186,25 +187,20 @@ func (t *transactions) room() (bool, error) {
 	if t.busy.Load() {
 		return false, nil
 	}
-	p := t.detach(0)
+	p := t.detach()
 	t.submit(func(ctx context.Context) error { return t.write(ctx, p) })
 	return true, nil
 }
 
 // detach makes a part of the buffer; nil when it is empty.
-func (t *transactions) detach(checkpoint int64) *part {
+func (t *transactions) detach() *part {
 	if len(t.buf) == 0 {
 		return nil
 	}
 	t.seq++
-	p := &part{checkpoint: checkpoint, data: t.buf, writing: make(chan struct{}, 1)}
-	unique := rand.Text()[:8]
-	p.entry = entry{
-		Job: t.job, Store: t.address, Size: int64(len(t.buf)),
-		Staged: fmt.Sprintf("%s%d-%d-%s", t.staging, t.subtask, t.seq, unique),
-		Final: fmt.Sprintf("part-%s-%s-%08d-%d-%d-%s%s", component(t.stem), component(t.job[:min(6, len(t.job))]), checkpoint,
-			t.subtask, t.seq, unique, t.suffix),
-	}
+	p := &part{data: t.buf, writing: make(chan struct{}, 1)}
+	p.unique = fmt.Sprintf("%d-%d-%s", t.subtask, t.seq, rand.Text()[:8])
+	p.entry = entry{Job: t.job, Store: t.address, Size: int64(len(t.buf)), Staged: t.staging + p.unique}
 	t.pending = append(t.pending, p)
 	select {
 	case t.buf = <-t.spare:
@@ -212,6 +208,11 @@ func (t *transactions) detach(checkpoint int64) *part {
 		t.buf = nil
 	}
 	return p
+}
+
+// final is the name of a part for readers. It never comes twice: neither do checkpoints of a job, and the rest is random.
+func (t *transactions) final(p *part) string {
+	return fmt.Sprintf("part-%s-%s-%08d-%s%s", component(t.stem), component(t.job[:min(6, len(t.job))]), p.checkpoint, p.unique, t.suffix)
 }
 
 // write writes a part as a staged object, unless that is done.
@@ -252,10 +253,11 @@ func again(err error) bool {
 
 // snapshot fixes what belongs to a snapshot: all parts that are not visible yet.
 func (t *transactions) snapshot(b record.Barrier) operator.AsyncSnapshot {
-	t.detach(b.Checkpoint)
+	t.detach()
 	for _, p := range t.pending {
 		if p.checkpoint == 0 {
 			p.checkpoint = b.Checkpoint
+			p.entry.Final = t.final(p)
 		}
 	}
 	parts := slices.Clone(t.pending)
@@ -299,12 +301,15 @@ func (t *transactions) finish() (bool, error) {
 	if err := t.err(); err != nil || t.busy.Load() {
 		return false, err
 	}
-	t.detach(0)
+	t.detach()
 	if len(t.pending) == 0 {
 		return true, nil
 	}
 	parts := t.pending
 	t.pending = nil
+	for _, p := range parts {
+		p.entry.Final = t.final(p)
+	}
 	t.submit(func(ctx context.Context) error {
 		entries := make([]entry, len(parts))
 		for i, p := range parts {

@@ -29,20 +29,20 @@ type Input struct {
 // Lines returns a maker of sources of the lines of files, for stream.From. Line ends are not part of the lines.
 func Lines(in Input) func() stream.Source[string] {
 	return func() stream.Source[string] {
-		return &lines{lineReader: lineReader{in: input{
+		return &lineSource{lineReader: lineReader{in: input{
 			path: in.Path, settings: in.S3, continuous: in.PollInterval != 0, policy: failOnMalformed,
 			interval: max(in.PollInterval, minPollInterval),
 		}}}
 	}
 }
 
-type lines struct {
+type lineSource struct {
 	lineReader
 	taker stringTaker
 }
 
 // Open implements [stream.Source].
-func (s *lines) Open(ctx context.Context, c *operator.Context) error {
+func (s *lineSource) Open(ctx context.Context, c *operator.Context) error {
 	if err := s.in.check(); err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (s *lines) Open(ctx context.Context, c *operator.Context) error {
 }
 
 // Poll implements [stream.Source].
-func (s *lines) Poll(rows []string) ([]string, operator.Polled, error) {
+func (s *lineSource) Poll(rows []string) ([]string, operator.Polled, error) {
 	s.taker.rows = rows
 	err := s.fill(&s.taker)
 	return s.taker.rows, s.state(len(s.taker.rows)), err

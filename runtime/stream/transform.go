@@ -66,6 +66,14 @@ func (b *base[U]) emit() (operator.Status, error) {
 	return b.to.Emit(b.out)
 }
 
+// sized returns values, or a longer slice, with n elements to be overwritten.
+func sized[T any](values []T, n int) []T {
+	if cap(values) < n {
+		values = make([]T, n, max(n, record.TargetRows))
+	}
+	return values[:n]
+}
+
 type mapper[T, U any] struct {
 	base[U]
 	f func(T) U
@@ -74,9 +82,9 @@ type mapper[T, U any] struct {
 // Process maps the batch.
 func (m *mapper[T, U]) Process(_ int, b record.Batch) (operator.Status, error) {
 	in := b.(*record.Rows[T]).Values // an edge carries one type
-	out, f := m.out.Values[:0], m.f
+	out, f := sized(m.out.Values, len(in)), m.f
 	for i := range in {
-		out = append(out, f(in[i]))
+		out[i] = f(in[i])
 	}
 	m.out.Values = out
 	return m.emit()
@@ -87,16 +95,24 @@ type filter[T any] struct {
 	keep func(T) bool
 }
 
-// Process copies the rows to keep.
+// Process copies the rows to keep. Every row is written, and one that isn't kept is written over: unlike a branch
+// that costs the same whichever rows are kept.
 func (o *filter[T]) Process(_ int, b record.Batch) (operator.Status, error) {
 	in := b.(*record.Rows[T]).Values // an edge carries one type
-	out, keep := o.out.Values[:0], o.keep
+	out, keep := sized(o.out.Values, len(in)), o.keep
+	n := 0
 	for i := range in {
+		out[n] = in[i]
+		kept := 0
 		if keep(in[i]) {
-			out = append(out, in[i])
+			kept = 1
 		}
+		n += kept
 	}
-	o.out.Values = out
+	if n < len(out) {
+		out[n] = *new(T)
+	}
+	o.out.Values = out[:n]
 	return o.emit()
 }
 

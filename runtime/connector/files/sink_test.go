@@ -569,3 +569,47 @@ func TestSink_EmptySnapshotWritesNothing(t *testing.T) {
 	}
 	w.kill()
 }
+
+// What is written after a snapshot stays hidden when that snapshot completes.
+func TestSink_CompletionCoversOnlyItsSnapshot(t *testing.T) {
+	mem := memstore.New("later", nil)
+	w := newWorld(t, mem)
+	ctx := t.Context()
+	for _, err := range []error{w.start(ctx, 1), w.rows(10), w.checkpoint(ctx, false), w.rows(100), w.idle(), w.complete(ctx, 1)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	exact(t, mem, 10)
+	if err := w.checkpoint(ctx, true); err != nil {
+		t.Fatal(err)
+	}
+	exact(t, mem, 110)
+	w.kill()
+}
+
+// The first subtask may start last: what the others have staged by then is theirs.
+func TestSink_SweepSparesItsOwnAttempt(t *testing.T) {
+	mem := memstore.New("own", nil)
+	w := newWorld(t, mem)
+	ctx := t.Context()
+	if err := w.start(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.rows(100); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.idle(); err != nil {
+		t.Fatal(err)
+	}
+	late := newWorld(t, mem)
+	if err := late.start(ctx, 1); err != nil { // the same job and attempt
+		t.Fatal(err)
+	}
+	if err := w.checkpoint(ctx, true); err != nil {
+		t.Fatal(err)
+	}
+	exact(t, mem, 100)
+	late.kill()
+	w.kill()
+}

@@ -537,6 +537,40 @@ func TestSource_FollowsGrowingAndLateFiles(t *testing.T) {
 		f.mustStart(3, lists)
 		f.mustAfter(1)
 		f.want("a5", "first")
+		if n := finishedFiles(f.snapshot(2)); n != 3 {
+			t.Errorf("%d finished files in the state, want 3", n)
+		}
+	})
+}
+
+func finishedFiles(lists []operator.List) (n int) {
+	for _, l := range lists {
+		if l.Name == finishedList {
+			for _, e := range l.Entries {
+				n += len(e) / finishedSize
+			}
+		}
+	}
+	return n
+}
+
+// Clocks of file systems are coarse: a file may grow without a new modification time.
+func TestSource_GrownWithinATickOfTheClock(t *testing.T) {
+	follow(t, func(t *testing.T, f *fleet, dir string) {
+		for i, line := range []string{"a1", "a2"} {
+			if i == 0 {
+				write(t, dir+"/a", "")
+			}
+			appendTo(t, dir+"/a", line+"\n")
+			if err := os.Chtimes(dir+"/a", time.Time{}, time.Unix(5, 0)); err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				f.mustStart(1, nil)
+			}
+			f.mustAfter(i)
+			f.want(line)
+		}
 	})
 }
 
@@ -599,7 +633,7 @@ func TestSource_DeletedFiles(t *testing.T) {
 			f.mustStart(1, nil)
 			f.mustAfter(0)
 			f.want("a1", "b1")
-			size := func() int { return len(f.snapshot(1)[2].Entries[0]) / finishedSize }
+			size := func() int { return finishedFiles(f.snapshot(1)) }
 			if size() != 2 {
 				t.Errorf("%d files in the state", size())
 			}

@@ -12,11 +12,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/contract"
@@ -40,6 +40,9 @@ type result struct {
 	RSSMiB  float64 `json:"rssMiB,omitempty"`
 	PeakMiB float64 `json:"peakMiB,omitempty"`
 	HeapMiB float64 `json:"heapMiB,omitempty"`
+	// Cores is the processor time of all processes of the run by the time it took: much less than the cores of the
+	// machine means that something else was busy, or that the job waited.
+	Cores float64 `json:"cores,omitempty"`
 }
 
 const (
@@ -51,6 +54,9 @@ const (
 	requestTimeout = 10 * time.Second
 	// patience bounds a run, as a multiple of the wanted time.
 	patience = 10
+	// tries bounds how often the size of an input is guessed; a guess is good if it is short by less than longEnough.
+	tries      = 4
+	longEnough = 1.15
 )
 
 // measurement is one run of a job in this process.
@@ -72,7 +78,10 @@ func (m *measurement) run(ctx context.Context) (result, error) {
 			return result{}, err
 		}
 		defer stop()
-		return bareLoop(m.s.keys, m.duration())
+		used := coresUsed()
+		r, err := bareLoop(m.s.keys, m.duration())
+		r.Cores = used()
+		return r, err
 	}
 	if m.s.text || m.s.json {
 		return m.bounded(ctx)
@@ -87,32 +96,34 @@ func (m *measurement) duration() time.Duration {
 	return time.Duration(m.seconds * float64(time.Second))
 }
 
-// bounded reads the input once to see how much of it fills the wanted time, and then that much.
+// bounded reads the input once to see how much of it fills the wanted time, and then that much; once more if that was
+// much too short.
 func (m *measurement) bounded(ctx context.Context) (result, error) {
 	in, err := newInput(ctx, m.s, filepath.Join(m.dir, "input"))
 	if err != nil {
 		return result{}, err
 	}
 	copies := int64(1)
-	for {
-		files, err := in.copied(filepath.Join(m.dir, "input", strconv.FormatInt(copies, 10)), copies)
+	for try := range tries {
+		files, err := in.copied(filepath.Join(m.dir, "input", strconv.Itoa(try)), copies)
 		if err != nil {
 			return result{}, err
 		}
-		runtime.GC()
-		last := m.out.Seconds > 0
 		profile := ""
-		if last {
+		if try > 0 {
 			profile = m.profile
 		}
+		m.out = result{}
 		if err := m.job(ctx, files, profile); err != nil {
 			return result{}, err
 		}
-		if last {
-			return m.out, nil
+		missing := m.seconds / m.out.Seconds
+		if try > 0 && missing < longEnough {
+			break
 		}
-		copies = max(2, int64(m.seconds/m.out.Seconds+1))
+		copies = max(2, int64(float64(copies)*missing*longEnough))
 	}
+	return m.out, nil
 }
 
 // job runs the job and fills in the result.
@@ -140,9 +151,11 @@ func (m *measurement) job(ctx context.Context, in *input, profile string) error 
 	if err != nil {
 		return err
 	}
+	used := coresUsed()
 	go func() { ended <- program.RunLocal(ctx, o) }()
 	err = m.watch(ctx, in, signals, ended)
 	stopProfile()
+	m.out.Cores = used()
 	if err != nil {
 		return err
 	}
@@ -323,7 +336,6 @@ func (m *measurement) conclude(ctx context.Context, state string, in *input) err
 		}
 		m.out.SyncMedian, m.out.SyncMax = median(syncs), slices.Max(syncs)
 	}
-	debug.FreeOSMemory()
 	return nil
 }
 
@@ -334,6 +346,24 @@ func (m mark) fill(r *result) {
 		r.Seconds = float64(m.End-m.Start) / 1e9
 		r.Rate = float64(m.Rows) / r.Seconds
 	}
+}
+
+// coresUsed returns a function that says how many cores this process and the workers that it started, and that have
+// ended, kept busy since.
+func coresUsed() func() float64 {
+	begin, before := time.Now(), cpuTime()
+	return func() float64 { return (cpuTime() - before).Seconds() / time.Since(begin).Seconds() }
+}
+
+func cpuTime() time.Duration {
+	var sum time.Duration
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(who, &u); err == nil {
+			sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+	}
+	return sum
 }
 
 // startProfile writes a CPU profile until the returned function is called.

@@ -82,7 +82,7 @@ func (f *figure) lastLine() string {
 	if f.scenario.memory() {
 		return fmt.Sprintf("%.1f MiB at its highest, %.1f MiB in the end, heap %.1f MiB, %d checkpoints", r.PeakMiB, r.RSSMiB, r.HeapMiB, r.Checkpoints)
 	}
-	text := fmt.Sprintf("%s %s in %.1f s, counts right", number(r.Rate), f.scenario.unit, r.Seconds)
+	text := fmt.Sprintf("%s %s in %.1f s, %.2f cores busy, counts right", number(r.Rate), f.scenario.unit, r.Seconds, r.Cores)
 	if r.Checkpoints > 0 {
 		text += fmt.Sprintf(", %d checkpoints of %.0f MiB, sync %.2f ms (at most %.2f)", r.Checkpoints, r.StateMiB, r.SyncMedian, r.SyncMax)
 	}

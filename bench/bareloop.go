@@ -100,7 +100,7 @@ type loop struct {
 }
 
 func (l *loop) take() *loopKeys {
-	b := l.pool.Get().(*loopKeys) //nolint:forcetypeassert,errcheck // the pool holds nothing else
+	b := l.pool.Get().(*loopKeys) //nolint:forcetypeassert // the pool holds nothing else
 	b.n = 0
 	return b
 }

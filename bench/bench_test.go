@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/binary"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,7 +112,7 @@ func TestEachCount(t *testing.T) {
 		"texts":    {b: word, n: 1, d: texts, want: map[string]int64{"go": 7}},
 		"ints":     {b: number, n: 1, d: ints, want: map[string]int64{"\x03\x00\x00\x00\x00\x00\x00\x00": 5}},
 		"cut off":  {b: word[:8], n: 1, d: texts, err: "cut off"},
-		"more":     {b: append(word[:len(word):len(word)], 0), n: 1, d: texts, err: "1 bytes too many"},
+		"more":     {b: append(slices.Clip(word), 0), n: 1, d: texts, err: "1 bytes too many"},
 		"no count": {b: word, n: 1, d: state.Descriptor{Name: "s", Keys: state.BytesKeys, ValueSize: 16}, err: "no count"},
 	}
 	for name, tc := range tests {

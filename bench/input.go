@@ -63,7 +63,7 @@ type parts struct {
 func newParts(dir string) (*parts, error) {
 	p := &parts{}
 	for i := range inputParts {
-		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("part-%d", i))) //nolint:gosec // a directory of ours
+		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("part-%d", i)))
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("writing the input: %w", err), p.close())
 		}
@@ -98,7 +98,7 @@ func (in *input) writeText(ctx context.Context) error {
 		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
 			return err
 		}
-		text, err := os.ReadFile(path) //nolint:gosec // below the directory of Go
+		text, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
@@ -221,8 +221,11 @@ func wordCount(dir string) *contract.Dataflow {
 func filterMap(dir string) *contract.Dataflow {
 	return &contract.Dataflow{Operators: []contract.Operator{
 		{Name: "rows", Files: &contract.FilesSource{Path: dir, Format: contract.JSONFormat, Continuous: &contract.Continuous{}, Schema: []contract.Column{
-			{Name: "id", Type: contract.IntColumn}, {Name: "user", Type: contract.StringColumn}, {Name: "kind", Type: contract.StringColumn},
-			{Name: "price", Type: contract.FloatColumn}, {Name: "active", Type: contract.BoolColumn},
+			{Name: "id", Type: contract.IntColumn},
+			{Name: "user", Type: contract.StringColumn},
+			{Name: "kind", Type: contract.StringColumn},
+			{Name: "price", Type: contract.FloatColumn},
+			{Name: "active", Type: contract.BoolColumn},
 		}}},
 		{Name: "filter", Inputs: []string{"rows"}, Filter: &contract.Filter{Expression: fmt.Sprintf("price > %d.0 && active", jsonPrice)}},
 		{Name: "map", Inputs: []string{"filter"}, Map: &contract.Map{Columns: []contract.NamedExpression{

@@ -31,7 +31,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "worker" {
 		os.Exit(program.Execute(program.Command{Name: "bench", Short: "Benchmarks", Build: build}))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) //nolint:forbidigo // this is the main function of a program
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
 	if len(os.Args) > 2 && os.Args[1] == "measure" {
 		err = measureOnce(ctx, os.Args[2])
@@ -173,7 +173,7 @@ func runOnce(ctx context.Context, self string, o order) (result, error) {
 	if err != nil {
 		return r, fmt.Errorf("saying what to measure: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, self, "measure", string(text)) //nolint:gosec // our own binary
+	cmd := exec.CommandContext(ctx, self, "measure", string(text))
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	var stderr tail

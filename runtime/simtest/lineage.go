@@ -35,7 +35,10 @@ func (w *world) startLineage(id, from string) {
 	}
 	lax := w.scenario.atLeastOnce
 	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, lateState: w.mutation == LateState}
-	l.out.ledger.lax, l.out.ledger.suffix = lax, from != ""
+	l.out.ledger.lax, l.out.suffix = lax, from != ""
+	for _, n := range w.scenario.nodes {
+		l.out.loose = l.out.loose || n.keep
+	}
 	l.out.commitFails = func() bool { return w.faulty() && w.clock.chance(w.faults.commit) }
 	l.out.newestAttempt = func() string {
 		if n := len(l.head.Restores); n > 0 {

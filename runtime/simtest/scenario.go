@@ -33,7 +33,9 @@ type node struct {
 	source *sourceSpec
 	offset int64
 	single bool
-	union  bool
+	// hold makes a shift keep rows back, keep also over snapshots.
+	hold, keep bool
+	union      bool
 	// keys that pass through it, for the oracle.
 	keys []int64
 	// own is the parallelism that differs from the job's, as a share of it in quarters; 0 for none.
@@ -108,6 +110,10 @@ func (s *scenario) add(r *rand.Rand, n *node) *node {
 		n.own = 1 + r.IntN(7)
 	}
 	n.noChain = r.IntN(4) == 0
+	if n.kind == shiftNode && r.IntN(3) == 0 {
+		// What is kept over a snapshot may go to another subtask after a rescale, and rows of a key lose their order.
+		n.hold, n.keep = true, !s.ordered && r.IntN(2) == 0
+	}
 	s.nodes = append(s.nodes, n)
 	return n
 }
@@ -230,7 +236,12 @@ func (s *scenario) fill(x *graph.Node, n *node, out *outside) {
 		x.NewSource = func() operator.Source { return &source{out: out, spec: n.source} }
 		x.Output, x.Bounded = rowType{}, true
 	case shiftNode:
-		x.NewOperator = func() operator.Operator { return &shift{offset: n.offset, single: n.single} }
+		x.NewOperator = func() operator.Operator {
+			if n.hold {
+				return &hold{offset: n.offset, keep: n.keep}
+			}
+			return &shift{offset: n.offset, single: n.single}
+		}
 		x.Output = rowType{}
 	case counterNode:
 		x.NewOperator = func() operator.Operator { return &counter{out: out, ordered: s.ordered} }

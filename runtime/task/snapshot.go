@@ -27,6 +27,10 @@ type snapshots struct {
 	endedAfter int64
 	// aborted holds snapshots above last whose end was heard of before their barrier.
 	aborted map[int64]bool
+	// finishing says that the task may finish once no snapshot up to finishAfter is pending: the coordinator would take what they
+	// hold of this task for finished, though they were taken before.
+	finishing   bool
+	finishAfter int64
 	// drained says that the operators finished for a snapshot that drains the job.
 	drained bool
 	// pending are the snapshots whose asynchronous part runs.
@@ -222,6 +226,7 @@ func (c *Core) AsyncDone(checkpoint int64, r AsyncResult, err error) {
 		return
 	}
 	delete(c.snap.pending, checkpoint)
+	defer c.finishIfFree()
 	if err != nil {
 		c.o.Env.Decline(checkpoint, protocol.DeclinedAsync, err)
 		return
@@ -242,17 +247,32 @@ func (c *Core) Complete(ctx context.Context, checkpoint int64, stop record.StopM
 			return l.wrap(fmt.Errorf("committing checkpoint %d: %w", checkpoint, err))
 		}
 	}
+	delete(c.snap.pending, checkpoint) // whatever is still being done for it
 	switch {
 	case c.frozen != 0 && checkpoint >= c.frozen && stop != record.StopNone:
-		c.frozen = 0
-		c.phase = finished
+		c.snap.finishing, c.snap.finishAfter = true, c.frozen
 	case c.phase == ended && checkpoint > c.snap.endedAfter:
-		c.phase = finished
+		c.snap.finishing, c.snap.finishAfter = true, c.snap.endedAfter
 	}
+	c.finishIfFree()
 	if stop != record.StopNone {
 		c.o.Env.Notified(checkpoint)
 	}
 	return nil
+}
+
+// finishIfFree ends a task that may finish, unless a snapshot from before that is still being written.
+func (c *Core) finishIfFree() {
+	if !c.snap.finishing {
+		return
+	}
+	for id := range c.snap.pending {
+		if id <= c.snap.finishAfter {
+			return
+		}
+	}
+	c.frozen = 0
+	c.phase = finished
 }
 
 // Aborted tells that a snapshot was given up: its asynchronous part ends, and a task that it
@@ -267,6 +287,7 @@ func (c *Core) Aborted(checkpoint int64) error {
 	if c.snap.pending[checkpoint] != nil {
 		delete(c.snap.pending, checkpoint)
 		c.o.Env.CancelAsync(checkpoint)
+		c.finishIfFree()
 	}
 	for _, l := range c.links {
 		if l.listener != nil {

@@ -83,7 +83,7 @@ func BenchmarkSink(b *testing.B) {
 		b.Fatal(err)
 	}
 	wake := make(chan struct{}, 1)
-	s := newSink().(*sink) //nolint:forcetypeassert,errcheck // it is
+	s := newSink().(*sink)
 	c := sinkContext("out", "1", nil)
 	c.Wake = func() {
 		select {

@@ -41,15 +41,15 @@ func splitS3(path string) (bucket, key string, err error) {
 }
 
 // s3Config returns how to reach a bucket: as settings say, or else the environment.
-func s3Config(bucket, prefix string, settings *contract.S3) (*storage.S3Config, error) {
+func s3Config(bucket, prefix string, settings *contract.S3) *storage.S3Config {
 	c := &storage.S3Config{Bucket: bucket, Prefix: prefix}
 	if settings == nil {
 		c.Endpoint = firstOf(os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"))
 		c.Region = firstOf(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"))
-		return c, nil
+		return c
 	}
 	c.Endpoint, c.Region = settings.Endpoint, settings.Region
-	return c, nil
+	return c
 }
 
 // checkBucket refuses settings of an operator that name another bucket than its path.
@@ -83,8 +83,7 @@ func output(path string, settings *contract.S3) (storage.Config, error) {
 		if err != nil {
 			return storage.Config{}, err
 		}
-		c, err := s3Config(bucket, prefix, settings)
-		return storage.Config{S3: c}, err
+		return storage.Config{S3: s3Config(bucket, prefix, settings)}, nil
 	}
 	return open.Parse(path)
 }

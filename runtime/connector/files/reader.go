@@ -284,38 +284,52 @@ func (r *reader) readOpen(ctx context.Context, t *track, obj object) error {
 		if err != nil {
 			return err
 		}
-		if len(buf) <= len(r.carry) {
-			buf = make([]byte, 2*len(r.carry))
+		buf, cut, eof, err := r.readLines(ctx, obj, buf, off)
+		if errors.Is(err, errLongLine) {
+			return fmt.Errorf("reading %s: the line at byte %d %w: is it a text file?", r.tree.path(t.name), off, err)
 		}
-		n := copy(buf, r.carry)
-		cut, eof := 0, false
-		for cut == 0 && !eof {
-			if n == len(buf) {
-				if len(buf) >= maxLine {
-					return fmt.Errorf("reading %s: the line at byte %d is longer than %d MiB: is it a text file?", r.tree.path(t.name), off, maxLine>>20)
-				}
-				buf = append(buf, make([]byte, len(buf))...)
-			}
-			from := n
-			m, err := obj.readAt(ctx, buf[from:], off+int64(from))
-			if err != nil {
-				return err
-			}
-			n += m
-			eof = n < len(buf)
-			cut = n
-			if !eof || r.continuous {
-				cut = bytes.LastIndexByte(buf[:n], '\n') + 1
-			}
+		if err != nil {
+			return err
 		}
-		r.advance(t, buf[:cut], off, int64(n-cut), eof)
-		r.carry = append(r.carry[:0], buf[cut:n]...)
+		r.carry = append(r.carry[:0], buf[cut:]...)
+		r.advance(t, buf[:cut], off, int64(len(r.carry)), eof)
 		if err := r.send(ctx, message{chunk: &chunk{file: t.file, data: buf[:cut], start: off, after: t.pos, buf: buf}}); err != nil {
 			return err
 		}
 		if off += int64(cut); eof {
 			return nil
 		}
+	}
+}
+
+var errLongLine = fmt.Errorf("is longer than %d MiB", maxLine>>20)
+
+// readLines fills buf with what is at off, of which the carry is the beginning, until it has a whole line or the end of the
+// file. It returns the bytes, which may be in a larger buffer, and how many of them are whole lines.
+func (r *reader) readLines(ctx context.Context, obj object, buf []byte, off int64) (data []byte, cut int, eof bool, err error) {
+	for len(buf) <= len(r.carry) {
+		buf = make([]byte, 2*len(buf))
+	}
+	n := copy(buf, r.carry)
+	for {
+		m, err := obj.readAt(ctx, buf[n:], off+int64(n))
+		if err != nil {
+			return nil, 0, false, err
+		}
+		n += m
+		eof, cut = n < len(buf), n
+		if !eof || r.continuous {
+			cut = bytes.LastIndexByte(buf[:n], '\n') + 1
+		}
+		switch {
+		case cut > 0 || eof:
+			return buf[:n], cut, eof, nil
+		case len(buf) >= maxLine:
+			return nil, 0, false, errLongLine
+		}
+		larger := make([]byte, 2*len(buf))
+		copy(larger, buf)
+		buf = larger
 	}
 }
 

@@ -79,7 +79,7 @@ func TestS3_SourceReadsAndSinkCommits(t *testing.T) {
 	rows := int64(0)
 	lists = nil
 	for attempt := range 3 {
-		s := newSink().(*sink) //nolint:forcetypeassert,errcheck // it is
+		s := newSink().(*sink)
 		s.to.limit = 100
 		if err := s.Open(ctx, sinkContext("out", fmt.Sprint(attempt), lists)); err != nil {
 			t.Fatal(err)
@@ -112,7 +112,7 @@ func TestS3_SourceReadsAndSinkCommits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := newSink().(*sink) //nolint:forcetypeassert,errcheck // it is
+	s := newSink().(*sink)
 	if err := s.Open(ctx, sinkContext("out", "last", lists)); err != nil {
 		t.Fatal(err)
 	}

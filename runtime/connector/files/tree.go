@@ -9,7 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
+	pathpkg "path"
 	"path/filepath"
 	"strings"
 
@@ -74,11 +74,7 @@ func openTree(ctx context.Context, p string, settings *contract.S3, o opener) (t
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := s3Config(bucket, "", settings)
-	if err != nil {
-		return nil, err
-	}
-	store, err := orDefault(o)(ctx, storage.Config{S3: cfg})
+	store, err := orDefault(o)(ctx, storage.Config{S3: s3Config(bucket, "", settings)})
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +94,7 @@ func (t *localTree) path(name string) string {
 	if t.single {
 		return t.base
 	}
-	return path.Join(t.base, name)
+	return pathpkg.Join(t.base, name)
 }
 
 func (t *localTree) chunk() int { return localChunk }
@@ -114,7 +110,7 @@ func (t *localTree) list(ctx context.Context, fn func(info)) error {
 		return storage.Describe("listing files of", t.base, "", bare(err))
 	case !st.IsDir() && t.pattern == nil:
 		t.single = true
-		fn(info{name: path.Base(t.base), size: st.Size(), modTime: st.ModTime().UnixNano()})
+		fn(info{name: pathpkg.Base(t.base), size: st.Size(), modTime: st.ModTime().UnixNano()})
 		return nil
 	}
 	err = filepath.WalkDir(t.base, func(p string, d fs.DirEntry, err error) error {

@@ -111,7 +111,7 @@ type rowEncoder[T any] func(dst []byte, row T) []byte
 
 // AppendBatch implements [format.Encoder].
 func (e rowEncoder[T]) AppendBatch(dst []byte, b record.Batch) []byte {
-	for _, v := range b.(*record.Rows[T]).Values { //nolint:forcetypeassert,errcheck // an edge carries one type
+	for _, v := range b.(*record.Rows[T]).Values {
 		dst = e(dst, v)
 	}
 	return dst

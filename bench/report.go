@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -199,7 +200,7 @@ func verdict(v, target float64, atMost bool) string {
 	if reached >= 1 {
 		return "yes"
 	}
-	return fmt.Sprintf("%.0f %%", 100*reached)
+	return fmt.Sprintf("%.0f %%", math.Floor(100*reached)) // never 100 % for a target that is missed
 }
 
 func (r *report) print(w io.Writer, f flags) error {

@@ -207,7 +207,7 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &report{Runs: 3, Seconds: 30, Figures: []*figure{{Name: a.name, scenario: a}, {Name: b.name, scenario: b}}}
+	r := &report{Runs: 3, Seconds: 30, Figures: []*figure{newFigure(a), newFigure(b)}}
 	for i, v := range []float64{30e6, 10e6, 18e6} {
 		r.Figures[0].add(result{Rate: v, Checkpoints: 24, SyncMedian: 1, SyncMax: 7}, nil)
 		if i == 1 {

@@ -135,18 +135,19 @@ func parent(ctx context.Context) error {
 	}
 	rep := &report{Machine: describeMachine(ctx), Seconds: f.seconds, Runs: f.runs}
 	for _, s := range chosen {
-		rep.Figures = append(rep.Figures, &figure{Name: s.name, scenario: s})
+		rep.Figures = append(rep.Figures, newFigure(s))
 	}
 	begin := time.Now()
 	total := f.runs * len(chosen)
 	logf("%s\n%d runs of %g s\n", rep.Machine, total, f.seconds)
 	for round := range f.runs {
 		for i, fig := range rep.Figures {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
 			o := order{Scenario: fig.Name, Seconds: f.seconds, Dir: f.dir, Profile: f.profile}
-			fig.add(runOnce(ctx, self, o))
+			r, err := runOnce(ctx, self, o)
+			if ctx.Err() != nil {
+				return errors.New("interrupted")
+			}
+			fig.add(r, err)
 			logf("%3d/%d  %4.0f s  %-16s %s\n", round*len(rep.Figures)+i+1, total, time.Since(begin).Seconds(), fig.Name, fig.lastLine())
 		}
 	}

@@ -47,6 +47,14 @@ type derived struct {
 	AtMost bool `json:"atMost,omitempty"`
 }
 
+func newFigure(s *scenario) *figure {
+	f := &figure{Name: s.name, Title: s.title, Unit: s.unit, Target: s.target, scenario: s}
+	if s.memory() {
+		f.Unit, f.Target = "MiB", s.targetMiB
+	}
+	return f
+}
+
 func (f *figure) add(r result, err error) {
 	if err != nil {
 		f.Errors = append(f.Errors, err.Error())

@@ -40,7 +40,6 @@ func (r *randomKeys) Poll(rows []int64) ([]int64, operator.Polled, error) {
 
 // sum adds up the increments it sees.
 type sum struct {
-	base operator.Operator
 	mu   *sync.Mutex
 	rows *int64
 	n    int64

@@ -23,12 +23,17 @@ type report struct {
 
 // figure is one benchmark and its runs.
 type figure struct {
-	Name     string   `json:"name"`
-	Runs     []result `json:"runs"`
-	Errors   []string `json:"errors,omitempty"`
-	Median   float64  `json:"median"`
-	Min      float64  `json:"min"`
-	Max      float64  `json:"max"`
+	Name  string `json:"name"`
+	Title string `json:"title"`
+	// Unit of median, least, greatest and target.
+	Unit   string   `json:"unit"`
+	Median float64  `json:"median"`
+	Min    float64  `json:"min"`
+	Max    float64  `json:"max"`
+	Target float64  `json:"target,omitempty"`
+	Runs   []result `json:"runs"`
+	Errors []string `json:"errors,omitempty"`
+
 	scenario *scenario
 	// ok says of each round whether it has a result, so that rounds can be compared.
 	ok []bool

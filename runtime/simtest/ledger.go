@@ -3,10 +3,14 @@
 package simtest
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"math/bits"
 	"slices"
 	"strings"
+
+	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
 // ledger is the outside of the job: what its sinks made visible, and what its sources may have dropped. It outlives all
@@ -17,12 +21,13 @@ type ledger struct {
 	sinks map[string]map[int64]*visible
 	// trimmed is the position of each split that the source was told to be safe.
 	trimmed map[string]int64
-	// lax lets rows be visible more than once. suffix is for a job that started from a savepoint of another one: the first rows are
-	// that one's.
-	lax, suffix bool
+	// lax lets rows be visible more than once.
+	lax bool
 	// loose is for jobs that keep rows back over snapshots: what is visible before the end may have gaps.
 	loose bool
-	fail  func(format string, args ...any)
+	// before is what the job had shown, or prepared, before the savepoint that this one starts from; nil if it starts empty.
+	before map[string]map[int64]*visible
+	fail   func(format string, args ...any)
 }
 
 type transactionState uint8
@@ -97,8 +102,7 @@ func (l *ledger) show(id, sink string, r row) {
 func (l *ledger) abortOthers(prefix string, older func(id string) bool, keep []string) {
 	for id, t := range l.transactions {
 		if t.state == prepared && strings.HasPrefix(id, prefix) && older(id) && !slices.Contains(keep, id) {
-			t.state = aborted
-			t.rows = nil
+			t.state = aborted // its rows stay: a savepoint may hold them
 		}
 	}
 }
@@ -106,25 +110,63 @@ func (l *ledger) abortOthers(prefix string, older func(id string) bool, keep []s
 // check compares what is visible in a sink with what a sequential run yields: rows 1..max of every key, once.
 func (l *ledger) check(sink string, keys []int64, rowsPerKey int64, complete bool) error {
 	for _, k := range keys {
-		v := l.sinks[sink][k]
-		if v == nil {
-			v = &visible{}
-		}
-		n, want := count(v.rows), run(1, count(v.rows))
-		if l.suffix {
-			want = run(lowest(v.rows), lowest(v.rows)+n-1)
-		}
-		if !l.lax && (!l.loose || complete && !l.suffix) && (v.counts != want || v.rows != want) {
-			return fmt.Errorf("sink %s, key %d: %d rows are visible with gaps: rows %x, counts %x", sink, k, n, v.rows, v.counts)
-		}
-		if complete && (n != rowsPerKey && !l.suffix || l.suffix && !l.loose && n > 0 && lowest(v.rows)+n-1 != rowsPerKey) {
-			return fmt.Errorf("sink %s, key %d: %d rows of %d are visible", sink, k, n, rowsPerKey)
+		v, old := visibleOf(l.sinks, sink, k), visibleOf(l.before, sink, k)
+		if err := l.checkKey(*v, *old, rowsPerKey, complete); err != nil {
+			return fmt.Errorf("sink %s, key %d: %w: rows %x, counts %x, before rows %x, counts %x", sink, k, err, v.rows, v.counts, old.rows, old.counts)
 		}
 	}
 	if len(l.sinks[sink]) > len(keys) {
 		return fmt.Errorf("sink %s shows %d keys, want %d", sink, len(l.sinks[sink]), len(keys))
 	}
 	return nil
+}
+
+func (l *ledger) checkKey(v, old visible, rowsPerKey int64, complete bool) error {
+	all := visible{rows: union(v.rows, old.rows), counts: union(v.counts, old.counts)}
+	n := count(all.rows)
+	switch {
+	case !l.lax && (count(v.rows)+count(old.rows) > n || count(v.counts)+count(old.counts) > count(all.counts)):
+		return errors.New("rows from before the savepoint are visible again")
+	case complete && n != rowsPerKey:
+		return fmt.Errorf("%d rows of %d are visible", n, rowsPerKey)
+	case !l.lax && (complete || !l.loose) && (all.rows != run(n) || all.counts != run(n)):
+		return errors.New("rows are visible with gaps")
+	}
+	return nil
+}
+
+func visibleOf(sinks map[string]map[int64]*visible, sink string, key int64) *visible {
+	if v := sinks[sink][key]; v != nil {
+		return v
+	}
+	return &visible{}
+}
+
+// upTo returns what had become visible, or was prepared, when a savepoint was taken: transactions of earlier snapshots that were
+// committed, by its attempt or an earlier one, and those it lists.
+func (l *ledger) upTo(m *snapshot.Manifest) map[string]map[int64]*visible {
+	listed := map[string]bool{}
+	for _, o := range m.Operators {
+		for _, s := range o.Subtasks {
+			for _, x := range s.Lists {
+				for _, e := range x.Entries {
+					listed[string(e)] = true
+				}
+			}
+		}
+	}
+	past := &ledger{sinks: map[string]map[int64]*visible{}, lax: true}
+	for _, id := range slices.Sorted(maps.Keys(l.transactions)) {
+		t := l.transactions[id]
+		earlier := t.state == committed && transactionSnapshot(id) < m.Checkpoint && !olderAttempt(m.Attempt, transactionAttempt(id))
+		if !listed[id] && !earlier {
+			continue
+		}
+		for _, r := range t.rows {
+			past.show(id, t.sink, r)
+		}
+	}
+	return past.sinks
 }
 
 // maxRows is how many rows a key can have.
@@ -146,17 +188,11 @@ func setBit(b *[2]uint64, n int64) bool {
 // count returns how many bits are set.
 func count(b [2]uint64) int64 { return int64(bits.OnesCount64(b[0]) + bits.OnesCount64(b[1])) }
 
-// lowest returns the lowest bit that is set.
-func lowest(b [2]uint64) int64 {
-	if b[0] != 0 {
-		return int64(bits.TrailingZeros64(b[0]))
-	}
-	return 64 + int64(bits.TrailingZeros64(b[1]))
-}
+func union(a, b [2]uint64) [2]uint64 { return [2]uint64{a[0] | b[0], a[1] | b[1]} }
 
-// run returns the bits from first to last.
-func run(first, last int64) (b [2]uint64) {
-	for i := max(first, 1); i <= last; i++ {
+// run returns the bits from 1 to n.
+func run(n int64) (b [2]uint64) {
+	for i := int64(1); i <= n; i++ {
 		setBit(&b, i)
 	}
 	return b

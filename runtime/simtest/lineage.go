@@ -35,7 +35,7 @@ func (w *world) startLineage(id, from string) {
 	}
 	lax := w.scenario.atLeastOnce
 	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, lateState: w.mutation == LateState}
-	l.out.ledger.lax, l.out.suffix = lax, from != ""
+	l.out.ledger.lax = lax
 	for _, n := range w.scenario.nodes {
 		l.out.loose = l.out.loose || n.keep
 	}

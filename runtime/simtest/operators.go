@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unsafe"
@@ -325,6 +326,12 @@ func olderAttempt(a, b string) bool {
 // transactionAttempt is the attempt in the name of a transaction.
 func transactionAttempt(id string) string {
 	return strings.Split(id, " ")[2]
+}
+
+// transactionSnapshot is the snapshot in the name of a transaction.
+func transactionSnapshot(id string) int64 {
+	n, _ := strconv.ParseInt(strings.Split(id, " ")[4], 10, 64)
+	return n
 }
 
 // Process implements operator.Operator.

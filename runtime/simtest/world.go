@@ -284,7 +284,7 @@ func (w *world) finish() {
 	case w.finished == 1 && w.clock.chance(4):
 		// A job that is started again after its end has nothing to do and changes nothing.
 		w.scheduleVersion()
-	case len(w.savepoints) > 0 && w.clock.chance(3):
+	case len(w.savepoints) > 0 && w.clock.chance(2):
 		w.fork()
 	default:
 		w.done = true
@@ -294,11 +294,23 @@ func (w *world) finish() {
 // fork starts another job from a savepoint of this one, with trouble of its own.
 func (w *world) fork() {
 	from := w.savepoints[w.clock.rnd.IntN(len(w.savepoints))]
+	o, err := w.store.get(from + snapshot.ManifestName)
+	if err != nil {
+		w.failf("savepoint %s is gone: %v", from, err)
+		return
+	}
+	m, err := snapshot.DecodeManifest(o.data)
+	if err != nil {
+		w.failf("savepoint %s: %v", from, err)
+		return
+	}
+	before := w.line.out.upTo(m)
 	if w.clock.chance(2) {
 		from += snapshot.ManifestName
 	}
 	w.tracef(nil, "another job starts from %s", from)
 	w.startLineage("k", from)
+	w.line.out.before = before
 	w.faults.until = w.clock.now.Add(w.clock.between(0, 3*time.Second))
 	w.scheduleVersion()
 	w.scheduleTrouble()

@@ -185,7 +185,7 @@ func apiError(res *http.Response, body []byte) error {
 			Remedy:  "check that the address is that of a coordinator's control API",
 		}
 		if bytes.Contains(body, []byte("HTTP request to an HTTPS server")) {
-			e = &APIError{Message: "the control API speaks HTTPS", Remedy: "give the certificate of a client"}
+			e = &APIError{Message: "the control API speaks HTTPS", Remedy: "give the certificate of a client, with weir --tls DIR"}
 		}
 	}
 	e.Status = res.StatusCode

@@ -98,7 +98,7 @@ func TestClient_Answers(t *testing.T) {
 		"an API error":     {409, `{"error":"cause","remedy":"remedy"}`, "cause (remedy)"},
 		"without a remedy": {404, `{"error":"cause"}`, "cause"},
 		"another server":   {404, "<html>", "answered 404 Not Found (check that the address"},
-		"an HTTPS server":  {400, "Client sent an HTTP request to an HTTPS server.", "speaks HTTPS (give the certificate of a client)"},
+		"an HTTPS server":  {400, "Client sent an HTTP request to an HTTPS server.", "speaks HTTPS (give the certificate of a client, with weir --tls DIR)"},
 		"not JSON":         {200, "hello", "reading the answer of the control API"},
 		"far too large":    {200, strings.Repeat(" ", 17<<20), "larger than"},
 	}

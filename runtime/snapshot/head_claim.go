@@ -71,7 +71,7 @@ func Claim(head Head, found bool, grant int64, owner, jobID string) (Head, error
 		return Head{}, fmt.Errorf("claiming the head: it belongs to job id %q, not to %q", head.JobID, jobID)
 	}
 	if head.Epoch.Grant > grant {
-		return Head{}, fmt.Errorf("claiming the head with grant %d: grant %d has it: %w", grant, head.Epoch.Grant, ErrFenced)
+		return Head{}, fmt.Errorf("claiming the head with grant %d: grant %d has it, and only a higher one can take the job over: %w", grant, head.Epoch.Grant, ErrFenced)
 	}
 	next := head.Clone()
 	next.Format = HeadFormat

@@ -5,6 +5,7 @@ package jobconfig
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -209,27 +210,72 @@ func TestValidate_SkipsEmptyDocumentsAndNulls(t *testing.T) {
 	}
 }
 
+// TestValidate_Samples checks every StreamJob that users are shown: YAML files and the blocks in documents.
 func TestValidate_Samples(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("../../config/samples/*.yaml")
-	if err != nil {
-		t.Fatal(err)
+	samples := findSamples(t)
+	if len(samples) < 3 {
+		t.Fatalf("found %d samples, want at least 3", len(samples))
 	}
-	if len(files) < 2 {
-		t.Fatalf("found %d samples, want at least 2", len(files))
-	}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
+	for name, sample := range samples {
+		job, err := Validate(t.Context(), []byte(sample))
 		if err != nil {
-			t.Fatal(err)
-		}
-		job, err := Validate(t.Context(), data)
-		if err != nil {
-			t.Errorf("%s: %v", file, err)
+			t.Errorf("%s: %v", name, err)
 			continue
 		}
 		if _, err := ToContract(job); err != nil {
-			t.Errorf("%s: %v", file, err)
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// findSamples returns the StreamJobs in the tree by where they are.
+func findSamples(t *testing.T) map[string]string {
+	t.Helper()
+	samples := map[string]string{}
+	root := filepath.Join("..", "..")
+	for _, dir := range []string{".", "bench", "config/samples", "docs", "examples", "hack"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(name string, entry fs.DirEntry, err error) error {
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				return fs.SkipAll
+			case err != nil:
+				return err
+			case entry.IsDir():
+				if dir == "." && name != root {
+					return fs.SkipDir
+				}
+				return nil
+			}
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			switch filepath.Ext(name) {
+			case ".yaml":
+				addSample(samples, name, string(data))
+			case ".md":
+				for i, block := range strings.Split(string(data), "\n```") {
+					_, text, _ := strings.Cut(block, "\n")
+					addSample(samples, fmt.Sprintf("%s, block %d", name, i), text)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return samples
+}
+
+func addSample(samples map[string]string, name, text string) {
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") {
+			if strings.HasPrefix(line, "apiVersion: stream.weir.dev/") {
+				samples[name] = text
+			}
+			return
 		}
 	}
 }

@@ -131,22 +131,22 @@ func compare(s3 *server, want counts) error {
 	for word, n := range want {
 		if v.counts[word] != n {
 			if wrong++; wrong <= 5 {
-				say("%q: weir counts %d, uniq %d", word, v.counts[word], n)
+				sayf("%q: weir counts %d, uniq %d", word, v.counts[word], n)
 			}
 		}
 	}
 	for word := range v.counts {
 		if _, ok := want[word]; !ok {
 			wrong++
-			say("%q is counted by weir only", word)
+			sayf("%q is counted by weir only", word)
 		}
 	}
 	for word, n := range v.doubled {
-		say("%q: count %d was committed twice", word, n)
+		sayf("%q: count %d was committed twice", word, n)
 	}
 	if wrong > 0 || len(v.doubled) > 0 {
 		return errors.New("NOT EQUAL: the counts differ, or some were committed twice")
 	}
-	say("EQUAL: all %d counts are those of tr | sort | uniq -c, across a SIGKILL and a rescale, each committed once", len(want))
+	sayf("EQUAL: all %d counts are those of tr | sort | uniq -c, across a SIGKILL and a rescale, each committed once", len(want))
 	return nil
 }

@@ -42,7 +42,7 @@ func startJob(ctx context.Context, dir string, s3 *server, flags ...string) (*jo
 		return nil, err
 	}
 	j := &job{ended: make(chan struct{})}
-	j.process = exec.Command(filepath.Join("bin", "weir"), append([]string{"run", file}, flags...)...) //nolint:noctx // kill ends it
+	j.process = exec.Command(filepath.Join("bin", "weir"), append([]string{"run", file}, flags...)...)
 	j.process.Env = s3.environment()
 	j.process.SysProcAttr = endWithParent()
 	r, w := io.Pipe()
@@ -151,7 +151,7 @@ func children(pid int) ([]int, error) {
 		if err != nil {
 			continue // the thread ended
 		}
-		for _, w := range strings.Fields(string(b)) {
+		for _, w := range strings.FieldsSeq(string(b)) {
 			n, err := strconv.Atoi(w)
 			if err != nil {
 				return nil, err

@@ -24,17 +24,18 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := demo(ctx); err != nil {
-		say("The demonstration failed: %v", err)
+	err := demo(ctx)
+	stop()
+	if err != nil {
+		sayf("The demonstration failed: %v", err)
 		os.Exit(1)
 	}
 }
 
 var begin = time.Now()
 
-// say prints a step.
-func say(format string, args ...any) {
+// sayf prints a step.
+func sayf(format string, args ...any) {
 	fmt.Fprintf(os.Stdout, "[%5.1fs] %s\n", time.Since(begin).Seconds(), fmt.Sprintf(format, args...))
 }
 
@@ -48,12 +49,12 @@ func demo(ctx context.Context) (err error) {
 	}
 	defer func() {
 		if os.Getenv("KEEP") == "1" {
-			say("Everything is kept in %s", dir)
+			sayf("Everything is kept in %s", dir)
 			return
 		}
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
-	say("Building weir and the S3 server (minutes the first time, then cached in bin/)")
+	sayf("Building weir and the S3 server (minutes the first time, then cached in bin/)")
 	if err := build(ctx); err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func demo(ctx context.Context) (err error) {
 		return err
 	}
 	defer s3.stop()
-	say("VersityGW serves S3 on %s", s3.endpoint)
+	sayf("VersityGW serves S3 on %s", s3.endpoint)
 
 	first, second, err := gather(dir)
 	if err != nil {
@@ -78,7 +79,7 @@ func run(ctx context.Context, dir string, s3 *server, first, second half) error 
 		return err
 	}
 	defer func() { job.kill() }()
-	say("The job runs with 2 worker processes, control API on %s", job.api)
+	sayf("The job runs with 2 worker processes, control API on %s", job.api)
 
 	if err := killDuring(ctx, job, s3, first); err != nil {
 		return err
@@ -89,7 +90,7 @@ func run(ctx context.Context, dir string, s3 *server, first, second half) error 
 	}
 	uploads, uploadCtx := errgroup.WithContext(ctx)
 	uploads.Go(func() error { return s3.upload(uploadCtx, second) })
-	say("The second half of the text arrives in s3://weir/text: %s", second)
+	sayf("The second half of the text arrives in s3://weir/text: %s", &second)
 	before, err := job.until(ctx, "some of the second half", func(s *contract.JobStatus) bool {
 		return s.State == contract.JobRunning && s.RecordsIn > idle.RecordsIn+int64(second.lines)/4
 	})
@@ -100,7 +101,7 @@ func run(ctx context.Context, dir string, s3 *server, first, second half) error 
 	if err != nil {
 		return errors.Join(err, uploads.Wait())
 	}
-	say("Stopped with savepoint %s while it arrives (attempt %s had read %d lines)", savepoint, before.Attempt, before.RecordsIn)
+	sayf("Stopped with savepoint %s while it arrives (attempt %s had read %d lines)", savepoint, before.Attempt, before.RecordsIn)
 
 	if job, err = startJob(ctx, dir, s3, "--workers", "3", "--parallelism", "3"); err != nil {
 		return errors.Join(err, uploads.Wait())
@@ -109,7 +110,7 @@ func run(ctx context.Context, dir string, s3 *server, first, second half) error 
 	if err != nil {
 		return errors.Join(err, uploads.Wait())
 	}
-	say("Resumed from %s %d with parallelism %d on 3 worker processes", strings.ToLower(s.RestoredFrom.Kind), s.RestoredFrom.ID, s.Parallelism)
+	sayf("Resumed from %s %d with parallelism %d on 3 worker processes", strings.ToLower(s.RestoredFrom.Kind), s.RestoredFrom.ID, s.Parallelism)
 	if err := uploads.Wait(); err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func run(ctx context.Context, dir string, s3 *server, first, second half) error 
 func killDuring(ctx context.Context, job *job, s3 *server, h half) error {
 	uploads, uploadCtx := errgroup.WithContext(ctx)
 	uploads.Go(func() error { return s3.upload(uploadCtx, h) })
-	say("The first half of the text arrives in s3://weir/text: %s", h)
+	sayf("The first half of the text arrives in s3://weir/text: %s", &h)
 	s, err := job.until(ctx, "a checkpoint and some lines", func(s *contract.JobStatus) bool {
 		return s.LastCheckpoint != nil && s.RecordsIn > int64(h.lines)/4
 	})
@@ -131,14 +132,14 @@ func killDuring(ctx context.Context, job *job, s3 *server, h half) error {
 	if err != nil {
 		return errors.Join(err, uploads.Wait())
 	}
-	say("Killed worker process %d with SIGKILL after %d lines; checkpoint %d was complete", pid, s.RecordsIn, s.LastCheckpoint.ID)
+	sayf("Killed worker process %d with SIGKILL after %d lines; checkpoint %d was complete", pid, s.RecordsIn, s.LastCheckpoint.ID)
 	s, err = job.until(ctx, "the restart", func(s *contract.JobStatus) bool {
 		return s.Restarts > 0 && s.State == contract.JobRunning && s.RestoredFrom != nil
 	})
 	if err != nil {
 		return errors.Join(err, uploads.Wait())
 	}
-	say("The job runs again, restored from checkpoint %d (restarts: %d)", s.RestoredFrom.ID, s.Restarts)
+	sayf("The job runs again, restored from checkpoint %d (restarts: %d)", s.RestoredFrom.ID, s.Restarts)
 	return uploads.Wait()
 }
 
@@ -148,7 +149,7 @@ func conclude(ctx context.Context, dir string, s3 *server, job *job) error {
 	if err != nil {
 		return err
 	}
-	say("tr | sort | uniq -c find %d words, %d different ones", want.total(), len(want))
+	sayf("tr | sort | uniq -c find %d words, %d different ones", want.total(), len(want))
 	if err := awaitCounts(ctx, s3, want.total()); err != nil {
 		return err
 	}
@@ -156,7 +157,7 @@ func conclude(ctx context.Context, dir string, s3 *server, job *job) error {
 	if err != nil {
 		return err
 	}
-	say("All input is counted. Stopped with savepoint %s", savepoint)
+	sayf("All input is counted. Stopped with savepoint %s", savepoint)
 	return compare(s3, want)
 }
 

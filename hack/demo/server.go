@@ -35,7 +35,7 @@ type server struct {
 
 // startServer starts VersityGW on a free port, over a directory of its own, with the bucket "weir".
 func startServer(ctx context.Context, dir string) (*server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func startServer(ctx context.Context, dir string) (*server, error) {
 	if err := os.MkdirAll(filepath.Join(s.dir, "weir"), 0o750); err != nil {
 		return nil, err
 	}
-	s.process = exec.Command(filepath.Join("bin", "versitygw"), "--port", addr, "--access", accessKey, "--secret", secretKey, //nolint:noctx // stop ends it
+	s.process = exec.Command(filepath.Join("bin", "versitygw"), "--port", addr, "--access", accessKey, "--secret", secretKey,
 		"--quiet", "--keep-alive", "--health", "/health", "posix", s.dir)
 	s.process.SysProcAttr = endWithParent()
 	if err := s.process.Start(); err != nil {
@@ -60,7 +60,7 @@ func startServer(ctx context.Context, dir string) (*server, error) {
 		}
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
-			return false, nil //nolint:nilerr // not yet
+			return false, nil
 		}
 		defer res.Body.Close()
 		return res.StatusCode == http.StatusOK, nil
@@ -91,7 +91,7 @@ type half struct {
 }
 
 // String says how much it is.
-func (h half) String() string {
+func (h *half) String() string {
 	return fmt.Sprintf("%d objects, %d lines, %d MB", len(h.files), h.lines, h.bytes>>20)
 }
 

@@ -45,9 +45,8 @@ func TestMain(m *testing.M) {
 	if out, err := exec.Command("go", "build", "-o", ledger, "../../examples/ledger").CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("building the ledger: %v\n%s", err, out))
 	}
-	code := m.Run()
+	m.Run() // its code is the exit code of the process
 	_ = os.RemoveAll(dir)
-	os.Exit(code)
 }
 
 // cluster is a job that runs as processes.

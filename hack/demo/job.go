@@ -151,7 +151,7 @@ func children(pid int) ([]int, error) {
 		if err != nil {
 			continue // the thread ended
 		}
-		for _, w := range strings.FieldsSeq(string(b)) {
+		for w := range strings.FieldsSeq(string(b)) {
 			n, err := strconv.Atoi(w)
 			if err != nil {
 				return nil, err

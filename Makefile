@@ -67,7 +67,7 @@ test-fast: ## Run the short tests without the race detector, for use while editi
 
 .PHONY: sim
 sim: ## Run the simulator over SEEDS seeds (make sim SEEDS=2000).
-	go test ./runtime/simtest -run '^TestSeeds$$' -count=1 -timeout 60m -seeds=$(SEEDS)
+	go test ./runtime/simtest -v -run '^TestSeeds$$' -count=1 -timeout 60m -seeds=$(SEEDS)
 
 .PHONY: demo
 demo: ## Run the demonstration: S3, worker processes, a kill, a savepoint, a rescale, the counts compared.

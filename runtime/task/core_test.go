@@ -175,10 +175,16 @@ func (r *repeat) Resume() (operator.Status, error) {
 func (r *repeat) Close() error { return nil }
 func (r *repeat) Snapshot(b record.Barrier) (operator.AsyncSnapshot, error) {
 	r.add("snapshot %d", b.Checkpoint)
+	if b.Checkpoint == brokenSnapshot {
+		return nil, errors.New("state is gone")
+	}
 	return func(context.Context) ([]operator.List, error) {
 		return []operator.List{{Name: "seen", Entries: [][]byte{[]byte("x")}}}, nil
 	}, nil
 }
+
+// brokenSnapshot is the one that repeat can't take.
+const brokenSnapshot = 13
 
 func (r *repeat) PrepareSnapshot(b record.Barrier) (operator.Status, error) {
 	r.add("prepare %d", b.Checkpoint)
@@ -450,6 +456,18 @@ func TestCore_Watermarks(t *testing.T) {
 		h.must(h.core.HandleElement(s.ch, s.e))
 		h.want(s.want)
 	}
+}
+
+func TestCore_SynchronousFailureFailsTheTask(t *testing.T) {
+	t.Parallel()
+	h := start(t, 1, nil)
+	h.must(h.core.HandleElement(0, barrierOf(brokenSnapshot, record.StopNone)))
+	err := h.core.HandleElement(1, barrierOf(brokenSnapshot, record.StopNone))
+	if err == nil || !strings.Contains(err.Error(), `operator "mid"`) || !strings.Contains(err.Error(), "state is gone") {
+		t.Errorf("got %v", err)
+	}
+	h.want("prepare 13; barrier 13; snapshot 13")
+	h.must(h.core.Close())
 }
 
 func TestCore_ErrorsNameTheOperator(t *testing.T) {

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/state"
+)
+
+// TestCoordinator_History checks that a checkpoint says what it cost and which task was the slowest.
+func TestCoordinator_History(t *testing.T) {
+	start := time.Unix(0, 0)
+	c, err := New(Options{
+		JobID: "j", MaxParallelism: 8, Vertices: []Vertex{{Name: "v", Parallelism: 2, Operators: []string{"v"}}}, Durable: true, Dir: "d/",
+	}, snapshot.Head{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &soloist{Coordinator: c, now: start, attempt: protocol.Attempt{K: 1}}
+	s.Start(s.now, s.attempt, nil)
+	s.settle()
+	s.RequestCheckpoint(s.now, "now")
+	s.settle()
+	ack := func(after time.Duration, subtask int, m protocol.AckMetrics, st snapshot.SubtaskState) {
+		s.now = start.Add(after)
+		st.Index = subtask
+		s.HandleAck(s.now, protocol.Ack{
+			Attempt: s.attempt, Task: protocol.TaskID{Vertex: "v", Subtask: subtask}, Checkpoint: 1,
+			Operators: map[string]snapshot.SubtaskState{"v": st}, Metrics: m,
+		})
+		s.settle()
+	}
+	ack(10*time.Millisecond, 1, protocol.AckMetrics{Alignment: 4, Sync: 9, Async: 5, Bytes: 100},
+		snapshot.SubtaskState{Keyed: []state.File{{Path: "a", Size: 100, LastGroup: 0, FirstGroup: 0}}})
+	ack(30*time.Millisecond, 0, protocol.AckMetrics{Alignment: 7, Sync: 2, Async: 6, Bytes: 11},
+		snapshot.SubtaskState{Lists: []operator.List{{Name: "l", Entries: [][]byte{[]byte("four"), []byte("x")}}}})
+	history := s.History()
+	if len(history) != 1 {
+		t.Fatalf("history has %d snapshots, want 1: %+v", len(history), history)
+	}
+	want := Stats{
+		ID: 1, Operation: "now", State: StateCompleted, Path: "d/checkpoints/chk-1/", TriggeredAt: start, Duration: 30 * time.Millisecond,
+		Size: 105, Bytes: 111, Alignment: 7, Sync: 9, Async: 6, Slowest: protocol.TaskID{Vertex: "v", Subtask: 0}, Tasks: 2, Acked: 2,
+	}
+	if d := cmp.Diff(want, history[0]); d != "" {
+		t.Errorf("differs (-want +got):\n%s", d)
+	}
+}

@@ -12,8 +12,10 @@ import (
 	"strings"
 
 	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/storage"
 	"github.com/weir-stream/weir/runtime/storage/open"
+	"github.com/weir-stream/weir/runtime/task"
 )
 
 const s3Scheme = "s3://"
@@ -121,4 +123,13 @@ func component(name string) string {
 		return "_" + name
 	}
 	return name
+}
+
+// atStart marks an error of the first start of a job that no restart mends, such as a path that doesn't exist: it ends
+// the job at once. Once the job has state it has run with this configuration, and waits for what is missing to come back.
+func atStart(c *operator.Context, err error) error {
+	if err == nil || c.RestoredFrom != 0 || storage.Retriable(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &task.FatalError{Err: err}
 }

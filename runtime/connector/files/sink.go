@@ -28,7 +28,7 @@ func (s *sink) Open(ctx context.Context, c *operator.Context) (err error) {
 	to := s.to
 	to.stem = c.Name
 	s.tx, err = openTransactions(ctx, c, to)
-	return err
+	return atStart(c, err)
 }
 
 // Process implements [operator.Operator].

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/storage/memstore"
+	"github.com/weir-stream/weir/runtime/task"
 )
 
 func TestSink_FaultAtEveryCall(t *testing.T) {
@@ -296,4 +297,25 @@ func TestSink_SweepSparesItsOwnAttempt(t *testing.T) {
 	exact(t, mem, 100)
 	late.kill()
 	w.kill()
+}
+
+func TestSink_PathThatIsNoDirectory(t *testing.T) {
+	name := t.TempDir() + "/f"
+	write(t, name, "x")
+	s := Sink(Output{Path: name}, appendInt)()
+	err := s.Open(t.Context(), sinkContext("out", "1", nil))
+	wantError(t, err, name, "it is a file: give the path of a directory")
+	if _, ok := errors.AsType[*task.FatalError](err); !ok {
+		t.Error("a restart would find the same")
+	}
+	c := sinkContext("out", "2", nil)
+	c.RestoredFrom = 7
+	err = s.Open(t.Context(), c)
+	wantError(t, err, name)
+	if _, ok := errors.AsType[*task.FatalError](err); ok {
+		t.Error("a job that has state may wait for its storage")
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }

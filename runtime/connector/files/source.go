@@ -304,7 +304,7 @@ type source struct {
 // Open implements [operator.Source].
 func (s *source) Open(ctx context.Context, c *operator.Context) error {
 	s.decoder = s.newDecoder()
-	return s.open(ctx, c)
+	return atStart(c, s.open(ctx, c))
 }
 
 // Poll implements [operator.Source].

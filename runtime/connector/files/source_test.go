@@ -289,7 +289,11 @@ func TestSource_TooLongLine(t *testing.T) {
 
 func TestSource_MissingPath(t *testing.T) {
 	f := newFleet(t, contract.FilesSource{Path: t.TempDir() + "/none"})
-	wantError(t, f.start(1, nil), "/none does not exist", "create it or correct the path")
+	err := f.start(1, nil)
+	wantError(t, err, "/none does not exist", "create it or correct the path")
+	if _, ok := errors.AsType[*task.FatalError](err); !ok {
+		t.Error("a restart would find the same")
+	}
 	f.close()
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/stream"
+	"github.com/weir-stream/weir/runtime/task"
 )
 
 // Input says what [Lines] reads.
@@ -44,9 +45,9 @@ type lineSource struct {
 // Open implements [stream.Source].
 func (s *lineSource) Open(ctx context.Context, c *operator.Context) error {
 	if err := s.in.check(); err != nil {
-		return err
+		return &task.FatalError{Err: err}
 	}
-	return s.open(ctx, c)
+	return atStart(c, s.open(ctx, c))
 }
 
 // Poll implements [stream.Source].

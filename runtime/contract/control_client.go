@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -157,6 +158,9 @@ func call[T any](ctx context.Context, c *Client, method, path string, body any, 
 	req.Header.Set("Content-Type", "application/json")
 	res, err := c.http.Do(req)
 	if err != nil {
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, fmt.Errorf("calling the control API at %s: nobody listens there: the job has ended, or the address is another (a run prints it): %w", c.base, err)
+		}
 		return nil, fmt.Errorf("calling the control API at %s: %w", c.base, err)
 	}
 	defer func() { _ = res.Body.Close() }()

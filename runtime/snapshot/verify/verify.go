@@ -105,8 +105,7 @@ func Verify(ctx context.Context, store storage.Reader, p string) (*Report, error
 func readManifest(ctx context.Context, store storage.Reader, key string) ([]byte, error) {
 	b, _, err := store.Get(ctx, key)
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, fmt.Errorf("reading the snapshot at %q: there is no manifest %s: give the directory of a checkpoint or savepoint (list them with \"weir snapshot ls\"): %w",
-			strings.TrimSuffix(key, snapshot.ManifestName), key, err)
+		return nil, fmt.Errorf("reading the snapshot: there is no manifest %s: give the directory of a checkpoint or savepoint (list them with \"weir snapshot ls\"): %w", key, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the manifest %s: %w", key, err)

@@ -224,7 +224,7 @@ func TestUnreachableAPI(t *testing.T) {
 	addr := s.URL
 	s.Close()
 	code, _, errs := weir(t, "status", "--api", addr)
-	if code != exitFailed || !strings.Contains(errs, "calling the control API at "+addr) {
+	if code != exitFailed || !strings.Contains(errs, "calling the control API at "+addr+": nobody listens there") {
 		t.Errorf("exit code %d, stderr %q", code, errs)
 	}
 }

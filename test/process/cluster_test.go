@@ -32,18 +32,21 @@ const stepTimeout = 60 * time.Second
 
 var seed = flag.Uint64("seed", 0, "seed of the random choices; 0 for a new one")
 
-// ledger is the binary under test: a program of the SDK that is coordinator and worker.
-var ledger string
+// The binaries under test: the ledger is a program of the SDK that is coordinator and worker, weir the command line.
+var ledger, weir string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(programMode) != "" {
+		runProgram()
+	}
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "weir-process-")
 	if err != nil {
 		panic(err)
 	}
-	ledger = filepath.Join(dir, "ledger")
-	if out, err := exec.Command("go", "build", "-o", ledger, "../../examples/ledger").CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("building the ledger: %v\n%s", err, out))
+	ledger, weir = filepath.Join(dir, "ledger"), filepath.Join(dir, "weir")
+	if out, err := exec.Command("go", "build", "-o", dir, "../../examples/ledger", "../../cmd/weir").CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("building the programs: %v\n%s", err, out))
 	}
 	m.Run() // its code is the exit code of the process
 	_ = os.RemoveAll(dir)

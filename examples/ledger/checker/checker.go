@@ -80,7 +80,8 @@ func Output(ctx context.Context, store storage.Store) (*Report, error) {
 }
 
 func (r *Report) add(seen map[int64]map[int64]int, b []byte) error {
-	for sc := bufio.NewScanner(bytes.NewReader(b)); sc.Scan(); {
+	sc := bufio.NewScanner(bytes.NewReader(b))
+	for sc.Scan() {
 		var l line
 		if err := json.Unmarshal(sc.Bytes(), &l); err != nil {
 			return err
@@ -94,7 +95,7 @@ func (r *Report) add(seen map[int64]map[int64]int, b []byte) error {
 		seen[*l.Key][*l.Seq]++
 		r.Rows++
 	}
-	return nil
+	return sc.Err()
 }
 
 // judge finds numbers that are missing below the highest of their key, or there more than once.

@@ -67,10 +67,11 @@ const (
 
 // local is a job running on this machine.
 type local struct {
-	o     LocalOptions
-	c     *coordinator.Coordinator
-	show  *progress
-	asked int
+	o       LocalOptions
+	c       *coordinator.Coordinator
+	show    *progress
+	asked   int
+	askedAt time.Time
 	// notes are for the goroutine that shows progress.
 	notes chan string
 	// slotsNeeded is the largest parallelism.
@@ -180,11 +181,19 @@ func (l *local) tick(ctx context.Context) {
 	}
 }
 
+// sameSignal is the time within which signals count as one.
+const sameSignal = 300 * time.Millisecond
+
 // interrupt does what the next signal asks for.
 func (l *local) interrupt(parent context.Context, group *errgroup.Group, sig os.Signal) {
 	ctx, cancel := context.WithTimeout(parent, statusTimeout)
 	defer cancel()
+	now := time.Now()
+	if now.Sub(l.askedAt) < sameSignal {
+		return // one press: a terminal and a parent process may both pass it on
+	}
 	l.asked++
+	l.askedAt = now
 	id := newName("signal")
 	switch {
 	case l.asked > 2:

@@ -162,15 +162,16 @@ func TestBadInput_Storage(t *testing.T) {
 		replace []string
 		want    []string
 	}{
-		"unknown bucket":   {good, s3State(s3.Endpoint, "nowhere"), []string{"bucket", "nowhere", "create it"}},
-		"wrong secret":     {[]string{good[0], "AWS_SECRET_ACCESS_KEY=wrong"}, s3State(s3.Endpoint, "weir"), []string{"AWS_SECRET_ACCESS_KEY"}},
-		"unknown user":     {[]string{"AWS_ACCESS_KEY_ID=nobody", good[1]}, s3State(s3.Endpoint, "weir"), []string{"AWS_ACCESS_KEY_ID"}},
-		"no credentials":   {[]string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}, s3State(s3.Endpoint, "weir"), []string{"AWS_ACCESS_KEY_ID"}},
-		"nobody listens":   {good, s3State(closed, "weir"), []string{closed[len("http://"):], "refused"}},
-		"no such host":     {good, s3State("http://weir.invalid:9000", "weir"), []string{"weir.invalid"}},
-		"not a directory":  {nil, []string{"volume: {path: DIR/state}", "volume: {path: DIR/job.yaml/state}"}, []string{"job.yaml"}},
-		"sink, no bucket":  {append(good, "AWS_ENDPOINT_URL_S3="+s3.Endpoint), []string{"fileSink: {path: DIR/out}", "fileSink: {path: 's3://nowhere/out'}"}, []string{`"out"`, "nowhere"}},
-		"source, no files": {nil, []string{"generator: {keys: 10, rows: 1000}", "files: {path: DIR/none, format: JSON, schema: [{name: key, type: Int}, {name: seq, type: Int}]}"}, []string{`"rows"`, "/none"}},
+		"unknown bucket":      {good, s3State(s3.Endpoint, "nowhere"), []string{"bucket", "nowhere", "create it"}},
+		"wrong secret":        {[]string{good[0], "AWS_SECRET_ACCESS_KEY=wrong"}, s3State(s3.Endpoint, "weir"), []string{"AWS_SECRET_ACCESS_KEY"}},
+		"unknown user":        {[]string{"AWS_ACCESS_KEY_ID=nobody", good[1]}, s3State(s3.Endpoint, "weir"), []string{"AWS_ACCESS_KEY_ID"}},
+		"no credentials":      {[]string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}, s3State(s3.Endpoint, "weir"), []string{"AWS_ACCESS_KEY_ID"}},
+		"nobody listens":      {good, s3State(closed, "weir"), []string{closed[len("http://"):], "refused"}},
+		"no such host":        {good, s3State("http://weir.invalid:9000", "weir"), []string{"weir.invalid"}},
+		"not a directory":     {nil, []string{"volume: {path: DIR/state}", "volume: {path: DIR/job.yaml/state}"}, []string{"job.yaml"}},
+		"bucket of the sink":  {good, append(s3State(s3.Endpoint, "weir"), "fileSink: {path: DIR/out}", "fileSink: {path: 's3://nowhere/out'}"), []string{`"out"`, "nowhere", "create it"}},
+		"sink without server": {good, []string{"fileSink: {path: DIR/out}", "fileSink: {path: 's3://nowhere/out'}"}, []string{"an s3:// path needs to know the object store", "set s3 beside it"}},
+		"files of the source": {nil, []string{"generator: {keys: 10, rows: 1000}", "files: {path: DIR/none, format: JSON, schema: [{name: key, type: Int}, {name: seq, type: Int}]}"}, []string{`"rows"`, "/none"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

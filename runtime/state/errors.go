@@ -48,7 +48,8 @@ type CorruptError struct {
 
 // Error implements error.
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("state file %s is corrupt: %s at offset %d: %s", e.Path, e.Section, e.Offset, e.Reason)
+	return fmt.Sprintf("state file %s is corrupt: %s at offset %d: %s; restore from another checkpoint or savepoint, or put back the file from a backup",
+		e.Path, e.Section, e.Offset, e.Reason)
 }
 
 // compare checks that state d of the job is what the snapshot holds.

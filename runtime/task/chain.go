@@ -4,6 +4,7 @@ package task
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -140,7 +141,7 @@ func (c *Core) Open(ctx context.Context) error {
 func (c *Core) openLink(ctx context.Context, l *link) error {
 	if l.node.Keyed {
 		if err := c.openState(ctx, l); err != nil {
-			return l.wrap(err)
+			return l.wrap(permanent(err))
 		}
 	}
 	l.opened = true
@@ -151,7 +152,7 @@ func (c *Core) openLink(ctx context.Context, l *link) error {
 		err = l.op.Open(ctx, &l.ctx)
 	}
 	if err != nil {
-		return l.wrap(fmt.Errorf("opening: %w", err))
+		return l.wrap(permanent(fmt.Errorf("opening: %w", err)))
 	}
 	if l.backend == nil {
 		return nil
@@ -163,6 +164,16 @@ func (c *Core) openLink(ctx context.Context, l *link) error {
 		return l.wrap(&FatalError{fmt.Errorf("the snapshot holds state %q that the operator doesn't use any more: keep the state in the program, or rename the operator and allow non-restored state", lost)})
 	}
 	return nil
+}
+
+// permanent marks an error of state that is the same at every restart: a damaged file, another type than the job's.
+func permanent(err error) error {
+	_, damaged := errors.AsType[*state.CorruptError](err)
+	_, other := errors.AsType[*state.SchemaError](err)
+	if damaged || other {
+		return &FatalError{err}
+	}
+	return err
 }
 
 func (c *Core) openState(ctx context.Context, l *link) error {

@@ -49,11 +49,16 @@ func (f files) WriteFile(ctx context.Context, data []byte) (state.File, error) {
 // ReadFile implements [state.FileReader].
 func (f files) ReadFile(ctx context.Context, file state.File, off, n int64) ([]byte, error) {
 	b, err := f.store.GetRange(ctx, f.key(file.Path), off, n)
-	if err != nil {
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return nil, &state.CorruptError{Path: f.key(file.Path), Section: "file", Reason: "it doesn't exist"}
+	case err != nil:
 		return nil, fmt.Errorf("reading state file %s: %w", f.key(file.Path), err)
-	}
-	if int64(len(b)) != n {
-		return nil, fmt.Errorf("reading state file %s: it ends after %d bytes, want %d", f.key(file.Path), off+int64(len(b)), off+n)
+	case int64(len(b)) != n:
+		return nil, &state.CorruptError{
+			Path: f.key(file.Path), Section: "file", Offset: off + int64(len(b)),
+			Reason: fmt.Sprintf("it ends after %d of %d bytes", off+int64(len(b)), file.Size),
+		}
 	}
 	return b, nil
 }

@@ -73,3 +73,33 @@ func openKeyed(t *testing.T, r state.FileReader) error {
 	h.must(core.Close())
 	return err
 }
+
+// mistyped is an operator whose state has another type in the snapshot.
+type mistyped struct{ repeat }
+
+// Open implements [operator.Operator].
+func (*mistyped) Open(context.Context, *operator.Context) error {
+	return &state.SchemaError{State: "count", What: "value type", Old: "int64", New: "string"}
+}
+
+func TestCore_StateOfAnotherTypeIsFatal(t *testing.T) {
+	t.Parallel()
+	h := &harness{journal: &journal{}, t: t, room: true, blocked: map[int]bool{}, async: map[int64]task.Async{}}
+	plan, err := graph.NewPlan(&graph.Graph{Nodes: []*graph.Node{
+		{Name: "in", Parallelism: 2, Output: ints, NewSource: func() operator.Source { return nil }},
+		{
+			Name: "mid", Parallelism: 1, Inputs: []graph.Edge{{From: "in"}},
+			NewOperator: func() operator.Operator { return &mistyped{repeat{journal: h.journal}} },
+		},
+	}}, graph.Options{})
+	h.must(err)
+	core := task.New(task.Options{
+		Plan: plan, Vertex: plan.Vertex("mid"), Attempt: protocol.Attempt{K: 1}, Env: h, Inputs: h, Wake: func() {},
+		Log: logr.Discard(), Now: func() time.Time { return time.Unix(0, 0) },
+	})
+	err = core.Open(t.Context())
+	if _, fatal := errors.AsType[*task.FatalError](err); !fatal {
+		t.Errorf("got %v", err)
+	}
+	h.must(core.Close())
+}

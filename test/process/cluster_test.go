@@ -271,7 +271,7 @@ func (c *cluster) restarted(restarts int64) {
 	})
 }
 
-// stop stops the job with a savepoint, waits for the coordinator to end, and returns the savepoint's path.
+// stop stops the job with a savepoint, waits until no process of the job is left, and returns the savepoint's path.
 func (c *cluster) stop(coordinator *process) string {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), stepTimeout)
@@ -288,6 +288,7 @@ func (c *cluster) stop(coordinator *process) string {
 		c.t.Fatalf("stopping the job: %+v", op)
 	}
 	c.ended(coordinator)
+	c.allEnded()
 	return op.Path
 }
 

@@ -84,7 +84,6 @@ func TestCancel_ThenGoOn(t *testing.T) {
 	}
 	c.progress(s.RestoredFrom.ID)
 	c.stop(coordinator)
-	c.allEnded()
 	c.judge()
 }
 
@@ -123,7 +122,6 @@ func TestUnreliableStorage(t *testing.T) {
 	id = c.progress(id)
 	c.progress(id)
 	c.stop(coordinator)
-	c.allEnded()
 	c.judge()
 }
 

@@ -75,7 +75,7 @@ func TestKilledCoordinator(t *testing.T) {
 func TestZombieCoordinator(t *testing.T) {
 	c := newCluster(t, nil)
 	zombie := c.coordinator(1)
-	c.workers(2)
+	orphans := c.workers(2)
 	id := c.progress(0)
 	c.signal(zombie, syscall.SIGSTOP)
 
@@ -89,6 +89,13 @@ func TestZombieCoordinator(t *testing.T) {
 		t.Errorf("the zombie ended with %v and doesn't say that it was fenced", zombie.err)
 	}
 	c.progress(id)
+	for _, w := range orphans { // they wait for a coordinator at the address of the zombie, until they are told to end
+		c.signal(w, syscall.SIGTERM)
+		c.ended(w)
+		if w.err != nil {
+			t.Errorf("%s ended with %v", w.name, w.err)
+		}
+	}
 	c.stop(coordinator)
 	c.judge()
 }

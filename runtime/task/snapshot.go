@@ -27,6 +27,8 @@ type snapshots struct {
 	endedAfter int64
 	// aborted holds snapshots above last whose end was heard of before their barrier.
 	aborted map[int64]bool
+	// begun are the snapshots whose barrier waits for the steps before it, maybe for room in the outputs.
+	begun map[int64]*begunSnapshot
 	// finishing says that the task may finish once no snapshot up to finishAfter is pending: the coordinator would take what they
 	// hold of this task for finished, though they were taken before.
 	finishing   bool
@@ -39,6 +41,12 @@ type snapshots struct {
 	alignedSince time.Time
 }
 
+type begunSnapshot struct {
+	stop record.StopMode
+	// givenUp says that its end was heard of before its barrier was sent.
+	givenUp bool
+}
+
 type pendingSnapshot struct {
 	barrier record.Barrier
 	metrics protocol.AckMetrics
@@ -46,7 +54,7 @@ type pendingSnapshot struct {
 }
 
 func (s *snapshots) init() {
-	s.aborted, s.pending = map[int64]bool{}, map[int64]*pendingSnapshot{}
+	s.aborted, s.begun, s.pending = map[int64]bool{}, map[int64]*begunSnapshot{}, map[int64]*pendingSnapshot{}
 }
 
 // apply carries out what the barrier handler decided.
@@ -110,6 +118,7 @@ func (c *Core) begin(b record.Barrier, alignment time.Duration) {
 		return
 	}
 	c.snap.last = id
+	c.snap.begun[id] = &begunSnapshot{stop: b.Stop}
 	for a := range c.snap.aborted {
 		if a <= id {
 			delete(c.snap.aborted, a)
@@ -127,8 +136,17 @@ func (c *Core) begin(b record.Barrier, alignment time.Duration) {
 	c.push(func() (operator.Status, error) { return operator.Done, c.take(b, alignment) })
 }
 
-// take forwards the barrier, fixes the state, and starts the asynchronous part.
+// take forwards the barrier, fixes the state, and starts the asynchronous part; of a snapshot that was given up while it
+// waited for that only a cancel-barrier goes out.
 func (c *Core) take(b record.Barrier, alignment time.Duration) error {
+	givenUp := c.snap.begun[b.Checkpoint].givenUp
+	delete(c.snap.begun, b.Checkpoint)
+	if givenUp {
+		if c.phase < ended {
+			c.out.control(record.OfCancelBarrier(b.Checkpoint))
+		}
+		return nil
+	}
 	if c.phase < ended {
 		c.out.control(record.OfBarrier(b))
 	}
@@ -296,11 +314,16 @@ func (c *Core) Aborted(checkpoint int64) error {
 	}
 	// Answered also by a task that the snapshot never reached: the coordinator repeats the end of one that stops the job.
 	c.o.Env.Notified(checkpoint)
-	if c.frozen == checkpoint {
+	drains := c.frozen == checkpoint
+	if drains {
 		c.frozen = 0
-		if c.snap.drained {
-			return fmt.Errorf("draining for savepoint %d was given up after the operators had finished: going on needs a restart from the last checkpoint", checkpoint)
-		}
+	}
+	if b := c.snap.begun[checkpoint]; b != nil {
+		b.givenUp = true
+		drains = b.stop == record.StopDrain
+	}
+	if drains && c.snap.drained {
+		return fmt.Errorf("draining for savepoint %d was given up after the operators had finished: going on needs a restart from the last checkpoint", checkpoint)
 	}
 	return nil
 }

@@ -369,7 +369,7 @@ func (a *assigner) addLists(op Operator, old *snapshot.OperatorState, restores [
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		c := byName[name]
-		if gone := c.gone(old); c.mode == operator.Union && gone > 0 && !finished(old) {
+		if gone := c.gone(old); c.mode == operator.Union && gone > 0 && c.entries() > 0 && !finished(old) {
 			a.problemf("operator %q has the union list %q, and %d of its %d subtasks had finished and left nothing of it: resume from another snapshot",
 				op.Name, name, gone, old.Parallelism)
 			return
@@ -387,6 +387,15 @@ func (c *copies) gone(old *snapshot.OperatorState) int {
 		if s := &old.Subtasks[i]; s.Finished && !slices.Contains(c.at, s.Index) {
 			n++
 		}
+	}
+	return n
+}
+
+// entries counts those of all copies.
+func (c *copies) entries() int {
+	n := 0
+	for _, l := range c.lists {
+		n += len(l.Entries)
 	}
 	return n
 }

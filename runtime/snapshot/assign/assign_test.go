@@ -307,3 +307,17 @@ func TestAssign_FinishedKeepsLists(t *testing.T) {
 		t.Errorf("deployment differs (-want +got):\n%s", d)
 	}
 }
+
+// A snapshot that package checkpoint lets pass is one to go on from: a union list without entries lost nothing with the
+// subtasks that had finished.
+func TestAssign_EmptyUnionListPartlyFinished(t *testing.T) {
+	m := testState()
+	m.Operators[2].Subtasks = []snapshot.SubtaskState{{Index: 0, Finished: true}, {Index: 1, Lists: list(operator.Union)}}
+	if _, err := Assign(testShape(), m, Options{}); err != nil {
+		t.Error(err)
+	}
+	m.Operators[2].Subtasks[1].Lists = list(operator.Union, "tx")
+	if _, err := Assign(testShape(), m, Options{}); err == nil {
+		t.Error("a union list of which a part is gone is restored")
+	}
+}

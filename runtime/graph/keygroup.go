@@ -2,13 +2,15 @@
 
 package graph
 
+import "github.com/weir-stream/weir/runtime/state"
+
 // KeyGroup returns the key group of a key hash.
 func KeyGroup(hash uint64, maxParallelism int) int { return int(hash % uint64(maxParallelism)) }
 
 // KeyGroupRange returns the first and last key group of subtask i of p:
 // [⌈i·max/p⌉, ⌊((i+1)·max−1)/p⌋].
 func KeyGroupRange(i, p, maxParallelism int) (first, last int) {
-	return (i*maxParallelism + p - 1) / p, ((i+1)*maxParallelism - 1) / p
+	return state.GroupRange(i, p, maxParallelism)
 }
 
 // Router finds the subtask that owns a key hash. It is immutable.

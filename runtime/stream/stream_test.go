@@ -152,11 +152,6 @@ type sale struct {
 func TestReduce(t *testing.T) {
 	t.Parallel()
 	run(t, []string{"{a 1}", "{a 3}", "{b 5}"}, func(j *stream.Job) func() []string {
-		s := from(j, "in", sale{"a", 1}, sale{"b", 5}).Rebalance()
-		more := from(j, "more", sale{"a", 2})
-		_ = more
-		one := stream.KeyBy(s, func(v sale) string { return v.Shop })
-		_ = one
 		ordered := stream.From(j, "ordered", func() stream.Source[sale] {
 			return &rows[sale]{all: []sale{{"a", 1}, {"a", 2}, {"b", 5}}}
 		}, stream.Parallelism(1))
@@ -164,8 +159,6 @@ func TestReduce(t *testing.T) {
 			acc.Amount += v.Amount
 			return acc
 		})
-		stream.ForEach(s, "unused", func(sale) {})
-		stream.ForEach(more, "unused2", func(sale) {})
 		return collect(sum, "out").sorted
 	})
 }

@@ -8,5 +8,6 @@
 // line tool refuse the same file with the same message.
 //
 // +kubebuilder:object:generate=true
+// +kubebuilder:ac:generate=true
 // +groupName=stream.weir.dev
 package v1alpha1

@@ -20,8 +20,9 @@ type Storage struct {
 	Savepoints *SavepointStorage `json:"savepoints,omitempty"`
 }
 
-// S3Storage is a bucket of an S3 compatible object store. Credentials are not part of the job: they come from the
-// environment of the process that runs it (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY).
+// S3Storage is a bucket of an S3 compatible object store. Credentials are not part of the job: on Kubernetes they come from
+// the secret that credentialsSecretRef names, elsewhere from the environment of the process that runs the job
+// (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY).
 type S3Storage struct {
 	// endpoint is the URL of the store, for example https://minio.example.com:9000.
 	// Unset means that of AWS for the region.
@@ -48,10 +49,33 @@ type S3Storage struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9-]+$`
 	Region string `json:"region,omitempty"`
+
+	// credentialsSecretRef names the secret, in the namespace of the job, whose keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+	// hold the credentials; AWS_SESSION_TOKEN is taken too if it is there. Only the pods of the job read it. Sources and
+	// sinks of the job use the same credentials. Unset means that the store is used without credentials from Kubernetes.
+	// +optional
+	CredentialsSecretRef *SecretReference `json:"credentialsSecretRef,omitempty"`
+}
+
+// SecretReference names a secret in the namespace of the job.
+type SecretReference struct {
+	// name of the secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name,omitempty"`
 }
 
 // VolumeStorage is a directory that the coordinator and every worker see under the same path.
 type VolumeStorage struct {
+	// claimName is the persistent volume claim, in the namespace of the job, that is mounted at path. Workers on several nodes need one
+	// that can be mounted by many. On Kubernetes it is needed; elsewhere it is ignored.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`
+	ClaimName string `json:"claimName,omitempty"`
+
 	// path is the directory. It is created when it does not exist.
 	// +required
 	// +kubebuilder:validation:MinLength=1

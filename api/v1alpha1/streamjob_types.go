@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -10,8 +11,17 @@ import (
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:path=streamjobs,shortName=sj,categories=weir
+// +kubebuilder:subresource:status
+// +kubebuilder:subresource:scale:specpath=.spec.parallelism,statuspath=.status.parallelism,selectorpath=.status.selector
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Checkpoint",type=integer,JSONPath=`.status.lastCheckpoint.id`
+// +kubebuilder:printcolumn:name="Checkpointed",type=date,JSONPath=`.status.lastCheckpoint.completedAt`
+// +kubebuilder:printcolumn:name="Restarts",type=integer,JSONPath=`.status.job.restarts`
 // +kubebuilder:printcolumn:name="Parallelism",type=integer,JSONPath=`.spec.parallelism`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 40",message="metadata.name must start with a lower case letter, contain only lower case letters, digits and '-', end with a letter or digit, and have at most 40 characters"
 type StreamJob struct {
 	metav1.TypeMeta `json:",inline"`
@@ -23,6 +33,10 @@ type StreamJob struct {
 	// spec says what the job does and how it runs.
 	// +required
 	Spec StreamJobSpec `json:"spec,omitempty,omitzero"`
+
+	// status is what the operator last knew of the job.
+	// +optional
+	Status StreamJobStatus `json:"status,omitempty,omitzero"`
 }
 
 // StreamJobList is a list of StreamJobs.
@@ -38,15 +52,29 @@ type StreamJobList struct {
 
 // StreamJobSpec says what a job does and how it runs.
 //
+// +kubebuilder:validation:ExactlyOneOf=dataflow;program
+// +kubebuilder:validation:XValidation:rule="!has(self.storage) || !has(self.upgrade) || !has(self.upgrade.mode) || self.upgrade.mode != 'Stateless'",fieldPath=".upgrade.mode",message="mode Stateless is for jobs without storage: a job with storage keeps its state, use Savepoint or LastCheckpoint"
+// +kubebuilder:validation:XValidation:rule="has(self.storage) || !has(self.savepoint)",fieldPath=".savepoint",message="a savepoint needs storage: set storage.s3 or storage.volume"
+// +kubebuilder:validation:XValidation:rule="has(self.storage) || !has(self.deletionPolicy) || self.deletionPolicy != 'Savepoint'",fieldPath=".deletionPolicy",message="deletionPolicy Savepoint needs storage: set storage.s3 or storage.volume"
 // +kubebuilder:validation:XValidation:rule="!has(self.parallelism) || !has(self.maxParallelism) || self.parallelism <= self.maxParallelism",fieldPath=".parallelism",message="parallelism must not be larger than maxParallelism"
-// +kubebuilder:validation:XValidation:rule="!has(self.maxParallelism) || self.dataflow.operators.all(o, !has(o.parallelism) || o.parallelism <= self.maxParallelism)",fieldPath=".dataflow.operators",message="parallelism of an operator must not be larger than maxParallelism of the job"
-// +kubebuilder:validation:XValidation:rule="!has(self.workers) || !has(self.workers.replicas) || !has(self.workers.slotsPerWorker) || ((has(self.parallelism) ? self.parallelism : 1) <= self.workers.replicas * self.workers.slotsPerWorker && self.dataflow.operators.all(o, !has(o.parallelism) || o.parallelism <= self.workers.replicas * self.workers.slotsPerWorker))",fieldPath=".workers",message="replicas times slotsPerWorker must be at least the largest parallelism of the job: raise one of them, lower the parallelism, or leave slotsPerWorker out"
-// +kubebuilder:validation:XValidation:rule="has(self.checkpointing) || !self.dataflow.operators.exists(o, has(o.fileSink)) || !self.dataflow.operators.exists(o, (has(o.generator) && !has(o.generator.rows)) || (has(o.files) && has(o.files.continuous)))",fieldPath=".checkpointing",message="a fileSink of an unbounded job needs checkpointing, because its files become visible when a checkpoint completes: set checkpointing.interval, or make every source bounded (generator.rows set, files.continuous absent)"
-// +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.s3)) || !self.dataflow.operators.exists(o, (has(o.files) && !has(o.files.s3) && (o.files.path.startsWith('s3://') || (has(o.files.deadLetter) && o.files.deadLetter.path.startsWith('s3://')))) || (has(o.fileSink) && !has(o.fileSink.s3) && o.fileSink.path.startsWith('s3://')))",fieldPath=".dataflow.operators",message="an s3:// path needs to know the object store: set s3 beside it, or storage.s3 of the job"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxParallelism) || !has(self.dataflow) || self.dataflow.operators.all(o, !has(o.parallelism) || o.parallelism <= self.maxParallelism)",fieldPath=".dataflow.operators",message="parallelism of an operator must not be larger than maxParallelism of the job"
+// +kubebuilder:validation:XValidation:rule="!has(self.workers) || !has(self.workers.replicas) || !has(self.workers.slotsPerWorker) || ((has(self.parallelism) ? self.parallelism : 1) <= self.workers.replicas * self.workers.slotsPerWorker && (!has(self.dataflow) || self.dataflow.operators.all(o, !has(o.parallelism) || o.parallelism <= self.workers.replicas * self.workers.slotsPerWorker)))",fieldPath=".workers",message="replicas times slotsPerWorker must be at least the largest parallelism of the job: raise one of them, lower the parallelism, or leave slotsPerWorker out"
+// +kubebuilder:validation:XValidation:rule="has(self.checkpointing) || !has(self.dataflow) || !self.dataflow.operators.exists(o, has(o.fileSink)) || !self.dataflow.operators.exists(o, (has(o.generator) && !has(o.generator.rows)) || (has(o.files) && has(o.files.continuous)))",fieldPath=".checkpointing",message="a fileSink of an unbounded job needs checkpointing, because its files become visible when a checkpoint completes: set checkpointing.interval, or make every source bounded (generator.rows set, files.continuous absent)"
+// +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.s3)) || !has(self.dataflow) || !self.dataflow.operators.exists(o, (has(o.files) && !has(o.files.s3) && (o.files.path.startsWith('s3://') || (has(o.files.deadLetter) && o.files.deadLetter.path.startsWith('s3://')))) || (has(o.fileSink) && !has(o.fileSink.s3) && o.fileSink.path.startsWith('s3://')))",fieldPath=".dataflow.operators",message="an s3:// path needs to know the object store: set s3 beside it, or storage.s3 of the job"
 type StreamJobSpec struct {
-	// dataflow is the graph of the job: sources, steps and sinks with their expressions.
-	// +required
-	Dataflow Dataflow `json:"dataflow,omitempty,omitzero"`
+	// dataflow is the graph of the job: sources, steps and sinks with their expressions. It runs on the image of the
+	// engine. Exactly one of dataflow and program is set.
+	// +optional
+	Dataflow *Dataflow `json:"dataflow,omitempty"`
+
+	// program is a job of one's own, written with the Go SDK, in an image of one's own.
+	// +optional
+	Program *Program `json:"program,omitempty"`
+
+	// state is Running or Suspended. Setting it to Suspended stops the job with a savepoint; setting it back to Running resumes
+	// it from exactly that. Unset means Running.
+	// +optional
+	State DesiredState `json:"state,omitempty"`
 
 	// parallelism is the number of parallel instances of each operator that does not set its own.
 	// Unset means 1.
@@ -75,6 +103,10 @@ type StreamJobSpec struct {
 	// +optional
 	Workers *Workers `json:"workers,omitempty"`
 
+	// coordinator says what the pod of the coordinator needs.
+	// +optional
+	Coordinator *Coordinator `json:"coordinator,omitempty"`
+
 	// checkpointing says when and how automatic checkpoints are taken. Unset means no automatic checkpoints:
 	// after a failure the job has no state to go back to.
 	// +optional
@@ -95,13 +127,69 @@ type StreamJobSpec struct {
 	// +optional
 	Upgrade *Upgrade `json:"upgrade,omitempty"`
 
+	// savepoint asks for a savepoint of the running job.
+	// +optional
+	Savepoint *Savepoint `json:"savepoint,omitempty"`
+
 	// restoreFrom is the snapshot that the first start of the job reads its state from. It is ignored as soon as
 	// the job has checkpoints of its own. Unset means that the job starts empty.
 	// +optional
 	RestoreFrom *RestoreFrom `json:"restoreFrom,omitempty"`
+
+	// deletionPolicy says what happens to the running job when the StreamJob is deleted: Cancel ends it, Savepoint takes a
+	// savepoint first and keeps the StreamJob until that has succeeded or this field is set to Cancel. What becomes of
+	// checkpoints is checkpointing.retention.onCancel; savepoints always stay. Unset means Cancel.
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 
-// Workers says how many workers run the job.
+// DesiredState says whether a job should run.
+//
+// +kubebuilder:validation:Enum=Running;Suspended
+type DesiredState string
+
+const (
+	// StateRunning runs the job.
+	StateRunning DesiredState = "Running"
+	// StateSuspended stops the job with a savepoint and keeps it stopped.
+	StateSuspended DesiredState = "Suspended"
+)
+
+// DeletionPolicy says what happens to the running job when the StreamJob is deleted.
+//
+// +kubebuilder:validation:Enum=Cancel;Savepoint
+type DeletionPolicy string
+
+const (
+	// CancelOnDeletion ends the job at once.
+	CancelOnDeletion DeletionPolicy = "Cancel"
+	// SavepointOnDeletion takes a savepoint first.
+	SavepointOnDeletion DeletionPolicy = "Savepoint"
+)
+
+// Program is a job written with the Go SDK. Its binary is the entry point of the image.
+type Program struct {
+	// image is the container image with the program.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^\S+$`
+	Image string `json:"image,omitempty"`
+
+	// imagePullPolicy is that of the pods of the job. Unset means what Kubernetes makes of the image's tag.
+	// +optional
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+
+	// args are handed to the program, which reads them where it describes its job.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=4096
+	Args []string `json:"args,omitempty"`
+}
+
+// Workers says how many workers run the job and what each needs.
 //
 // +kubebuilder:validation:MinProperties=1
 type Workers struct {
@@ -118,16 +206,91 @@ type Workers struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1024
 	SlotsPerWorker int32 `json:"slotsPerWorker,omitempty"`
+
+	// resources are the requests and limits of each worker. Unset means none, except what the namespace says.
+	// +optional
+	Resources *Resources `json:"resources,omitempty"`
 }
+
+// Coordinator says what the pod of the coordinator needs.
+//
+// +kubebuilder:validation:MinProperties=1
+type Coordinator struct {
+	// resources are the requests and limits of the coordinator. Unset means none, except what the namespace says.
+	// +optional
+	Resources *Resources `json:"resources,omitempty"`
+}
+
+// Resources are compute resources of a container.
+//
+// +kubebuilder:validation:MinProperties=1
+type Resources struct {
+	// requests is what a node must have free.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	Requests corev1.ResourceList `json:"requests,omitempty"`
+
+	// limits is what the container may use at most.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	Limits corev1.ResourceList `json:"limits,omitempty"`
+}
+
+// UpgradeMode says what a new version of the job starts from.
+//
+// +kubebuilder:validation:Enum=Savepoint;LastCheckpoint;Stateless
+type UpgradeMode string
+
+const (
+	// UpgradeFromSavepoint stops the old version with a savepoint and starts the new one from it.
+	UpgradeFromSavepoint UpgradeMode = "Savepoint"
+	// UpgradeFromLastCheckpoint ends the old version without one and starts the new one from the newest checkpoint, after
+	// which what came since is processed again.
+	UpgradeFromLastCheckpoint UpgradeMode = "LastCheckpoint"
+	// UpgradeStateless starts the new version empty: for jobs without storage only.
+	UpgradeStateless UpgradeMode = "Stateless"
+)
 
 // Upgrade says how a new version of the job takes the state of the old one.
 //
 // +kubebuilder:validation:MinProperties=1
 type Upgrade struct {
+	// mode is what a new version starts from: Savepoint stops the old version with a savepoint, LastCheckpoint ends it without
+	// and goes back to the newest checkpoint, Stateless starts empty and is for jobs without storage only. Unset means
+	// Savepoint.
+	// +optional
+	Mode UpgradeMode `json:"mode,omitempty"`
+
 	// allowNonRestoredState lets the job start from a snapshot that holds state of operators that the dataflow no
 	// longer has; that state is dropped. Unset means that such a start is refused.
 	// +optional
 	AllowNonRestoredState bool `json:"allowNonRestoredState,omitempty"`
+
+	// savepointTimeout is how long one try of the savepoint of an upgrade, a suspension or a deletion may take; then the job
+	// goes on as before and it is tried again later. Unset means checkpointing.timeout, and 10m without that.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="savepointTimeout must be at least 1s"
+	SavepointTimeout metav1.Duration `json:"savepointTimeout,omitempty,omitzero"`
+}
+
+// Savepoint asks for a savepoint of the running job.
+type Savepoint struct {
+	// trigger is any text; each new value asks for one savepoint. It is remembered in status.savepointTrigger once that savepoint
+	// is complete. Removing it asks for nothing.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Trigger string `json:"trigger,omitempty"`
+
+	// target is the directory, within the storage of the job, below which the savepoint is written. Unset means
+	// storage.savepoints.prefix.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^[^/\s]([^\s]*[^/\s])?$`
+	Target string `json:"target,omitempty"`
 }
 
 // RestoreFrom names a snapshot.

@@ -13,7 +13,7 @@ import (
 // message starts with the path of the field.
 func Check(job *streamv1.StreamJob) []string {
 	var found []string
-	if cycle := findCycle(job.Spec.Dataflow.Operators); len(cycle) > 0 {
+	if cycle := findCycle(operatorsOf(job)); len(cycle) > 0 {
 		found = append(found, fmt.Sprintf("spec.dataflow.operators: Invalid value: operators must not form a cycle: %s",
 			strings.Join(cycle, " -> ")))
 	}
@@ -80,4 +80,12 @@ func (s *cycleSearch) cycleAt(name streamv1.OperatorName) []string {
 		cycle = append(cycle, string(s.path[i]))
 	}
 	return append(cycle, string(name))
+}
+
+// operatorsOf returns the operators of a declarative job, none for a program.
+func operatorsOf(job *streamv1.StreamJob) []streamv1.Operator {
+	if job.Spec.Dataflow == nil {
+		return nil
+	}
+	return job.Spec.Dataflow.Operators
 }

@@ -32,7 +32,10 @@ func ToContract(job *streamv1.StreamJob) (contract.JobConfig, error) {
 		Checkpointing:   checkpointingOf(spec.Checkpointing),
 		Restart:         restart,
 		Storage:         storageOf(spec.Storage),
-		Dataflow:        dataflowOf(&spec.Dataflow),
+		Dataflow:        dataflowOf(spec.Dataflow),
+	}
+	if spec.Program != nil {
+		config.Args = spec.Program.Args
 	}
 	if spec.Upgrade != nil {
 		config.AllowNonRestoredState = spec.Upgrade.AllowNonRestoredState
@@ -62,10 +65,14 @@ func Workers(job *streamv1.StreamJob) (replicas, slots int) {
 	}
 }
 
-// LargestParallelism returns the largest parallelism of any operator of a job: the number of slots it needs.
+// LargestParallelism returns the largest parallelism of any operator of a job: the number of slots it needs. What the operators of a
+// program ask for is not known here: it counts with the parallelism of the job.
 func LargestParallelism(job *streamv1.StreamJob) int {
 	ofJob := max(1, int(job.Spec.Parallelism))
 	largest := 1
+	if job.Spec.Dataflow == nil {
+		return ofJob
+	}
 	for i := range job.Spec.Dataflow.Operators {
 		own := int(job.Spec.Dataflow.Operators[i].Parallelism)
 		if own == 0 {

@@ -10,6 +10,9 @@ import (
 )
 
 func dataflowOf(d *streamv1.Dataflow) *contract.Dataflow {
+	if d == nil {
+		return nil
+	}
 	out := &contract.Dataflow{Operators: make([]contract.Operator, 0, len(d.Operators))}
 	for i := range d.Operators {
 		out.Operators = append(out.Operators, operatorOf(&d.Operators[i]))

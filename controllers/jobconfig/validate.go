@@ -92,7 +92,7 @@ func validateObject(ctx context.Context, object map[string]any) (*streamv1.Strea
 	err = kruntime.DefaultUnstructuredConverter.FromUnstructured(object, &job)
 	switch {
 	case len(errs) > 0 && err == nil:
-		return nil, &InvalidError{Name: u.GetName(), Problems: problems(errs), Details: explainGraph(job.Spec.Dataflow.Operators)}
+		return nil, &InvalidError{Name: u.GetName(), Problems: problems(errs), Details: explainGraph(operatorsOf(&job))}
 	case len(errs) > 0:
 		found := problems(errs)
 		return nil, &InvalidError{Name: u.GetName(), Problems: found, Details: explainTypes(found)}

@@ -63,6 +63,8 @@ type JobConfig struct {
 	AllowDrained bool `json:"allowDrained,omitempty"`
 	// Dataflow is the declarative form; nil for a program.
 	Dataflow *Dataflow `json:"dataflow,omitempty"`
+	// Args are for the program, which finds them here when it describes its job.
+	Args []string `json:"args,omitempty"`
 }
 
 // Mode is the guarantee of checkpoints.

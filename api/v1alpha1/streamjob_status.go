@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Phase sums a job up in one word for people; it is derived from the rest of the status, and nothing is decided by it.
+//
+// +kubebuilder:validation:Enum=Pending;Starting;Running;Restarting;Upgrading;Suspending;Suspended;Completed;Failed;Stalled;Deleting
+type Phase string
+
+const (
+	// PhasePending means that the job has not been started yet.
+	PhasePending Phase = "Pending"
+	// PhaseStarting means that pods are being started or tasks are being deployed.
+	PhaseStarting Phase = "Starting"
+	// PhaseRunning means that all tasks run.
+	PhaseRunning Phase = "Running"
+	// PhaseRestarting means that the engine restarts the tasks after a failure.
+	PhaseRestarting Phase = "Restarting"
+	// PhaseUpgrading means that a new version replaces the running one.
+	PhaseUpgrading Phase = "Upgrading"
+	// PhaseSuspending means that the job is being stopped with a savepoint.
+	PhaseSuspending Phase = "Suspending"
+	// PhaseSuspended means that the job is stopped and can be resumed.
+	PhaseSuspended Phase = "Suspended"
+	// PhaseCompleted means that all input was read to its end.
+	PhaseCompleted Phase = "Completed"
+	// PhaseFailed means that the job failed for good.
+	PhaseFailed Phase = "Failed"
+	// PhaseStalled means that the job cannot start or go on until somebody changes something.
+	PhaseStalled Phase = "Stalled"
+	// PhaseDeleting means that the StreamJob is being deleted.
+	PhaseDeleting Phase = "Deleting"
+)
+
+// StreamJobStatus is what the operator last knew of a job.
+type StreamJobStatus struct {
+	// observedGeneration is the generation of the spec that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// conditions say how the job is: Ready, Reconciling, Stalled, Running, CheckpointsHealthy and Completed.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// phase sums the conditions up in one word for people.
+	// +optional
+	Phase Phase `json:"phase,omitempty"`
+
+	// parallelism is that of the version that is deployed.
+	// +optional
+	Parallelism int32 `json:"parallelism,omitempty"`
+
+	// selector matches the worker pods of the job, for autoscalers.
+	// +optional
+	Selector string `json:"selector,omitempty"`
+
+	// job is what the engine reported last.
+	// +optional
+	Job *JobReport `json:"job,omitempty"`
+
+	// lastCheckpoint is the newest completed checkpoint that the operator has heard of. It is updated when something
+	// else changes, and otherwise at most every 30 seconds.
+	// +optional
+	LastCheckpoint *SnapshotReport `json:"lastCheckpoint,omitempty"`
+
+	// lastSavepoint is the newest completed savepoint.
+	// +optional
+	LastSavepoint *SnapshotReport `json:"lastSavepoint,omitempty"`
+
+	// grant numbers the coordinator deployments of the job; it only grows. It is written here before the deployment exists.
+	// +optional
+	Grant int64 `json:"grant,omitempty"`
+
+	// deployment is the version that has pods, or is about to. Absent: none should have.
+	// +optional
+	Deployment *DeploymentReport `json:"deployment,omitempty"`
+
+	// operation is the step in flight. It is written here before anything is done for it.
+	// +optional
+	Operation *OperationReport `json:"operation,omitempty"`
+
+	// restore says where the state of the deployed version came from.
+	// +optional
+	Restore *RestoreReport `json:"restore,omitempty"`
+
+	// savepointTrigger is the value of spec.savepoint.trigger whose savepoint is complete.
+	// +optional
+	SavepointTrigger string `json:"savepointTrigger,omitempty"`
+
+	// lastUpgrade says how the newest upgrade went.
+	// +optional
+	LastUpgrade *UpgradeReport `json:"lastUpgrade,omitempty"`
+}
+
+// JobReport is what the engine reported last.
+type JobReport struct {
+	// id of the job: the lineage of its state, and a part of its path in storage.
+	// +optional
+	ID string `json:"id,omitempty"`
+
+	// epoch of the coordinator: the grant and how often that deployment has claimed the job.
+	// +optional
+	Epoch string `json:"epoch,omitempty"`
+
+	// state of the engine: Starting, WaitingForWorkers, Deploying, Running, Restarting, Stopping, Stopped, Finished, Cancelled or
+	// Failed.
+	// +optional
+	State string `json:"state,omitempty"`
+
+	// maxParallelism is the number of key groups in force.
+	// +optional
+	MaxParallelism int32 `json:"maxParallelism,omitempty"`
+
+	// restarts counts the restarts of the tasks in the life of the job.
+	// +optional
+	Restarts int64 `json:"restarts,omitempty"`
+
+	// startedAt is when the coordinator started.
+	// +optional
+	StartedAt metav1.Time `json:"startedAt,omitempty,omitzero"`
+
+	// lastFailure is what ended the last attempt that failed.
+	// +optional
+	LastFailure *FailureReport `json:"lastFailure,omitempty"`
+}
+
+// FailureReport says what went wrong and when.
+type FailureReport struct {
+	// at is when.
+	// +optional
+	At metav1.Time `json:"at,omitempty,omitzero"`
+
+	// message says what.
+	// +optional
+	Message string `json:"message,omitempty"`
+}
+
+// SnapshotReport describes a completed checkpoint or savepoint.
+type SnapshotReport struct {
+	// id of the snapshot, ascending in the life of the job.
+	// +optional
+	ID int64 `json:"id,omitempty"`
+
+	// path is where it is: what restoreFrom takes.
+	// +optional
+	Path string `json:"path,omitempty"`
+
+	// completedAt is when it was complete.
+	// +optional
+	CompletedAt metav1.Time `json:"completedAt,omitempty,omitzero"`
+
+	// sizeBytes is how large it is.
+	// +optional
+	SizeBytes int64 `json:"sizeBytes,omitempty"`
+
+	// durationMillis is how long it took, in milliseconds.
+	// +optional
+	DurationMillis int64 `json:"durationMillis,omitempty"`
+}
+
+// DeploymentReport is a version of the job that has pods.
+type DeploymentReport struct {
+	// grant numbers it; its objects have it in their names.
+	// +optional
+	Grant int64 `json:"grant,omitempty"`
+
+	// revision is a hash of all that needs a restart when it changes.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+
+	// generation of the spec that it was made from.
+	// +optional
+	Generation int64 `json:"generation,omitempty"`
+}
+
+// OperationType is the kind of an operation.
+//
+// +kubebuilder:validation:Enum=Upgrade;Suspend;Savepoint;Cancel
+type OperationType string
+
+const (
+	// UpgradeOperation replaces the deployed version.
+	UpgradeOperation OperationType = "Upgrade"
+	// SuspendOperation stops the job with a savepoint.
+	SuspendOperation OperationType = "Suspend"
+	// SavepointOperation takes a savepoint of the running job.
+	SavepointOperation OperationType = "Savepoint"
+	// CancelOperation ends the job because its StreamJob is deleted.
+	CancelOperation OperationType = "Cancel"
+)
+
+// OperationPhase is how far an operation got.
+//
+// +kubebuilder:validation:Enum=Checking;Saving;Fencing;Starting;Waiting;Canceling;Disposing
+type OperationPhase string
+
+const (
+	// OperationChecking means that an agent pod checks, with the new version, that it can start and take the state.
+	OperationChecking OperationPhase = "Checking"
+	// OperationSaving means that the engine takes the savepoint.
+	OperationSaving OperationPhase = "Saving"
+	// OperationFencing means that an agent pod shuts out the old coordinator, which does not answer, and reads what it has done.
+	OperationFencing OperationPhase = "Fencing"
+	// OperationStarting means that the pods of the new version are being started.
+	OperationStarting OperationPhase = "Starting"
+	// OperationWaiting means that the last try failed and the next one follows at retryAt.
+	OperationWaiting OperationPhase = "Waiting"
+	// OperationCanceling means that the engine ends the job.
+	OperationCanceling OperationPhase = "Canceling"
+	// OperationDisposing means that an agent pod deletes the checkpoints.
+	OperationDisposing OperationPhase = "Disposing"
+)
+
+// OperationReport is the write-ahead record of the step in flight.
+type OperationReport struct {
+	// id names the operation towards the engine; asking again with the same id starts nothing new.
+	// +optional
+	ID string `json:"id,omitempty"`
+
+	// type is Upgrade, Suspend, Savepoint or Cancel.
+	// +optional
+	Type OperationType `json:"type,omitempty"`
+
+	// phase is how far it got.
+	// +optional
+	Phase OperationPhase `json:"phase,omitempty"`
+
+	// generation of the spec that asked for it.
+	// +optional
+	Generation int64 `json:"generation,omitempty"`
+
+	// trigger is the value of spec.savepoint.trigger that asked for it.
+	// +optional
+	Trigger string `json:"trigger,omitempty"`
+
+	// attempts counts the tries, this one included.
+	// +optional
+	Attempts int32 `json:"attempts,omitempty"`
+
+	// startedAt is when the operation began, phaseStartedAt when its phase did.
+	// +optional
+	StartedAt metav1.MicroTime `json:"startedAt,omitempty,omitzero"`
+
+	// phaseStartedAt is when the phase began.
+	// +optional
+	PhaseStartedAt metav1.MicroTime `json:"phaseStartedAt,omitempty,omitzero"`
+
+	// deadline is when this phase is given up.
+	// +optional
+	Deadline metav1.Time `json:"deadline,omitempty,omitzero"`
+
+	// retryAt is when the next try begins.
+	// +optional
+	RetryAt metav1.Time `json:"retryAt,omitempty,omitzero"`
+
+	// path of the savepoint once it is complete.
+	// +optional
+	Path string `json:"path,omitempty"`
+
+	// message says what the last try ran into.
+	// +optional
+	Message string `json:"message,omitempty"`
+
+	// checkMillis and saveMillis are how long these phases took.
+	// +optional
+	CheckMillis int64 `json:"checkMillis,omitempty"`
+
+	// saveMillis is how long the stop with savepoint took.
+	// +optional
+	SaveMillis int64 `json:"saveMillis,omitempty"`
+}
+
+// RestoreReport says where the state of the deployed version came from.
+type RestoreReport struct {
+	// requestedMode is what the spec asked for: Fresh, RestoreFrom, Savepoint, LastCheckpoint, Stateless or Resume.
+	// +optional
+	RequestedMode string `json:"requestedMode,omitempty"`
+
+	// effectiveMode is what was done. Adopted means that storage held state of a job of this name.
+	// +optional
+	EffectiveMode string `json:"effectiveMode,omitempty"`
+
+	// path of the snapshot; absent after an empty start.
+	// +optional
+	Path string `json:"path,omitempty"`
+
+	// checkpointID of the snapshot.
+	// +optional
+	CheckpointID int64 `json:"checkpointID,omitempty"`
+
+	// takenAt is when the snapshot was complete.
+	// +optional
+	TakenAt metav1.Time `json:"takenAt,omitempty,omitzero"`
+
+	// reason says why the effective mode is not the requested one.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+}
+
+// UpgradeReport says how an upgrade went.
+type UpgradeReport struct {
+	// fromRevision and toRevision are the versions.
+	// +optional
+	FromRevision string `json:"fromRevision,omitempty"`
+
+	// toRevision is the version that runs since.
+	// +optional
+	ToRevision string `json:"toRevision,omitempty"`
+
+	// path of the savepoint it went through.
+	// +optional
+	Path string `json:"path,omitempty"`
+
+	// startedAt is when the edit was seen.
+	// +optional
+	StartedAt metav1.MicroTime `json:"startedAt,omitempty,omitzero"`
+
+	// completedAt is when the new version ran.
+	// +optional
+	CompletedAt metav1.MicroTime `json:"completedAt,omitempty,omitzero"`
+
+	// checkMillis is how long the new version was checked while the old one ran.
+	// +optional
+	CheckMillis int64 `json:"checkMillis,omitempty"`
+
+	// saveMillis is how long the stop with savepoint took.
+	// +optional
+	SaveMillis int64 `json:"saveMillis,omitempty"`
+
+	// podsMillis is how long it took from then until the coordinator and all workers of the new version were there.
+	// +optional
+	PodsMillis int64 `json:"podsMillis,omitempty"`
+
+	// restoreMillis is how long it took from then until all tasks ran.
+	// +optional
+	RestoreMillis int64 `json:"restoreMillis,omitempty"`
+}

@@ -78,7 +78,7 @@ type StreamJobStatus struct {
 	// +optional
 	Grant int64 `json:"grant,omitempty"`
 
-	// deployment is the version that has pods, or is about to. Absent: none should have.
+	// deployment is the version that has pods, or is about to, or had them last. Absent: the job was never started.
 	// +optional
 	Deployment *DeploymentReport `json:"deployment,omitempty"`
 
@@ -165,7 +165,23 @@ type SnapshotReport struct {
 	DurationMillis int64 `json:"durationMillis,omitempty"`
 }
 
-// DeploymentReport is a version of the job that has pods.
+// JobEnd is how a job ended.
+//
+// +kubebuilder:validation:Enum=Stopped;Finished;Cancelled;Failed
+type JobEnd string
+
+const (
+	// EndStopped means that the job is suspended and can be resumed.
+	EndStopped JobEnd = "Stopped"
+	// EndFinished means that all input was read to its end.
+	EndFinished JobEnd = "Finished"
+	// EndCancelled means that the job was cancelled.
+	EndCancelled JobEnd = "Cancelled"
+	// EndFailed means that the job failed for good.
+	EndFailed JobEnd = "Failed"
+)
+
+// DeploymentReport is the version of the job that was deployed last.
 type DeploymentReport struct {
 	// grant numbers it; its objects have it in their names.
 	// +optional
@@ -178,6 +194,10 @@ type DeploymentReport struct {
 	// generation of the spec that it was made from.
 	// +optional
 	Generation int64 `json:"generation,omitempty"`
+
+	// ended is how the job ended with this version; it has no pods any more. Absent: it has pods, or is about to.
+	// +optional
+	Ended JobEnd `json:"ended,omitempty"`
 }
 
 // OperationType is the kind of an operation.
@@ -263,6 +283,10 @@ type OperationReport struct {
 	// path of the savepoint once it is complete.
 	// +optional
 	Path string `json:"path,omitempty"`
+
+	// reason is the condition reason of what the last try ran into.
+	// +optional
+	Reason string `json:"reason,omitempty"`
 
 	// message says what the last try ran into.
 	// +optional

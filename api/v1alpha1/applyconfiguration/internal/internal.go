@@ -125,6 +125,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.weir-stream.weir.api.v1alpha1.DeploymentReport
   map:
     fields:
+    - name: ended
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.JobEnd
     - name: generation
       type:
         scalar: numeric
@@ -265,6 +268,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: rowsPerSecond
       type:
         scalar: numeric
+- name: com.github.weir-stream.weir.api.v1alpha1.JobEnd
+  scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.JobReport
   map:
     fields:
@@ -378,6 +383,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: phaseStartedAt
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime
+    - name: reason
+      type:
+        scalar: string
     - name: retryAt
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time

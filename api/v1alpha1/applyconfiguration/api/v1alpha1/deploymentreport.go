@@ -4,10 +4,14 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/weir-stream/weir/api/v1alpha1"
+)
+
 // DeploymentReportApplyConfiguration represents a declarative configuration of the DeploymentReport type for use
 // with apply.
 //
-// DeploymentReport is a version of the job that has pods.
+// DeploymentReport is the version of the job that was deployed last.
 type DeploymentReportApplyConfiguration struct {
 	// grant numbers it; its objects have it in their names.
 	Grant *int64 `json:"grant,omitempty"`
@@ -15,6 +19,8 @@ type DeploymentReportApplyConfiguration struct {
 	Revision *string `json:"revision,omitempty"`
 	// generation of the spec that it was made from.
 	Generation *int64 `json:"generation,omitempty"`
+	// ended is how the job ended with this version; it has no pods any more. Absent: it has pods, or is about to.
+	Ended *apiv1alpha1.JobEnd `json:"ended,omitempty"`
 }
 
 // DeploymentReportApplyConfiguration constructs a declarative configuration of the DeploymentReport type for use with
@@ -44,5 +50,13 @@ func (b *DeploymentReportApplyConfiguration) WithRevision(value string) *Deploym
 // If called multiple times, the Generation field is set to the value of the last call.
 func (b *DeploymentReportApplyConfiguration) WithGeneration(value int64) *DeploymentReportApplyConfiguration {
 	b.Generation = &value
+	return b
+}
+
+// WithEnded sets the Ended field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Ended field is set to the value of the last call.
+func (b *DeploymentReportApplyConfiguration) WithEnded(value apiv1alpha1.JobEnd) *DeploymentReportApplyConfiguration {
+	b.Ended = &value
 	return b
 }

@@ -36,6 +36,8 @@ type OperationReportApplyConfiguration struct {
 	RetryAt *v1.Time `json:"retryAt,omitempty"`
 	// path of the savepoint once it is complete.
 	Path *string `json:"path,omitempty"`
+	// reason is the condition reason of what the last try ran into.
+	Reason *string `json:"reason,omitempty"`
 	// message says what the last try ran into.
 	Message *string `json:"message,omitempty"`
 	// checkMillis and saveMillis are how long these phases took.
@@ -135,6 +137,14 @@ func (b *OperationReportApplyConfiguration) WithRetryAt(value v1.Time) *Operatio
 // If called multiple times, the Path field is set to the value of the last call.
 func (b *OperationReportApplyConfiguration) WithPath(value string) *OperationReportApplyConfiguration {
 	b.Path = &value
+	return b
+}
+
+// WithReason sets the Reason field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Reason field is set to the value of the last call.
+func (b *OperationReportApplyConfiguration) WithReason(value string) *OperationReportApplyConfiguration {
+	b.Reason = &value
 	return b
 }
 

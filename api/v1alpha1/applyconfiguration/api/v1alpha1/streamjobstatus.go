@@ -33,7 +33,7 @@ type StreamJobStatusApplyConfiguration struct {
 	LastSavepoint *SnapshotReportApplyConfiguration `json:"lastSavepoint,omitempty"`
 	// grant numbers the coordinator deployments of the job; it only grows. It is written here before the deployment exists.
 	Grant *int64 `json:"grant,omitempty"`
-	// deployment is the version that has pods, or is about to. Absent: none should have.
+	// deployment is the version that has pods, or is about to, or had them last. Absent: the job was never started.
 	Deployment *DeploymentReportApplyConfiguration `json:"deployment,omitempty"`
 	// operation is the step in flight. It is written here before anything is done for it.
 	Operation *OperationReportApplyConfiguration `json:"operation,omitempty"`

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package resources
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/runtime/contract"
+)
+
+// Keys of the config map of a grant.
+const (
+	// RevisionKey holds the [Revision]: what the operator itself reads back.
+	RevisionKey = "revision.json"
+	// JobKey holds the configuration of the job for coordinator and agents.
+	JobKey = "job.json"
+)
+
+// Settings are the settings of the operator that end up in pods.
+type Settings struct {
+	// EngineImage is the image of jobs that are dataflows.
+	EngineImage string
+	// EngineImagePullPolicy is when that image is pulled; empty: what Kubernetes makes of its tag.
+	EngineImagePullPolicy corev1.PullPolicy
+}
+
+// Revision is a version of a job as it was when it was stored for a grant: everything that its pods are made from.
+type Revision struct {
+	// Spec is that of the StreamJob, Generation its generation.
+	Spec       streamv1.StreamJobSpec `json:"spec"`
+	Generation int64                  `json:"generation"`
+	// Image of all pods, and when it is pulled; empty: what Kubernetes makes of its tag.
+	Image           string            `json:"image"`
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+	// JobID is the job to go on with; NewJobID that of the one to start when JobID is empty.
+	JobID    string `json:"jobID,omitempty"`
+	NewJobID string `json:"newJobID,omitempty"`
+}
+
+// NewRevision returns the revision of a StreamJob as it is now.
+func NewRevision(job *streamv1.StreamJob, s Settings, jobID, newJobID string) Revision {
+	r := Revision{
+		Spec:            *job.Spec.DeepCopy(),
+		Generation:      job.Generation,
+		Image:           s.EngineImage,
+		ImagePullPolicy: s.EngineImagePullPolicy,
+		JobID:           jobID,
+		NewJobID:        newJobID,
+	}
+	if p := job.Spec.Program; p != nil {
+		r.Image, r.ImagePullPolicy = p.Image, p.ImagePullPolicy
+	}
+	return r
+}
+
+// ReadRevision returns the revision that a config map holds.
+func ReadRevision(cm *corev1.ConfigMap) (*Revision, error) {
+	text, ok := cm.Data[RevisionKey]
+	if !ok {
+		return nil, fmt.Errorf("reading the stored revision of config map %s: it has no key %s", cm.Name, RevisionKey)
+	}
+	var r Revision
+	if err := json.Unmarshal([]byte(text), &r); err != nil {
+		return nil, fmt.Errorf("reading the stored revision of config map %s: %w", cm.Name, err)
+	}
+	return &r, nil
+}
+
+// ConfigMap returns what is stored for a grant: the revision, and the configuration of the job for its pods.
+func ConfigMap(job *streamv1.StreamJob, grant int64, r Revision) (*corev1ac.ConfigMapApplyConfiguration, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// Policy returns what a running job takes over of a revision without a restart. Its Revision is the [PolicyHash].
+func Policy(r Revision) (contract.Policy, error) {
+	return contract.Policy{}, errors.ErrUnsupported
+}

@@ -69,10 +69,6 @@ test-fast: ## Run the short tests without the race detector, for use while editi
 sim: ## Run the simulator over SEEDS seeds (make sim SEEDS=2000).
 	go test ./runtime/simtest -v -run '^TestSeeds$$' -count=1 -timeout 60m -seeds=$(SEEDS)
 
-.PHONY: demo
-demo: ## Run the demonstration: S3, worker processes, a kill, a savepoint, a rescale, the counts compared.
-	go run ./hack/demo
-
 .PHONY: bench
 bench: ## Run the benchmarks (half an hour; nothing else should run on the machine).
 	go run ./bench
@@ -105,3 +101,5 @@ $(CRD_REF_DOCS): $(TOOLS_MOD)
 
 $(BENCHSTAT): $(TOOLS_MOD)
 	cd hack/tools && go build -o $@ golang.org/x/perf/cmd/benchstat
+
+include hack/e2e/targets.mk

@@ -33,7 +33,7 @@ type job struct {
 
 // startJob writes the file of the job for this server and starts it.
 func startJob(ctx context.Context, dir string, s3 *server, flags ...string) (*job, error) {
-	text, err := os.ReadFile(filepath.Join("hack", "demo", "job.yaml"))
+	text, err := os.ReadFile(filepath.Join("hack", "demo", "local", "job.yaml"))
 	if err != nil {
 		return nil, err
 	}

@@ -4,24 +4,31 @@
 // a keyed checker fails the job when a number is missing or comes twice, and a transactional sink writes
 // every number to files. The checker of examples/ledger/check then reads those files, outside of the job.
 //
-// It is configured by the environment, so that every process of the job sees the same:
+// It is configured by the environment or by the arguments of the job (spec.program.args of a StreamJob), which come
+// first; either way every process of the job sees the same:
 //
-//	LEDGER_OUT   where the sink writes: a directory or s3://bucket/prefix (default "ledger-out")
-//	LEDGER_KEYS  number of keys (default 100)
-//	LEDGER_ROWS  numbers of each key; 0 for no end (default 0)
-//	LEDGER_RATE  rows a second of each subtask of the source; 0 for as fast as possible (default 10000)
+//	LEDGER_OUT   --out   where the sink writes: a directory or s3://bucket/prefix (default "ledger-out")
+//	LEDGER_KEYS  --keys  number of keys (default 100)
+//	LEDGER_ROWS  --rows  numbers of each key; 0 for no end (default 0)
+//	LEDGER_RATE  --rate  rows a second of each subtask of the source; 0 for as fast as possible (default 10000)
+//
+// An s3:// path is on the server of the job's storage, if that is one. A build with -ldflags "-X main.edition=v2" writes its
+// edition into every row, so that the output shows which version of the program made it.
 package main
 
 import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/connector/files"
+	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/program"
 	"github.com/weir-stream/weir/runtime/record"
@@ -36,17 +43,49 @@ type entry struct {
 	Seq int64
 }
 
+// edition of this build, for the output; empty: rows don't have it.
+var edition string
+
 func describe(j *stream.Job) {
-	keys, rows, rate := number("LEDGER_KEYS", 100), number("LEDGER_ROWS", 0), number("LEDGER_RATE", 10_000)
+	c := configure(j.Config.Args)
 	var opts []stream.Option
-	if rows > 0 {
+	if c.rows > 0 {
 		opts = append(opts, stream.Bounded())
 	}
-	numbers := stream.From(j, "numbers", func() stream.Source[entry] { return &source{keys: keys, rows: rows, rate: rate} }, opts...)
+	numbers := stream.From(j, "numbers", func() stream.Source[entry] { return &source{keys: c.keys, rows: c.rows, rate: c.rate} }, opts...)
 	byKey := stream.KeyBy(numbers, func(e entry) int64 { return e.Key })
 	checked := stream.Process(byKey, "check", func() stream.ProcessFunction[int64, entry, entry] { return &checker{} })
-	out := files.Output{Path: cmp.Or(os.Getenv("LEDGER_OUT"), "ledger-out")}
+	out := files.Output{Path: c.out}
+	if s := j.Config.Storage; s != nil && s.S3 != nil {
+		out.S3 = &contract.S3{Endpoint: s.S3.Endpoint, Region: s.S3.Region}
+	}
 	stream.To(checked, "out", files.Sink(out, appendEntry), stream.Transactional())
+}
+
+// config is what the ledger is told.
+type config struct {
+	out              string
+	keys, rows, rate int64
+}
+
+// configure reads the arguments, and the environment for what they don't say. It panics if they are wrong, which the user sees as
+// the reason why the job can't be built.
+func configure(args []string) config {
+	c := config{}
+	f := flag.NewFlagSet("ledger", flag.PanicOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&c.out, "out", cmp.Or(os.Getenv("LEDGER_OUT"), "ledger-out"), "")
+	f.Int64Var(&c.keys, "keys", number("LEDGER_KEYS", 100), "")
+	f.Int64Var(&c.rows, "rows", number("LEDGER_ROWS", 0), "")
+	f.Int64Var(&c.rate, "rate", number("LEDGER_RATE", 10_000), "")
+	_ = f.Parse(args) // it panics
+	if f.NArg() > 0 {
+		panic(fmt.Sprintf("unknown argument %q", f.Arg(0)))
+	}
+	if c.keys < 1 || c.rows < 0 || c.rate < 0 {
+		panic(fmt.Sprintf("--keys %d, --rows %d or --rate %d is too small", c.keys, c.rows, c.rate))
+	}
+	return c
 }
 
 // number is an integer of the environment.
@@ -169,5 +208,9 @@ func appendEntry(dst []byte, e entry) []byte {
 	dst = strconv.AppendInt(dst, e.Key, 10)
 	dst = append(dst, `,"seq":`...)
 	dst = strconv.AppendInt(dst, e.Seq, 10)
+	if edition != "" {
+		dst = append(dst, `,"edition":`...)
+		dst = strconv.AppendQuote(dst, edition)
+	}
 	return append(dst, "}\n"...)
 }

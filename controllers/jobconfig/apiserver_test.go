@@ -20,6 +20,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/jobconfig/rulestest"
 )
 
 // TestValidate_SaysWhatTheAPIServerSays puts every refused StreamJob of the tables through the API server's own code
@@ -39,21 +40,19 @@ func TestValidate_SaysWhatTheAPIServerSays(t *testing.T) {
 
 func refusedFiles() map[string]string {
 	files := map[string]string{
-		"several problems": withSpec("parallelism: 9", "maxParallelism: 4", "checkpointing: {interval: 1ms, timeout: 1ms}"),
-		"name too long":    strings.Replace(withSpec(), "name: j", "name: "+strings.Repeat("j", 41), 1),
-		"wrong type":       withSpec("parallelism: two"),
-		"wrong enum":       withSpec("checkpointing: {interval: 10s, mode: exactlyOnce}"),
-		"no spec":          head,
-		"duplicate":        withOperators(opIn, opIn, opOut),
-		"pattern":          withSpec("checkpointing: {interval: 10 s}"),
-		"bad label":        strings.Replace(withSpec(), "name: j", "name: j, labels: {'a b': c}", 1),
-		"too many":         withOperators(opIn, "{name: out, inputs: ["+strings.Repeat("in, ", 17)+"in], log: {}}"),
-		"duration range":   withSpec("checkpointing: {interval: 9999999999h}"),
+		"several problems": rulestest.WithSpec("parallelism: 9", "maxParallelism: 4", "checkpointing: {interval: 1ms, timeout: 1ms}"),
+		"name too long":    strings.Replace(rulestest.WithSpec(), "name: j", "name: "+strings.Repeat("j", 41), 1),
+		"wrong type":       rulestest.WithSpec("parallelism: two"),
+		"wrong enum":       rulestest.WithSpec("checkpointing: {interval: 10s, mode: exactlyOnce}"),
+		"no spec":          rulestest.Head,
+		"duplicate":        rulestest.WithOperators(rulestest.In, rulestest.In, rulestest.Out),
+		"pattern":          rulestest.WithSpec("checkpointing: {interval: 10 s}"),
+		"bad label":        strings.Replace(rulestest.WithSpec(), "name: j", "name: j, labels: {'a b': c}", 1),
+		"too many":         rulestest.WithOperators(rulestest.In, "{name: out, inputs: ["+strings.Repeat("in, ", 17)+"in], log: {}}"),
+		"duration range":   rulestest.WithSpec("checkpointing: {interval: 9999999999h}"),
 	}
-	for group, cases := range map[string]map[string]ruleCase{"spec": specRules(), "graph": graphRules(), "operator": operatorRules()} {
-		for name, tc := range cases {
-			files[group+"/"+name] = tc.reject
-		}
+	for name, tc := range rulestest.Cases() {
+		files[name] = tc.Reject
 	}
 	return files
 }

@@ -9,11 +9,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/jobconfig/rulestest"
 	"github.com/weir-stream/weir/runtime/contract"
 )
 
 // everyField sets every field of the API that has a counterpart in the engine.
-const everyField = head + `
+const everyField = rulestest.Head + `
 spec:
   parallelism: 4
   maxParallelism: 64
@@ -147,7 +148,7 @@ func mustValidate(t *testing.T, file string) *streamv1.StreamJob {
 
 func TestToContract_UnsetStaysUnset(t *testing.T) {
 	t.Parallel()
-	got, err := ToContract(mustValidate(t, withSpec()))
+	got, err := ToContract(mustValidate(t, rulestest.WithSpec()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,6 +158,37 @@ func TestToContract_UnsetStaysUnset(t *testing.T) {
 	}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)
+	}
+}
+
+func TestToContract_Program(t *testing.T) {
+	t.Parallel()
+	got, err := ToContract(mustValidate(t, rulestest.Head+"spec: {parallelism: 3, program: {image: 'example.com/job:1', args: [--keys, '9']}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := contract.JobConfig{Namespace: "default", Name: "j", Parallelism: 3, Args: []string{"--keys", "9"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("configuration (-want +got):\n%s", diff)
+	}
+}
+
+// TestToContract_OnlyForTheOperator shows that what the operator alone acts on does not reach the engine.
+func TestToContract_OnlyForTheOperator(t *testing.T) {
+	t.Parallel()
+	storage := "storage: {volume: {claimName: c, path: /p}}"
+	plain, err := ToContract(mustValidate(t, rulestest.WithSpec(storage)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ToContract(mustValidate(t, rulestest.WithSpec(storage, "state: Suspended", "deletionPolicy: Savepoint",
+		"savepoint: {trigger: one, target: x}", "upgrade: {mode: LastCheckpoint, savepointTimeout: 5s}",
+		"workers: {resources: {requests: {cpu: 1}}}", "coordinator: {resources: {limits: {memory: 1Gi}}}")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(plain, got); diff != "" {
+		t.Errorf("configuration (-without +with):\n%s", diff)
 	}
 }
 
@@ -176,7 +208,7 @@ func TestToContract_Restart(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := ToContract(mustValidate(t, withSpec(tc.field)))
+			got, err := ToContract(mustValidate(t, rulestest.WithSpec(tc.field)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -189,8 +221,8 @@ func TestToContract_Restart(t *testing.T) {
 
 func TestToContract_DeadLetterInAnObjectStore(t *testing.T) {
 	t.Parallel()
-	got, err := ToContract(mustValidate(t, withOperators(
-		"{name: in, files: {path: /in, format: Text, onMalformed: DeadLetter, deadLetter: {path: 's3://dead/x'}, s3: {region: r-1}}}", opOut)))
+	got, err := ToContract(mustValidate(t, rulestest.WithOperators(
+		"{name: in, files: {path: /in, format: Text, onMalformed: DeadLetter, deadLetter: {path: 's3://dead/x'}, s3: {region: r-1}}}", rulestest.Out)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,12 +242,13 @@ func TestWorkers(t *testing.T) {
 		"parallelism only": {fields: []string{"parallelism: 5"}, wantReplicas: 1, wantSlots: 5},
 		"replicas":         {fields: []string{"parallelism: 5", "workers: {replicas: 2}"}, wantReplicas: 2, wantSlots: 3},
 		"slots":            {fields: []string{"parallelism: 5", "workers: {slotsPerWorker: 2}"}, wantReplicas: 3, wantSlots: 2},
+		"resources only":   {fields: []string{"workers: {resources: {limits: {cpu: 100m}}}"}, wantReplicas: 1, wantSlots: 1},
 		"both":             {fields: []string{"parallelism: 5", "workers: {replicas: 5, slotsPerWorker: 4}"}, wantReplicas: 5, wantSlots: 4},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			replicas, slots := Workers(mustValidate(t, withSpec(tc.fields...)))
+			replicas, slots := Workers(mustValidate(t, rulestest.WithSpec(tc.fields...)))
 			if replicas != tc.wantReplicas || slots != tc.wantSlots {
 				t.Errorf("Workers = %d, %d, want %d, %d", replicas, slots, tc.wantReplicas, tc.wantSlots)
 			}
@@ -225,7 +258,7 @@ func TestWorkers(t *testing.T) {
 
 func TestLargestParallelism_OfAnOperator(t *testing.T) {
 	t.Parallel()
-	job := mustValidate(t, withOperators("{name: in, parallelism: 3, generator: {rows: 1}}", opOut))
+	job := mustValidate(t, rulestest.WithOperators("{name: in, parallelism: 3, generator: {rows: 1}}", rulestest.Out))
 	if got := LargestParallelism(job); got != 3 {
 		t.Errorf("LargestParallelism = %d, want 3", got)
 	}

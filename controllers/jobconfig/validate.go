@@ -52,7 +52,7 @@ func (e *InvalidError) Error() string {
 // unknown or repeated fields, the schema, the rules; then what Check adds. An error is an *InvalidError that holds
 // every problem found, unless the YAML itself cannot be read.
 //
-// A StreamJob without a namespace gets "default".
+// A StreamJob without a namespace gets "default", and a status is ignored.
 func Validate(ctx context.Context, data []byte) (*streamv1.StreamJob, error) {
 	object, err := decode(data)
 	if err != nil {
@@ -86,6 +86,7 @@ func validateObject(ctx context.Context, object map[string]any) (*streamv1.Strea
 	if len(unknown) > 0 {
 		return nil, &InvalidError{Name: u.GetName(), Problems: unknownFields(unknown)}
 	}
+	delete(object, "status") // as the API server does: status is not the user's to write
 	s.setDefaults(object)
 	errs := s.validate(ctx, object)
 	var job streamv1.StreamJob

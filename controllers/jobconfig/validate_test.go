@@ -14,7 +14,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/config/crd"
+	"github.com/weir-stream/weir/controllers/jobconfig/rulestest"
 )
 
 const blocked = "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
@@ -30,7 +32,7 @@ func TestValidate_Refuses(t *testing.T) {
 			want: []string{"the file must hold one StreamJob, but it holds 0 YAML documents"},
 		},
 		"two documents": {
-			file: withSpec() + "---\n" + withSpec(),
+			file: rulestest.WithSpec() + "---\n" + rulestest.WithSpec(),
 			want: []string{"the file must hold one StreamJob, but it holds 2 YAML documents"},
 		},
 		"no mapping": {
@@ -42,7 +44,7 @@ func TestValidate_Refuses(t *testing.T) {
 			want: []string{"strict decoding error: yaml: line 1: did not find expected node content"},
 		},
 		"repeated field": {
-			file: head + "spec:\n  parallelism: 1\n  parallelism: 2\n  " + flow + "\n",
+			file: rulestest.Head + "spec:\n  parallelism: 1\n  parallelism: 2\n  " + rulestest.Flow + "\n",
 			want: []string{`strict decoding error: yaml: unmarshal errors: line 6: key "parallelism" already set in map`},
 		},
 		"other kind": {
@@ -53,18 +55,18 @@ func TestValidate_Refuses(t *testing.T) {
 			},
 		},
 		"unknown fields": {
-			file: strings.Replace(withSpec("paralelism: 2"), "rows: 1}", "row: 1}", 1),
+			file: strings.Replace(rulestest.WithSpec("paralelism: 2"), "rows: 1}", "row: 1}", 1),
 			want: []string{
 				`strict decoding error: unknown field "spec.dataflow.operators[0].generator.row"`,
 				`strict decoding error: unknown field "spec.paralelism"`,
 			},
 		},
 		"no name": {
-			file: strings.Replace(withSpec(), "metadata: {name: j}\n", "", 1),
+			file: strings.Replace(rulestest.WithSpec(), "metadata: {name: j}\n", "", 1),
 			want: []string{"metadata.name: Required value: name or generateName is required", blocked},
 		},
 		"name that is no name": {
-			file: strings.Replace(withSpec(), "name: j", "name: J_1", 1),
+			file: strings.Replace(rulestest.WithSpec(), "name: j", "name: J_1", 1),
 			want: []string{
 				`metadata.name: Invalid value: "J_1": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', ` +
 					`and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
@@ -73,35 +75,35 @@ func TestValidate_Refuses(t *testing.T) {
 			},
 		},
 		"no spec": {
-			file: head,
+			file: rulestest.Head,
 			want: []string{"spec: Required value", blocked},
 		},
 		"wrong type": {
-			file: withSpec("parallelism: two"),
+			file: rulestest.WithSpec("parallelism: two"),
 			want: []string{`spec.parallelism: Invalid value: "string": spec.parallelism in body must be of type integer: "string"`, blocked},
 		},
 		"too small": {
-			file: withSpec("parallelism: 0"),
+			file: rulestest.WithSpec("parallelism: 0"),
 			want: []string{"spec.parallelism: Invalid value: 0: spec.parallelism in body should be greater than or equal to 1"},
 		},
 		"too many key groups": {
-			file: withSpec("maxParallelism: 32769"),
+			file: rulestest.WithSpec("maxParallelism: 32769"),
 			want: []string{"spec.maxParallelism: Invalid value: 32769: spec.maxParallelism in body should be less than or equal to 32768"},
 		},
 		"no duration": {
-			file: withSpec("checkpointing: {interval: 10}"),
+			file: rulestest.WithSpec("checkpointing: {interval: 10}"),
 			want: []string{`spec.checkpointing.interval: Invalid value: "integer": spec.checkpointing.interval in body must be of type string: "integer"`, blocked},
 		},
 		"no enum value": {
-			file: withSpec("checkpointing: {interval: 10s, mode: exactlyOnce}"),
+			file: rulestest.WithSpec("checkpointing: {interval: 10s, mode: exactlyOnce}"),
 			want: []string{`spec.checkpointing.mode: Unsupported value: "exactlyOnce": supported values: "ExactlyOnce", "AtLeastOnce"`, blocked},
 		},
 		"operator twice": {
-			file: withOperators(opIn, opIn, opOut),
+			file: rulestest.WithOperators(rulestest.In, rulestest.In, rulestest.Out),
 			want: []string{`spec.dataflow.operators[1]: Duplicate value: {"name":"in"}`},
 		},
 		"cycle": {
-			file: withOperators(opIn, "{name: u, inputs: [in, g], union: {}}", "{name: f, inputs: [u], filter: {expression: 'true'}}",
+			file: rulestest.WithOperators(rulestest.In, "{name: u, inputs: [in, g], union: {}}", "{name: f, inputs: [u], filter: {expression: 'true'}}",
 				"{name: g, inputs: [f], filter: {expression: 'true'}}", "{name: out, inputs: [g], log: {}}"),
 			want: []string{"spec.dataflow.operators: Invalid value: operators must not form a cycle: u -> f -> g -> u"},
 		},
@@ -123,31 +125,31 @@ func TestValidate_ExplainsInDetails(t *testing.T) {
 		want []string
 	}{
 		"input that does not exist": {
-			file: withOperators(opIn, opOut, "{name: log, inputs: [inn], log: {}}"),
+			file: rulestest.WithOperators(rulestest.In, rulestest.Out, "{name: log, inputs: [inn], log: {}}"),
 			want: []string{`operator "log": there is no operator "inn" to be its input`},
 		},
 		"sink as input": {
-			file: withOperators(opIn, opOut, "{name: log, inputs: [out], log: {}}"),
+			file: rulestest.WithOperators(rulestest.In, rulestest.Out, "{name: log, inputs: [out], log: {}}"),
 			want: []string{`operator "log": its input "out" is a sink`},
 		},
 		"aggregate without keyBy": {
-			file: withOperators(opIn, "{name: a, inputs: [in], aggregate: {aggregates: [{name: total, function: Count}]}}", opEnd),
+			file: rulestest.WithOperators(rulestest.In, "{name: a, inputs: [in], aggregate: {aggregates: [{name: total, function: Count}]}}", rulestest.End),
 			want: []string{`operator "a": its input "in" is not a keyBy; put one between them`},
 		},
 		"rows that nobody reads": {
-			file: withOperators(opIn, opOut, "{name: more, generator: {rows: 1}}"),
+			file: rulestest.WithOperators(rulestest.In, rulestest.Out, "{name: more, generator: {rows: 1}}"),
 			want: []string{`operator "more": no operator has it as input; add a reader, or remove it`},
 		},
 		"text that YAML reads as a boolean": {
-			file: withOperators(opIn, "{name: m, inputs: [in], map: {columns: [{name: n, expression: key}]}}", "{name: out, inputs: [m], log: {}}"),
+			file: rulestest.WithOperators(rulestest.In, "{name: m, inputs: [in], map: {columns: [{name: n, expression: key}]}}", "{name: out, inputs: [m], log: {}}"),
 			want: []string{"YAML reads y, n, yes, no, on, off, true and false as booleans: quote them to write a text"},
 		},
 		"text that YAML reads as a number": {
-			file: withSpec("restart: {exponentialDelay: {multiplier: 1.5}}"),
+			file: rulestest.WithSpec("restart: {exponentialDelay: {multiplier: 1.5}}"),
 			want: []string{`a text that looks like a number must be quoted ("1.5"), and a duration needs a unit (10s)`},
 		},
 		"previous name of two": {
-			file: withOperators("{name: in, previousNames: [b], generator: {rows: 1}}", "{name: out, previousNames: [b], inputs: [in], log: {}}"),
+			file: rulestest.WithOperators("{name: in, previousNames: [b], generator: {rows: 1}}", "{name: out, previousNames: [b], inputs: [in], log: {}}"),
 			want: []string{
 				`operator "in": its previous name "b" belongs to several operators: [in out]`,
 				`operator "out": its previous name "b" belongs to several operators: [in out]`,
@@ -176,7 +178,7 @@ func TestValidate_ExplainsInDetails(t *testing.T) {
 
 func TestValidate_TooLarge(t *testing.T) {
 	t.Parallel()
-	file := withSpec() + "# " + strings.Repeat("x", maxSize)
+	file := rulestest.WithSpec() + "# " + strings.Repeat("x", maxSize)
 	if got := problemsOf(t, file); len(got) != 1 || !strings.Contains(got[0], "at most 3145728") {
 		t.Errorf("problems = %q, want one that names the limit", got)
 	}
@@ -185,8 +187,8 @@ func TestValidate_TooLarge(t *testing.T) {
 func TestValidate_SetsNamespace(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]string{
-		withSpec(): "default",
-		strings.Replace(withSpec(), "name: j", "name: j, namespace: ns", 1): "ns",
+		rulestest.WithSpec(): "default",
+		strings.Replace(rulestest.WithSpec(), "name: j", "name: j, namespace: ns", 1): "ns",
 	} {
 		job, err := Validate(t.Context(), []byte(file))
 		if err != nil {
@@ -200,7 +202,7 @@ func TestValidate_SetsNamespace(t *testing.T) {
 
 func TestValidate_SkipsEmptyDocumentsAndNulls(t *testing.T) {
 	t.Parallel()
-	file := "---\n# leading comment\n" + withSpec("checkpointing: null") + "---\n# trailing comment\n"
+	file := "---\n# leading comment\n" + rulestest.WithSpec("checkpointing: null") + "---\n# trailing comment\n"
 	job, err := Validate(t.Context(), []byte(file))
 	if err != nil {
 		t.Fatal(err)
@@ -302,7 +304,7 @@ func TestValidate_LargestDataflow(t *testing.T) {
 			name("un", i), name("qa", i), name("qb", i), name("qc", i), name("qd", i), strings.Join(inputs, ", ")))
 	}
 	operators = append(operators, "{name: out, inputs: ["+name("un", 49)+"], log: {}}")
-	if _, err := Validate(t.Context(), []byte(withOperators(operators...))); err != nil {
+	if _, err := Validate(t.Context(), []byte(rulestest.WithOperators(operators...))); err != nil {
 		t.Error(err)
 	}
 }
@@ -312,7 +314,7 @@ func TestValidate_Concurrently(t *testing.T) {
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
-			if _, err := Validate(t.Context(), []byte(withSpec())); err != nil {
+			if _, err := Validate(t.Context(), []byte(rulestest.WithSpec())); err != nil {
 				t.Error(err)
 			}
 		})
@@ -325,5 +327,14 @@ func BenchmarkValidate_First(b *testing.B) {
 		if _, err := compile(crd.StreamJobs, "v1alpha1"); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestValidate_IgnoresStatus lets the output of kubectl get -o yaml be given back, whatever the status says.
+func TestValidate_IgnoresStatus(t *testing.T) {
+	t.Parallel()
+	job := mustValidate(t, rulestest.WithSpec()+"status: {phase: Unheard, grant: 3, conditions: [{type: Ready}]}\n")
+	if diff := cmp.Diff(streamv1.StreamJobStatus{}, job.Status); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
 	}
 }

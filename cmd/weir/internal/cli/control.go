@@ -26,14 +26,14 @@ type apiFlags struct {
 }
 
 func (f *apiFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.addr, "api", "", "address of the job's control API, as printed by weir run (required)")
-	c.Flags().StringVar(&f.tlsDir, "tls", "", "directory with certificates from weir certs, for mutual TLS")
+	c.Flags().StringVar(&f.addr, "api", "", "address of the job's control API, as printed by weir run")
+	c.Flags().StringVar(&f.tlsDir, "tls", "", "directory with certificates from weir certs, for mutual TLS with --api")
 	c.Flags().DurationVar(&f.timeout, "timeout", defaultOperationTimeout, "how long to wait for the outcome")
 }
 
 func (f *apiFlags) addOperation(c *cobra.Command) {
 	f.add(c)
-	c.Flags().StringVar(&f.operation, "operation-id", "", "id of the operation; repeating a command with the same id starts nothing new")
+	c.Flags().StringVar(&f.operation, "operation-id", "", "id of the operation asked of --api; repeating a command with the same id starts nothing new")
 }
 
 func (f *apiFlags) client(c *cobra.Command) (*contract.Client, error) {
@@ -65,44 +65,9 @@ func (f *apiFlags) operationID() (string, error) {
 
 func (a *App) controlCommands() []*cobra.Command {
 	return []*cobra.Command{
-		a.statusCommand(), a.checkpointCommand(), a.savepointCommand(), a.stopCommand(), a.cancelCommand(),
+		a.statusCommand(), a.checkpointsCommand(), a.savepointCommand(), a.suspendCommand(), a.resumeCommand(), a.cancelCommand(),
+		a.checkpointCommand(), a.stopCommand(),
 	}
-}
-
-func (a *App) statusCommand() *cobra.Command {
-	var f apiFlags
-	var asJSON bool
-	c := &cobra.Command{
-		Use: "status", GroupID: "control", Args: exactArgs(),
-		Short: "Show state, progress, tasks and checkpoints of a job",
-		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := f.client(c)
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
-			defer cancel()
-			job, err := client.Job(ctx)
-			if err != nil {
-				return err
-			}
-			history, err := client.Checkpoints(ctx)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(a.Out, struct {
-					Job         *contract.JobStatus         `json:"job"`
-					Checkpoints *contract.CheckpointsReport `json:"checkpoints"`
-				}{job, history})
-			}
-			return printStatus(a.Out, a.Now(), job, history)
-		},
-	}
-	f.add(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
-	return c
 }
 
 // operate starts an operation and waits for its end.
@@ -116,7 +81,7 @@ func (a *App) operate(c *cobra.Command, f *apiFlags, start func(ctx context.Cont
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
+	ctx, cancel := a.bounded(c.Context(), f.timeout)
 	defer cancel()
 	op, err := start(ctx, client, id)
 	if err != nil {
@@ -124,7 +89,7 @@ func (a *App) operate(c *cobra.Command, f *apiFlags, start func(ctx context.Cont
 	}
 	if !op.Phase.Ended() {
 		if op, err = client.WaitOperation(ctx, id); err != nil {
-			return fmt.Errorf("waiting for the outcome of operation %s, which may still happen (ask again with --operation-id %s): %w", id, id, err)
+			return waiting(fmt.Errorf("waiting for the outcome of operation %s, which may still happen (ask again with --operation-id %s): %w", id, id, err))
 		}
 	}
 	return a.outcome(op)
@@ -156,7 +121,7 @@ func (a *App) outcome(op *contract.Operation) error {
 func (a *App) checkpointCommand() *cobra.Command {
 	var f apiFlags
 	c := &cobra.Command{
-		Use: "checkpoint", GroupID: "control", Args: exactArgs(),
+		Use: "checkpoint", GroupID: "address", Args: exactArgs(),
 		Short: "Take a checkpoint now",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.operate(c, &f, func(ctx context.Context, cl *contract.Client, id string) (*contract.Operation, error) {
@@ -170,29 +135,12 @@ func (a *App) checkpointCommand() *cobra.Command {
 
 const targetHelp = "directory in the job's storage below which the savepoint is written (default: the job's savepoint prefix)"
 
-func (a *App) savepointCommand() *cobra.Command {
-	var f apiFlags
-	var target string
-	c := &cobra.Command{
-		Use: "savepoint", GroupID: "control", Args: exactArgs(),
-		Short: "Take a savepoint and print its path; the job goes on",
-		RunE: func(c *cobra.Command, _ []string) error {
-			return a.operate(c, &f, func(ctx context.Context, cl *contract.Client, id string) (*contract.Operation, error) {
-				return cl.Savepoint(ctx, contract.SavepointRequest{OperationID: id, Target: target})
-			})
-		},
-	}
-	f.addOperation(c)
-	c.Flags().StringVar(&target, "target", "", targetHelp)
-	return c
-}
-
 func (a *App) stopCommand() *cobra.Command {
 	var f apiFlags
 	var target string
 	var drain bool
 	c := &cobra.Command{
-		Use: "stop", GroupID: "control", Args: exactArgs(),
+		Use: "stop", GroupID: "address", Args: noJob("weir suspend JOB stops a StreamJob of a cluster with a savepoint"),
 		Short: "Stop a job with a savepoint and print its path",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.operate(c, &f, func(ctx context.Context, cl *contract.Client, id string) (*contract.Operation, error) {
@@ -203,27 +151,5 @@ func (a *App) stopCommand() *cobra.Command {
 	f.addOperation(c)
 	c.Flags().StringVar(&target, "target", "", targetHelp)
 	c.Flags().BoolVar(&drain, "drain", false, "end all input first, so that everything held back is emitted; not meant to be resumed from")
-	return c
-}
-
-func (a *App) cancelCommand() *cobra.Command {
-	var f apiFlags
-	var q contract.CancelRequest
-	c := &cobra.Command{
-		Use: "cancel", GroupID: "control", Args: exactArgs(),
-		Short: "Cancel a job",
-		RunE: func(c *cobra.Command, _ []string) error {
-			if q.Target != "" && !q.Savepoint {
-				return &usageError{err: errors.New("--target is given without --savepoint"), command: c.CommandPath()}
-			}
-			return a.operate(c, &f, func(ctx context.Context, cl *contract.Client, id string) (*contract.Operation, error) {
-				q.OperationID = id
-				return cl.Cancel(ctx, q)
-			})
-		},
-	}
-	f.addOperation(c)
-	c.Flags().BoolVar(&q.Savepoint, "savepoint", false, "take a savepoint first and print its path; without it the job is not cancelled")
-	c.Flags().StringVar(&q.Target, "target", "", targetHelp)
 	return c
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/controllers/jobconfig"
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/graph"
@@ -85,6 +86,9 @@ func (a *App) run(c *cobra.Command, file string, f runFlags) error {
 	if err != nil {
 		return err
 	}
+	if p := job.Spec.Program; p != nil {
+		return programError(file, p)
+	}
 	if err := f.apply(&cfg); err != nil {
 		return err
 	}
@@ -107,6 +111,13 @@ func (a *App) run(c *cobra.Command, file string, f runFlags) error {
 		Out: a.Out, Terminal: program.IsTerminal(a.Out), Err: a.Err, Signals: a.Signals,
 		Version: a.Version, Log: program.PlainLogger(a.Err, f.verbose), Verbose: f.verbose,
 	})
+}
+
+// programError says how a job is run whose graph only its own program knows.
+func programError(file string, p *streamv1.Program) error {
+	return fmt.Errorf("%s: spec.program is a job of its own program, which is in the image %s: "+
+		"to run it here, write its configuration with `weir config %s >job.json` and give it to that program: `PROGRAM run --job job.json`",
+		file, p.Image, file)
 }
 
 // apply puts the flags in place of what the file says.

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/cmd/weir/internal/cluster"
+)
+
+// session is one command about a StreamJob of a cluster.
+type session struct {
+	app     *App
+	cluster *cluster.Cluster
+	name    string
+	wait    bool
+	timeout time.Duration
+	// said is the last line of progress, seen the StreamJob as it was last.
+	said string
+	seen *streamv1.StreamJob
+}
+
+// inCluster carries out a command about a StreamJob.
+func (a *App) inCluster(c *cobra.Command, f *jobFlags, name string, do func(context.Context, *session) error) error {
+	f.cluster.Warnings = a.Err
+	open := a.Open
+	if open == nil {
+		open = cluster.Open
+	}
+	k, err := open(f.cluster)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := a.bounded(c.Context(), f.timeout)
+	defer cancel()
+	s := &session{app: a, cluster: k, name: name, wait: !f.noWait, timeout: f.timeout}
+	err = do(ctx, s)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(context.Cause(ctx), errInterrupted):
+		return errInterrupted
+	case ctx.Err() != nil:
+		return waiting(fmt.Errorf("gave up after %s, and what was asked for may still happen: %s: %w", f.timeout, s.state(), context.DeadlineExceeded))
+	default:
+		return err
+	}
+}
+
+// say shows a line of progress, once.
+func (s *session) say(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	if line == s.said {
+		return
+	}
+	s.said = line
+	_, _ = fmt.Fprintf(s.app.Err, "%s %s: %s\n", s.app.Now().Format(time.TimeOnly), s.name, line)
+}
+
+// state says where the job was when it was seen last.
+func (s *session) state() string {
+	if s.seen == nil {
+		return "the StreamJob could not be read"
+	}
+	return headline(s.seen)
+}
+
+// until waits for a StreamJob whose spec has at least the given generation, showing progress, until judge is content. A job that is gone or
+// stalled ends it.
+func (s *session) until(ctx context.Context, generation int64, judge cluster.Judge) error {
+	return s.cluster.Wait(ctx, s.name, func(job *streamv1.StreamJob) (bool, error) {
+		switch {
+		case job == nil:
+			return false, fmt.Errorf("StreamJob %s was deleted meanwhile", s.name)
+		case !job.DeletionTimestamp.IsZero():
+			return false, fmt.Errorf("StreamJob %s is being deleted", s.name)
+		}
+		s.seen = job
+		if job.Status.ObservedGeneration < generation {
+			s.say("waiting for the operator to look at generation %d", generation)
+			return false, nil
+		}
+		if done, err := judge(job); done || err != nil {
+			return done, err
+		}
+		s.say("%s", headline(job))
+		if c := condition(job, streamv1.ConditionStalled); isTrue(c) && c.ObservedGeneration >= generation {
+			return false, fmt.Errorf("the job is stalled: %s: %s", c.Reason, c.Message)
+		}
+		return false, nil
+	})
+}
+
+// savepoint asks for a savepoint; target is nil to leave spec.savepoint.target as it is.
+func (s *session) savepoint(ctx context.Context, target *string) error {
+	job, err := s.cluster.Get(ctx, s.name)
+	if err != nil {
+		return err
+	}
+	if err := hasNoSavepoint(job); err != nil {
+		return err
+	}
+	trigger, err := s.app.nonce()
+	if err != nil {
+		return err
+	}
+	want := map[string]any{"trigger": trigger}
+	if target != nil {
+		want["target"] = orNil(*target)
+	}
+	if job, err = s.cluster.Patch(ctx, s.name, map[string]any{"savepoint": want}); err != nil {
+		return err
+	}
+	if !s.wait {
+		s.app.printf("savepoint asked for: status.savepointTrigger is %s once it is complete\n", trigger)
+		return nil
+	}
+	return s.until(ctx, job.Generation, func(job *streamv1.StreamJob) (bool, error) {
+		switch {
+		case job.Status.SavepointTrigger == trigger:
+			s.app.printf("%s\n", pathOf(job.Status.LastSavepoint))
+			return true, nil
+		case job.Spec.Savepoint == nil || job.Spec.Savepoint.Trigger != trigger:
+			return false, errors.New("spec.savepoint was changed by somebody else before the savepoint was complete: ask again")
+		default:
+			return false, hasNoSavepoint(job)
+		}
+	})
+}
+
+// hasNoSavepoint says why there can't be a savepoint of a job; nil when there can.
+func hasNoSavepoint(job *streamv1.StreamJob) error {
+	d := job.Status.Deployment
+	switch {
+	case job.Spec.Storage == nil:
+		return fmt.Errorf("StreamJob %s has no storage, so there are no savepoints of it: set spec.storage", job.Name)
+	case d != nil && d.Ended == streamv1.EndStopped:
+		return fmt.Errorf("StreamJob %s is suspended: %s is its newest savepoint", job.Name, pathOf(job.Status.LastSavepoint))
+	case d != nil && (d.Ended == streamv1.EndFinished || d.Ended == streamv1.EndFailed):
+		return fmt.Errorf("StreamJob %s doesn't run any more (%s), and a savepoint needs a running job", job.Name, d.Ended)
+	default:
+		return nil
+	}
+}
+
+// suspend stops the job with a savepoint.
+func (s *session) suspend(ctx context.Context) error {
+	job, err := s.cluster.Patch(ctx, s.name, map[string]any{"state": streamv1.StateSuspended})
+	if err != nil {
+		return err
+	}
+	if !s.wait {
+		s.app.printf("suspension asked for\n")
+		return nil
+	}
+	return s.until(ctx, job.Generation, func(job *streamv1.StreamJob) (bool, error) {
+		switch job.Status.Phase {
+		case streamv1.PhaseSuspended:
+			s.app.printf("%s\n", pathOf(job.Status.LastSavepoint))
+			return true, nil
+		case streamv1.PhaseCompleted:
+			return false, fmt.Errorf("StreamJob %s has read all its input, so there is nothing to suspend", s.name)
+		case streamv1.PhaseFailed:
+			return false, fmt.Errorf("StreamJob %s has failed, so there is nothing to suspend: %s", s.name, lastFailure(job))
+		default:
+			return false, nil
+		}
+	})
+}
+
+// resume runs the job on.
+func (s *session) resume(ctx context.Context) error {
+	job, err := s.cluster.Patch(ctx, s.name, map[string]any{"state": streamv1.StateRunning})
+	if err != nil {
+		return err
+	}
+	if !s.wait {
+		s.app.printf("resumption asked for\n")
+		return nil
+	}
+	return s.until(ctx, job.Generation, func(job *streamv1.StreamJob) (bool, error) {
+		switch job.Status.Phase {
+		case streamv1.PhaseRunning, streamv1.PhaseCompleted:
+			s.say("%s", headline(job))
+			s.app.printf("%s\n", restoredPath(job))
+			return true, nil
+		case streamv1.PhaseFailed:
+			return false, fmt.Errorf("StreamJob %s failed: %s", s.name, lastFailure(job))
+		default:
+			return false, nil
+		}
+	})
+}
+
+// cancel deletes the StreamJob.
+func (s *session) cancel(ctx context.Context, savepoint bool) error {
+	job, err := s.cluster.Get(ctx, s.name)
+	if err != nil {
+		return err
+	}
+	if savepoint && job.Spec.DeletionPolicy != streamv1.SavepointOnDeletion {
+		if job, err = s.cluster.Patch(ctx, s.name, map[string]any{"deletionPolicy": streamv1.SavepointOnDeletion}); err != nil {
+			return err
+		}
+	}
+	s.say("%s", fate(&job.Spec))
+	if err := s.cluster.Delete(ctx, job); err != nil {
+		return err
+	}
+	if !s.wait {
+		s.app.printf("deletion asked for\n")
+		return nil
+	}
+	s.seen = job
+	before := job.Status.LastSavepoint
+	err = s.cluster.Wait(ctx, s.name, func(now *streamv1.StreamJob) (bool, error) {
+		if now == nil || now.UID != job.UID {
+			return true, nil
+		}
+		s.seen = now
+		s.say("%s", headline(now))
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	if last := s.seen.Status.LastSavepoint; last != nil && (before == nil || before.Path != last.Path) {
+		s.app.printf("%s\n", last.Path)
+		return nil
+	}
+	s.app.printf("cancelled\n")
+	return nil
+}
+
+// checkpoints shows the history of checkpoints as the coordinator tells it.
+func (s *session) checkpoints(ctx context.Context, format string) error {
+	job, err := s.cluster.Get(ctx, s.name)
+	if err != nil {
+		return err
+	}
+	api, err := s.cluster.ControlAPI(ctx, job)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	return s.app.showCheckpoints(ctx, api, format)
+}
+
+// fate says what deleting a job does to its state.
+func fate(spec *streamv1.StreamJobSpec) string {
+	var b strings.Builder
+	b.WriteString("deleting; ")
+	if spec.DeletionPolicy == streamv1.SavepointOnDeletion {
+		b.WriteString("a savepoint is taken first; ")
+	}
+	c := spec.Checkpointing
+	switch {
+	case spec.Storage == nil:
+		b.WriteString("its state is in memory only and is lost")
+	case c != nil && c.Retention != nil && c.Retention.OnCancel == streamv1.DeleteOnCancel:
+		b.WriteString("its checkpoints are deleted (spec.checkpointing.retention.onCancel is Delete), savepoints stay")
+	default:
+		b.WriteString("its checkpoints and savepoints stay in storage, and a StreamJob created again with this name and storage goes on from them")
+	}
+	return b.String()
+}
+
+// nonce returns a value that spec.savepoint.trigger never had.
+func (a *App) nonce() (string, error) {
+	var b [4]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("making a trigger: %w", err)
+	}
+	return a.Now().UTC().Format("20060102t150405z-") + hex.EncodeToString(b[:]), nil
+}
+
+func orNil(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
+}

@@ -4,11 +4,19 @@ package resources
 
 import (
 	"errors"
+	"fmt"
+	"strconv"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/jobconfig"
+	"github.com/weir-stream/weir/runtime/contract"
 )
 
 // Ports of the pods of a job.
@@ -19,18 +27,155 @@ const (
 	APIPort = 8081
 	// DataPort is where a worker serves other workers.
 	DataPort = 6124
-	// HealthPort is where probes and metrics are served.
+	// HealthPort is where probes and metrics are served, without TLS.
 	HealthPort = 8082
+)
+
+// Names of the ports.
+const (
+	controlPortName = "control"
+	apiPortName     = "api"
+	dataPortName    = "data"
+	healthPortName  = "health"
 )
 
 // Set is the objects of a grant besides its config map.
 type Set struct {
-	Service     *corev1ac.ServiceApplyConfiguration
+	// Service is what workers find the coordinator by, before it is ready.
+	Service *corev1ac.ServiceApplyConfiguration
+	// Coordinator is a Deployment of one pod that never waits for its predecessor: storage shuts that out.
 	Coordinator *appsv1ac.DeploymentApplyConfiguration
-	Workers     *appsv1ac.StatefulSetApplyConfiguration
+	// Workers is a StatefulSet that starts and ends its pods all at once.
+	Workers *appsv1ac.StatefulSetApplyConfiguration
 }
 
-// Children returns the objects of a grant besides its config map.
+// version is what the objects of a grant are built from.
+type version struct {
+	job   *streamv1.StreamJob
+	grant int64
+	r     Revision
+}
+
+func (v version) name(suffix string) string { return Name(v.job.Name, v.grant, suffix) }
+
+func (v version) labels(component string) map[string]string {
+	return Labels(v.job.Name, v.grant, component)
+}
+
+func (v version) selector(component string) *metav1ac.LabelSelectorApplyConfiguration {
+	return metav1ac.LabelSelector().WithMatchLabels(v.labels(component))
+}
+
+// Children returns the objects of a grant besides its config map. An error says that the stored revision lacks what no
+// StreamJob lacks that was checked.
 func Children(job *streamv1.StreamJob, grant int64, r Revision) (*Set, error) {
-	return nil, errors.ErrUnsupported
+	if err := runnable(r); err != nil {
+		return nil, fmt.Errorf("building the objects of grant %d of StreamJob %s: %w", grant, job.Name, err)
+	}
+	v := version{job: job, grant: grant, r: r}
+	return &Set{Service: v.service(), Coordinator: v.coordinator(), Workers: v.workers()}, nil
+}
+
+// runnable checks what pods cannot do without.
+func runnable(r Revision) error {
+	if r.Image == "" {
+		return errors.New("the revision names no image: start the operator with --engine-image")
+	}
+	if s := r.Spec.Storage; s != nil && s.Volume != nil && s.Volume.ClaimName == "" {
+		return errors.New(claimMissing)
+	}
+	return nil
+}
+
+func (v version) service() *corev1ac.ServiceApplyConfiguration {
+	return corev1ac.Service(v.name(""), v.job.Namespace).
+		WithLabels(v.labels(CoordinatorComponent)).
+		WithOwnerReferences(Owner(v.job)).
+		WithSpec(corev1ac.ServiceSpec().
+			WithType(corev1.ServiceTypeClusterIP).
+			WithPublishNotReadyAddresses(true).
+			WithSelector(v.labels(CoordinatorComponent)).
+			WithPorts(servicePort(controlPortName, ControlPort), servicePort(apiPortName, APIPort)))
+}
+
+func servicePort(name string, port int32) *corev1ac.ServicePortApplyConfiguration {
+	return corev1ac.ServicePort().WithName(name).WithProtocol(corev1.ProtocolTCP).
+		WithPort(port).WithTargetPort(intstr.FromString(name))
+}
+
+func containerPort(name string, port int32) *corev1ac.ContainerPortApplyConfiguration {
+	return corev1ac.ContainerPort().WithName(name).WithProtocol(corev1.ProtocolTCP).WithContainerPort(port)
+}
+
+func address(port int) string { return ":" + strconv.Itoa(port) }
+
+func (v version) coordinator() *appsv1ac.DeploymentApplyConfiguration {
+	container := corev1ac.Container().
+		WithName(CoordinatorComponent).
+		WithArgs("coordinator", "--supervise",
+			"--job", jobFile,
+			"--grant", strconv.FormatInt(v.grant, 10),
+			"--listen", address(ControlPort),
+			"--api", address(APIPort),
+			"--health", address(HealthPort),
+			"--tls", tlsDirectory,
+			"--termination-log", terminationLog).
+		WithPorts(containerPort(controlPortName, ControlPort), containerPort(apiPortName, APIPort), containerPort(healthPortName, HealthPort))
+	pod := v.serving(CoordinatorComponent, container, coordinatorResources(&v.r.Spec))
+	withJob(pod, v.name(""))
+	return appsv1ac.Deployment(v.name(CoordinatorComponent), v.job.Namespace).
+		WithLabels(v.labels(CoordinatorComponent)).
+		WithOwnerReferences(Owner(v.job)).
+		WithSpec(appsv1ac.DeploymentSpec().
+			WithReplicas(1).
+			WithRevisionHistoryLimit(0).
+			WithStrategy(appsv1ac.DeploymentStrategy().WithType(appsv1.RecreateDeploymentStrategyType)).
+			WithSelector(v.selector(CoordinatorComponent)).
+			WithTemplate(corev1ac.PodTemplateSpec().WithLabels(v.labels(CoordinatorComponent)).WithSpec(pod)))
+}
+
+func (v version) workers() *appsv1ac.StatefulSetApplyConfiguration {
+	replicas, slots := jobconfig.Workers(&streamv1.StreamJob{Spec: v.r.Spec})
+	coordinator := fmt.Sprintf("%s.%s.svc:%d", v.name(""), v.job.Namespace, ControlPort)
+	container := corev1ac.Container().
+		WithName(WorkerComponent).
+		WithArgs("worker",
+			"--coordinator", coordinator,
+			"--listen", address(DataPort),
+			"--advertise", "$(POD_IP)",
+			"--name-prefix", "$(POD_NAME)",
+			"--slots", strconv.Itoa(slots),
+			"--health", address(HealthPort),
+			"--tls", tlsDirectory,
+			"--termination-log", terminationLog).
+		WithEnv(fromField("POD_IP", "status.podIP"), fromField("POD_NAME", "metadata.name")).
+		WithPorts(containerPort(dataPortName, DataPort), containerPort(healthPortName, HealthPort))
+	pod := v.serving(WorkerComponent, container, workerResources(&v.r.Spec))
+	return appsv1ac.StatefulSet(v.name(WorkerComponent), v.job.Namespace).
+		WithLabels(v.labels(WorkerComponent)).
+		WithOwnerReferences(Owner(v.job)).
+		WithSpec(appsv1ac.StatefulSetSpec().
+			WithServiceName(v.name("")).
+			WithReplicas(int32(replicas)).
+			WithPodManagementPolicy(appsv1.ParallelPodManagement).
+			WithSelector(v.selector(WorkerComponent)).
+			WithTemplate(corev1ac.PodTemplateSpec().WithLabels(v.labels(WorkerComponent)).WithSpec(pod)))
+}
+
+// serving returns the pod of a component that serves until it is ended.
+func (v version) serving(component string, container *corev1ac.ContainerApplyConfiguration, r *streamv1.Resources) *corev1ac.PodSpecApplyConfiguration {
+	if requirements := resourcesOf(r); requirements != nil {
+		container.WithResources(requirements)
+	}
+	container.
+		WithStartupProbe(probe(contract.PathHealth).WithPeriodSeconds(1).WithTimeoutSeconds(5).WithFailureThreshold(120)).
+		WithReadinessProbe(probe(contract.PathReady).WithPeriodSeconds(1).WithTimeoutSeconds(3).WithFailureThreshold(3)).
+		WithLivenessProbe(probe(contract.PathHealth).WithPeriodSeconds(5).WithTimeoutSeconds(15).WithFailureThreshold(3))
+	pod := podSpec(v.r, container)
+	withTLS(pod, v.job.Name, component)
+	return pod
+}
+
+func probe(path string) *corev1ac.ProbeApplyConfiguration {
+	return corev1ac.Probe().WithHTTPGet(corev1ac.HTTPGetAction().WithPath(path).WithPort(intstr.FromString(healthPortName)))
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 )
 
@@ -68,4 +70,19 @@ func Labels(job string, grant int64, component string) map[string]string {
 // Selector returns the labels that all objects of a job have, of whatever grant.
 func Selector(job string) map[string]string {
 	return map[string]string{streamv1.LabelJob: job}
+}
+
+// SecretName returns the name of the secret with the certificate of a component: [CoordinatorComponent], [WorkerComponent],
+// or "client" for who calls the control API.
+func SecretName(job, component string) string { return job + "-" + component + "-tls" }
+
+// Owner returns the reference by which Kubernetes deletes an object after its StreamJob.
+func Owner(job *streamv1.StreamJob) *metav1ac.OwnerReferenceApplyConfiguration {
+	return metav1ac.OwnerReference().
+		WithAPIVersion(streamv1.SchemeGroupVersion.String()).
+		WithKind("StreamJob").
+		WithName(job.Name).
+		WithUID(job.UID).
+		WithController(true).
+		WithBlockOwnerDeletion(true)
 }

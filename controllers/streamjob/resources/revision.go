@@ -4,13 +4,13 @@ package resources
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/jobconfig"
 	"github.com/weir-stream/weir/runtime/contract"
 )
 
@@ -72,12 +72,41 @@ func ReadRevision(cm *corev1.ConfigMap) (*Revision, error) {
 	return &r, nil
 }
 
+// jobConfig returns the configuration of the job for coordinator and agents.
+func (r Revision) jobConfig(job *streamv1.StreamJob) (contract.JobConfig, error) {
+	config, err := jobconfig.ToContract(&streamv1.StreamJob{ObjectMeta: job.ObjectMeta, Spec: r.Spec})
+	if err != nil {
+		return config, fmt.Errorf("translating StreamJob %s: %w", job.Name, err)
+	}
+	config.JobID, config.NewJobID = r.JobID, r.NewJobID
+	return config, nil
+}
+
 // ConfigMap returns what is stored for a grant: the revision, and the configuration of the job for its pods.
 func ConfigMap(job *streamv1.StreamJob, grant int64, r Revision) (*corev1ac.ConfigMapApplyConfiguration, error) {
-	return nil, errors.ErrUnsupported
+	config, err := r.jobConfig(job)
+	if err != nil {
+		return nil, err
+	}
+	configJSON, err := json.Marshal(config)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the configuration of StreamJob %s: %w", job.Name, err)
+	}
+	revisionJSON, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the revision of StreamJob %s: %w", job.Name, err)
+	}
+	return corev1ac.ConfigMap(Name(job.Name, grant, ""), job.Namespace).
+		WithLabels(Labels(job.Name, grant, "")).
+		WithOwnerReferences(Owner(job)).
+		WithData(map[string]string{JobKey: string(configJSON), RevisionKey: string(revisionJSON)}), nil
 }
 
 // Policy returns what a running job takes over of a revision without a restart. Its Revision is the [PolicyHash].
 func Policy(r Revision) (contract.Policy, error) {
-	return contract.Policy{}, errors.ErrUnsupported
+	config, err := jobconfig.ToContract(&streamv1.StreamJob{Spec: r.Spec})
+	if err != nil {
+		return contract.Policy{}, fmt.Errorf("translating a policy: %w", err)
+	}
+	return contract.Policy{Revision: PolicyHash(&r.Spec), Checkpointing: config.Checkpointing, Restart: config.Restart}, nil
 }

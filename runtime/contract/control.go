@@ -15,6 +15,7 @@ const (
 	PathStop        = "/v1/stop"
 	PathCancel      = "/v1/cancel"
 	PathOperations  = "/v1/operations"
+	PathPolicy      = "/v1/policy"
 	PathHealth      = "/healthz"
 	PathReady       = "/readyz"
 	PathMetrics     = "/metrics"
@@ -88,6 +89,12 @@ type JobStatus struct {
 	State JobState `json:"state"`
 	// Message says what the job waits for, if it does.
 	Message string `json:"message,omitempty"`
+	// Problem is what keeps the coordinator from doing its work; nil when nothing does.
+	Problem *Problem `json:"problem,omitempty"`
+	// PolicyRevision is that of the [Policy] in force; empty: that of the configuration.
+	PolicyRevision string `json:"policyRevision,omitempty"`
+	// Durable says that snapshots outlive the coordinator.
+	Durable bool `json:"durable"`
 	// Epoch of the coordinator and Attempt of the tasks ("grant-n-k").
 	Epoch   Epoch  `json:"epoch"`
 	Attempt string `json:"attempt,omitempty"`
@@ -255,6 +262,8 @@ type SavepointRequest struct {
 	OperationID string `json:"operationID"`
 	// Target is the directory, in the job's storage, below which it is written; empty: the job's savepoint prefix.
 	Target string `json:"target,omitempty"`
+	// Timeout is when the savepoint is given up; 0: after the checkpoint timeout.
+	Timeout Duration `json:"timeout,omitempty"`
 }
 
 // StopRequest asks to stop the job with a savepoint.
@@ -264,6 +273,8 @@ type StopRequest struct {
 	// Drain ends all input first, so that everything held back is emitted; such a savepoint is not
 	// resumed from without consent.
 	Drain bool `json:"drain,omitempty"`
+	// Timeout is when the savepoint is given up; 0: after the checkpoint timeout.
+	Timeout Duration `json:"timeout,omitempty"`
 }
 
 // CancelRequest asks to cancel the job.
@@ -272,6 +283,16 @@ type CancelRequest struct {
 	// Savepoint takes a savepoint first; if it fails the job is not cancelled.
 	Savepoint bool   `json:"savepoint,omitempty"`
 	Target    string `json:"target,omitempty"`
+	// Timeout is when the savepoint is given up; 0: after the checkpoint timeout.
+	Timeout Duration `json:"timeout,omitempty"`
+}
+
+// Policy is the part of a configuration that changes without a restart. Setting it again with the same revision does nothing.
+type Policy struct {
+	// Revision names it.
+	Revision      string         `json:"revision"`
+	Checkpointing *Checkpointing `json:"checkpointing,omitempty"`
+	Restart       Restart        `json:"restart,omitzero"`
 }
 
 // APIError is the body of every answer that isn't a success.

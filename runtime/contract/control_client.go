@@ -114,6 +114,11 @@ func (c *Client) Cancel(ctx context.Context, r CancelRequest) (*Operation, error
 	return call[Operation](ctx, c, http.MethodPost, PathCancel, r, c.timeout)
 }
 
+// SetPolicy changes what can change without a restart and returns the policy in force.
+func (c *Client) SetPolicy(ctx context.Context, p Policy) (*Policy, error) {
+	return call[Policy](ctx, c, http.MethodPut, PathPolicy, p, c.timeout)
+}
+
 // Operation returns an operation by its id, waiting up to wait for its end.
 func (c *Client) Operation(ctx context.Context, id string, wait time.Duration) (*Operation, error) {
 	wait = min(max(wait, 0), MaxWait)

@@ -42,6 +42,9 @@ type JobConfig struct {
 	Name      string `json:"name"`
 	// JobID identifies the lineage of state; empty: the coordinator finds it in storage or makes a new one.
 	JobID string `json:"jobID,omitempty"`
+	// NewJobID is the id of the job to start when JobID is empty and storage has no state of a job of this namespace and name.
+	// State of another job there is a problem, RetainedState, and nothing is started.
+	NewJobID string `json:"newJobID,omitempty"`
 	// Parallelism of nodes that set none. Default 1.
 	Parallelism int `json:"parallelism,omitempty"`
 	// MaxParallelism is the number of key groups; 0: min(max(roundUpPow2(1.5·parallelism), 128), 32768).

@@ -3,34 +3,180 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/streamjob/resources"
 )
+
+// Keys of the secrets. That of a role holds [AuthorityCertKey] and, named after the role, its certificate and key: the files
+// that the engine reads from its directory --tls.
+const (
+	AuthorityCertKey = "ca.crt"
+	AuthorityKeyKey  = "ca.key"
+)
+
+// CertKey returns the key of the certificate of a role in its secret.
+func CertKey(role Role) string { return string(role) + ".crt" }
+
+// KeyKey returns the key of the private key of a role in its secret.
+func KeyKey(role Role) string { return string(role) + ".key" }
 
 // AuthorityName returns the name of the secret with the certificate authority of a job. No pod mounts it.
 func AuthorityName(job string) string { return job + "-ca" }
 
 // SecretName returns the name of the secret with the certificate of a role.
-func SecretName(job string, role Role) string { return job + "-" + string(role) + "-tls" }
+func SecretName(job string, role Role) string { return resources.SecretName(job, string(role)) }
 
-// Names returns the names of all secrets of a job.
+// Names returns the names of all secrets of a job, that of the authority first.
 func Names(job string) []string {
-	return []string{AuthorityName(job), SecretName(job, Coordinator), SecretName(job, Worker), SecretName(job, Client)}
+	names := []string{AuthorityName(job)}
+	for _, role := range Roles() {
+		names = append(names, SecretName(job, role))
+	}
+	return names
 }
 
 // Secrets returns the secrets that have to be applied so that a job has all its certificates and none is due for renewal, and
 // when to look again. have holds the secrets that exist, by name. Nothing has to be applied when all is well.
+//
+// A certificate is issued anew when two thirds of its life are over, or when it is missing or does not fit. So is that of
+// the authority, for the same key: pods that trust the old one trust what is issued from then on. A new authority is made
+// only when there is none; running pods have to be restarted then, because they trust the lost one.
+//
+// An error says that a secret of one of the names belongs to somebody else.
 func Secrets(job *streamv1.StreamJob, have map[string]*corev1.Secret, now time.Time) ([]*corev1ac.SecretApplyConfiguration, time.Time, error) {
-	return nil, time.Time{}, errors.ErrUnsupported
+	for _, name := range Names(job.Name) {
+		if s := have[name]; s != nil && s.Labels[streamv1.LabelJob] != job.Name {
+			return nil, time.Time{}, fmt.Errorf(
+				"issuing the certificates of StreamJob %s: secret %s is needed for them, but it belongs to something else: rename it, or the StreamJob", job.Name, name)
+		}
+	}
+	i := issuer{job: job, now: now}
+	a, err := i.authority(have[AuthorityName(job.Name)])
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	for _, role := range Roles() {
+		if err := i.leaf(a, role, have[SecretName(job.Name, role)]); err != nil {
+			return nil, time.Time{}, err
+		}
+	}
+	return i.apply, i.next, nil
+}
+
+// issuer collects what has to be applied.
+type issuer struct {
+	job   *streamv1.StreamJob
+	now   time.Time
+	apply []*corev1ac.SecretApplyConfiguration
+	next  time.Time
+}
+
+// authority returns the authority of the job, renewed or made when needed.
+func (i *issuer) authority(s *corev1.Secret) (*Authority, error) {
+	a, err := readAuthority(s)
+	switch {
+	case err != nil || !i.now.Before(a.cert.NotAfter):
+		if a, err = NewAuthority(i.now); err != nil {
+			return nil, err
+		}
+	case !i.now.Before(renewAt(a.cert)) || i.now.Before(a.cert.NotBefore): // a clock was set back
+		if a, err = a.Renew(i.now); err != nil {
+			return nil, err
+		}
+	default:
+		i.lookAgain(a.cert)
+		if i.owned(s) {
+			return a, nil
+		}
+	}
+	cert, key := a.PEM()
+	i.lookAgain(a.cert)
+	i.add(AuthorityName(i.job.Name), map[string][]byte{AuthorityCertKey: cert, AuthorityKeyKey: key})
+	return a, nil
+}
+
+// leaf issues the certificate of a role when needed.
+func (i *issuer) leaf(a *Authority, role Role, s *corev1.Secret) error {
+	var cert, key, ca []byte
+	if s != nil {
+		cert, key, ca = s.Data[CertKey(role)], s.Data[KeyKey(role)], s.Data[AuthorityCertKey]
+	}
+	caCert, _ := a.PEM()
+	valid := a.check(role, cert, key, i.now) == nil
+	if parsed, err := parseCert(cert); valid && err == nil && i.now.Before(renewAt(parsed)) {
+		i.lookAgain(parsed)
+		if bytes.Equal(ca, caCert) && i.owned(s) {
+			return nil
+		}
+	} else {
+		if cert, key, err = a.Issue(role, i.now); err != nil {
+			return err
+		}
+		if parsed, err = parseCert(cert); err != nil {
+			return err
+		}
+		i.lookAgain(parsed)
+	}
+	i.add(SecretName(i.job.Name, role), map[string][]byte{AuthorityCertKey: caCert, CertKey(role): cert, KeyKey(role): key})
+	return nil
+}
+
+// owned says whether Kubernetes deletes a secret after the StreamJob. One of an earlier StreamJob of the same name is not.
+func (i *issuer) owned(s *corev1.Secret) bool {
+	for _, o := range s.OwnerReferences {
+		if o.UID == i.job.UID {
+			return true
+		}
+	}
+	return false
+}
+
+// lookAgain makes the next look no later than the renewal of a certificate.
+func (i *issuer) lookAgain(cert *x509.Certificate) {
+	if at := renewAt(cert); i.next.IsZero() || at.Before(i.next) {
+		i.next = at
+	}
+}
+
+func (i *issuer) add(name string, data map[string][]byte) {
+	i.apply = append(i.apply, corev1ac.Secret(name, i.job.Namespace).
+		WithLabels(resources.Selector(i.job.Name)).
+		WithOwnerReferences(resources.Owner(i.job)).
+		WithType(corev1.SecretTypeOpaque).
+		WithData(data))
+}
+
+func readAuthority(s *corev1.Secret) (*Authority, error) {
+	if s == nil {
+		return nil, errors.New("reading a certificate authority: there is none")
+	}
+	return ParseAuthority(s.Data[AuthorityCertKey], s.Data[AuthorityKeyKey])
 }
 
 // ClientTLS returns the configuration with which the operator calls the control API of a job, from its secret for clients.
 func ClientTLS(secret *corev1.Secret) (*tls.Config, error) {
-	return nil, errors.ErrUnsupported
+	pair, err := tls.X509KeyPair(secret.Data[CertKey(Client)], secret.Data[KeyKey(Client)])
+	if err != nil {
+		return nil, fmt.Errorf("reading certificate and key of secret %s: %w", secret.Name, err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(secret.Data[AuthorityCertKey]) {
+		return nil, fmt.Errorf("reading the certificate authority of secret %s: key %s holds no certificate in PEM", secret.Name, AuthorityCertKey)
+	}
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		RootCAs:      roots,
+		ServerName:   Coordinator.ServerName(),
+		Certificates: []tls.Certificate{pair},
+	}, nil
 }

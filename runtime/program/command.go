@@ -199,6 +199,7 @@ func WorkerCommand(c Command) *cobra.Command {
 	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:0", "address for other workers")
 	cmd.Flags().StringVar(&f.advertise, "advertise", "", "host or host:port that other workers dial (default: that of --listen)")
 	cmd.Flags().StringVar(&f.name, "name", "", "name of the worker, unique among those of the job, new for each process (default: random)")
+	cmd.Flags().StringVar(&f.namePrefix, "name-prefix", "worker", "without --name, what the random name begins with")
 	cmd.Flags().IntVar(&f.slots, "slots", 1, "how many subtasks of each operator this worker takes")
 	cmd.Flags().StringVar(&f.tlsDir, "tls", "", "directory with certificates, for mutual TLS")
 	cmd.Flags().BoolVar(&f.lifeline, "lifeline", false, "end when standard input ends")
@@ -211,9 +212,9 @@ func WorkerCommand(c Command) *cobra.Command {
 }
 
 type workerFlags struct {
-	coordinator, listen, advertise, name, tlsDir string
-	slots, verbose                               int
-	lifeline, plain                              bool
+	coordinator, listen, advertise, name, namePrefix, tlsDir string
+	slots, verbose                                           int
+	lifeline, plain                                          bool
 }
 
 func (f workerFlags) logger() logr.Logger {
@@ -229,7 +230,7 @@ func (c Command) work(ctx context.Context, f workerFlags) error {
 		return errors.New("--slots must be 1 or more")
 	}
 	if f.name == "" {
-		f.name = newName("worker")
+		f.name = newName(f.namePrefix)
 	}
 	o := worker.Options{
 		Name: f.name, Slots: f.slots, Version: c.Version, DataListenAddr: f.listen, AdvertiseAddr: f.advertise,

@@ -125,6 +125,8 @@ type Apply struct {
 // Delete deletes the objects of a grant, the coordinator first.
 type Delete struct {
 	Grant int64
+	// KeepRevision leaves the config map with the stored revision.
+	KeepRevision bool
 }
 
 // Stop asks the coordinator of a grant to stop the job with a savepoint.

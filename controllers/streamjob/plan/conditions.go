@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/runtime/contract"
+)
+
+// verdict is what the conditions say together.
+type verdict struct {
+	ready           bool
+	reason, message string
+	phase           streamv1.Phase
+	// stalled and reconciling are mostly the opposite of ready; a running job that takes a savepoint is ready and reconciling.
+	stalled, reconciling bool
+}
+
+// conditions derives the conditions and the phase from the status to write and what was observed.
+func (p *planner) conditions() {
+	v := p.verdict()
+	p.st.Phase = v.phase
+	p.set(streamv1.ConditionReady, truth(v.ready), v.reason, v.message)
+	if v.stalled {
+		p.set(streamv1.ConditionStalled, metav1.ConditionTrue, v.reason, v.message)
+	} else {
+		p.set(streamv1.ConditionStalled, metav1.ConditionFalse, streamv1.ReasonNotStalled, "")
+	}
+	switch {
+	case v.reconciling && v.ready:
+		p.set(streamv1.ConditionReconciling, metav1.ConditionTrue, streamv1.ReasonSavepointing, p.operationMessage())
+	case v.reconciling:
+		p.set(streamv1.ConditionReconciling, metav1.ConditionTrue, v.reason, v.message)
+	default:
+		p.set(streamv1.ConditionReconciling, metav1.ConditionFalse, streamv1.ReasonUpToDate, "")
+	}
+	p.runningCondition()
+	p.checkpointsCondition()
+	if d := p.st.Deployment; d != nil && d.Ended == streamv1.EndFinished {
+		p.set(streamv1.ConditionCompleted, metav1.ConditionTrue, streamv1.ReasonCompleted, "All input was read to its end; the job is not run again")
+	} else {
+		p.set(streamv1.ConditionCompleted, metav1.ConditionFalse, streamv1.ReasonNotCompleted, "")
+	}
+}
+
+func truth(b bool) metav1.ConditionStatus {
+	if b {
+		return metav1.ConditionTrue
+	}
+	return metav1.ConditionFalse
+}
+
+func (p *planner) set(condition string, status metav1.ConditionStatus, reason, message string) {
+	apimeta.SetStatusCondition(&p.st.Conditions, metav1.Condition{
+		Type: condition, Status: status, Reason: reason, Message: message,
+		ObservedGeneration: p.job.Generation, LastTransitionTime: seconds(p.now),
+	})
+}
+
+func (p *planner) verdict() verdict {
+	switch {
+	case p.job.DeletionTimestamp != nil:
+		return verdict{reason: streamv1.ReasonDeleting, message: cmp.Or(p.operationMessage(), "The StreamJob is being deleted"), phase: streamv1.PhaseDeleting, reconciling: true}
+	case p.blocked != nil:
+		return p.stall(p.blocked.Reason, p.blocked.Message)
+	case p.st.Operation != nil && p.st.Operation.Type != streamv1.SavepointOperation:
+		return p.operationVerdict(p.st.Operation)
+	case p.invalid() != "":
+		return p.stall(streamv1.ReasonInvalidSpec, p.invalid())
+	case p.st.Operation != nil:
+		v := p.liveVerdict()
+		v.reconciling = !v.stalled
+		return v
+	case p.st.Deployment == nil && p.suspendWanted():
+		return verdict{ready: true, reason: streamv1.ReasonSuspended, message: "The job has not been started", phase: streamv1.PhaseSuspended}
+	case p.st.Deployment == nil:
+		return verdict{reason: streamv1.ReasonPending, message: "The job has not been started", phase: streamv1.PhasePending, reconciling: true}
+	case !live(p.st):
+		return p.endedVerdict(p.st.Deployment.Ended)
+	}
+	return p.liveVerdict()
+}
+
+// stall is a verdict that asks for somebody to change something. What runs goes on meanwhile.
+func (p *planner) stall(reason, message string) verdict {
+	phase := streamv1.PhaseStalled
+	if p.running() && live(p.st) {
+		phase = streamv1.PhaseRunning
+	}
+	return verdict{reason: reason, message: cut(message), phase: phase, stalled: true}
+}
+
+// phaseOfRunning is that of a job that has pods.
+func (p *planner) phaseOfRunning() streamv1.Phase {
+	if p.running() {
+		return streamv1.PhaseRunning
+	}
+	return streamv1.PhaseStarting
+}
+
+func (p *planner) endedVerdict(how streamv1.JobEnd) verdict {
+	switch {
+	case how == streamv1.EndFinished:
+		return verdict{ready: true, reason: streamv1.ReasonCompleted, message: "All input was read to its end", phase: streamv1.PhaseCompleted}
+	case how == streamv1.EndFailed && p.st.Deployment.Revision == p.o.Revision:
+		return verdict{reason: streamv1.ReasonJobFailed, phase: streamv1.PhaseFailed, stalled: true, message: cut("The job failed for good: " + p.failure() +
+			" (change the spec, or suspend and resume the job, to start it again from its newest state)")}
+	case how == streamv1.EndStopped && p.suspendWanted():
+		return verdict{ready: true, reason: streamv1.ReasonSuspended, message: "The job is suspended" + savedAt(p.st), phase: streamv1.PhaseSuspended}
+	default:
+		return verdict{reason: streamv1.ReasonStarting, message: "The job is about to be started again", phase: streamv1.PhaseStarting, reconciling: true}
+	}
+}
+
+// operationVerdict says how an operation is going.
+func (p *planner) operationVerdict(op *streamv1.OperationReport) verdict {
+	phase, reason := streamv1.PhaseUpgrading, streamv1.ReasonUpgrading
+	switch {
+	case op.Type == streamv1.SuspendOperation:
+		phase, reason = streamv1.PhaseSuspending, streamv1.ReasonSuspending
+	case op.Phase == streamv1.OperationChecking:
+		reason = streamv1.ReasonChecking
+	case op.Phase == streamv1.OperationStarting:
+		if t := p.trouble(); t != nil {
+			return p.stall(t.Reason, t.Message)
+		}
+	}
+	v := verdict{reason: cmp.Or(op.Reason, reason), message: p.operationMessage(), phase: phase, reconciling: true}
+	if stalls(op.Reason) {
+		v.stalled, v.reconciling = true, false
+	}
+	return v
+}
+
+// operationMessage says what the operation in flight is doing, or ran into.
+func (p *planner) operationMessage() string {
+	op := p.st.Operation
+	if op == nil {
+		return ""
+	}
+	text := map[streamv1.OperationPhase]string{
+		streamv1.OperationChecking:  "The new version is being checked while the old one runs",
+		streamv1.OperationSaving:    "A savepoint is being taken",
+		streamv1.OperationFencing:   "The coordinator that does not answer is being shut out",
+		streamv1.OperationStarting:  "The new version is being started",
+		streamv1.OperationWaiting:   "It is tried again",
+		streamv1.OperationCanceling: "The job is being cancelled",
+		streamv1.OperationDisposing: "The checkpoints are being deleted",
+	}[op.Phase]
+	if op.Phase == streamv1.OperationWaiting && !op.RetryAt.IsZero() {
+		text = "Attempt " + fmt.Sprint(op.Attempts) + " failed; it is tried again at " + op.RetryAt.UTC().Format("15:04:05")
+	}
+	switch {
+	case op.Message != "":
+		return cut(text + ": " + op.Message)
+	case p.waits != "":
+		return cut(text + "; " + p.waits)
+	}
+	return text
+}
+
+// stalls says that a reason needs somebody to change something, even if it is tried again.
+func stalls(reason string) bool {
+	switch reason {
+	case "", streamv1.ReasonSavepointFailed, streamv1.ReasonStorageUnavailable, streamv1.ReasonCoordinatorUnreachable,
+		streamv1.ReasonRetainedState, streamv1.ReasonUpgrading, streamv1.ReasonSuspending, streamv1.ReasonChecking:
+		return false
+	}
+	return true
+}
+
+// trouble is what keeps the deployed version from running, the cause before its consequences.
+func (p *planner) trouble() *Trouble {
+	if problem := p.problem(); problem != nil {
+		reason, message := describe(problem)
+		return &Trouble{Reason: reason, Message: cut(message)}
+	}
+	v := p.deployed()
+	for _, pod := range slices.Concat(v.Coordinator, v.Workers) {
+		if pod.Trouble != nil {
+			return &Trouble{Reason: pod.Trouble.Reason, Message: cut("Pod " + pod.Name + ": " + pod.Trouble.Message)}
+		}
+	}
+	return nil
+}
+
+// liveVerdict is for a job that has pods and no operation in flight.
+func (p *planner) liveVerdict() verdict {
+	if p.written() && (p.st.Deployment.Revision != p.o.Revision || p.suspendWanted()) {
+		return verdict{reason: streamv1.ReasonUpgrading, message: "The change of the spec is about to be carried out", phase: p.phaseOfRunning(), reconciling: true}
+	}
+	if p.running() && p.written() {
+		return verdict{ready: true, reason: streamv1.ReasonRunning, message: "All tasks run", phase: streamv1.PhaseRunning}
+	}
+	if p.written() {
+		if t := p.trouble(); t != nil {
+			v := p.stall(t.Reason, t.Message)
+			if !stalls(t.Reason) {
+				v.stalled, v.reconciling, v.phase = false, true, streamv1.PhaseStarting
+			}
+			return v
+		}
+	}
+	v := verdict{reason: streamv1.ReasonStarting, message: "The pods of the job are being started", phase: streamv1.PhaseStarting, reconciling: true}
+	e := p.engine()
+	switch {
+	case !p.written() || e == nil:
+	case !p.answers() && p.now.Sub(p.o.Engine.UnreachableSince) >= patience:
+		v.reason, v.message = streamv1.ReasonCoordinatorUnreachable, cut("The coordinator does not answer: "+p.o.engineError())
+	case e.State == contract.JobWaiting:
+		v.reason, v.message = streamv1.ReasonWaitingForWorkers, fmt.Sprintf("%d of %d worker slots are there", e.SlotsOffered, e.SlotsNeeded)
+	case e.State == contract.JobRestarting:
+		v.reason, v.phase, v.message = streamv1.ReasonRestarting, streamv1.PhaseRestarting, cut("The tasks are restarted after a failure: "+p.failure())
+	default:
+		v.message = cut(cmp.Or(e.Message, fmt.Sprintf("The job is %s", e.State)))
+	}
+	return v
+}
+
+func (p *planner) runningCondition() {
+	switch {
+	case live(p.st) && p.running() && p.written():
+		p.set(streamv1.ConditionRunning, metav1.ConditionTrue, streamv1.ReasonRunning, "")
+	case live(p.st) && p.written() && p.engine() != nil && !p.answers() && p.now.Sub(p.o.Engine.UnreachableSince) < patience:
+		// A coordinator that was just lost: the tasks may well run, and it is soon known.
+		if apimeta.FindStatusCondition(p.st.Conditions, streamv1.ConditionRunning) == nil {
+			p.set(streamv1.ConditionRunning, metav1.ConditionUnknown, streamv1.ReasonCoordinatorUnreachable, "")
+		}
+	case live(p.st) && p.written() && p.engine() != nil && !p.answers():
+		p.set(streamv1.ConditionRunning, metav1.ConditionUnknown, streamv1.ReasonCoordinatorUnreachable, cut(p.o.engineError()))
+	case live(p.st):
+		p.set(streamv1.ConditionRunning, metav1.ConditionFalse, streamv1.ReasonStarting, "")
+	default:
+		p.set(streamv1.ConditionRunning, metav1.ConditionFalse, streamv1.ReasonNotRunning, "")
+	}
+}
+
+func (p *planner) checkpointsCondition() {
+	if p.spec.Checkpointing == nil {
+		p.set(streamv1.ConditionCheckpointsHealthy, metav1.ConditionUnknown, streamv1.ReasonCheckpointingDisabled, "")
+		return
+	}
+	if !p.running() || !live(p.st) {
+		p.set(streamv1.ConditionCheckpointsHealthy, metav1.ConditionUnknown, streamv1.ReasonNotRunning, "")
+		return
+	}
+	c := p.o.Engine.Checkpoints
+	if c != nil {
+		for i := range c.Recent {
+			r := &c.Recent[i]
+			if r.Kind != "Checkpoint" || r.State == "InFlight" {
+				continue
+			}
+			if r.State == "Failed" {
+				p.set(streamv1.ConditionCheckpointsHealthy, metav1.ConditionFalse, streamv1.ReasonCheckpointsFailing, cut("The newest checkpoint failed: "+r.Error))
+				return
+			}
+			p.set(streamv1.ConditionCheckpointsHealthy, metav1.ConditionTrue, streamv1.ReasonCheckpointing, "")
+			return
+		}
+	}
+	if p.st.LastCheckpoint != nil {
+		p.set(streamv1.ConditionCheckpointsHealthy, metav1.ConditionTrue, streamv1.ReasonCheckpointing, "")
+		return
+	}
+	p.set(streamv1.ConditionCheckpointsHealthy, metav1.ConditionUnknown, streamv1.ReasonNoCheckpointYet, "")
+}
+
+// Failed is the status to write when an action could not be done: nothing but the conditions changes. A job that was Ready for this
+// generation stays so, because nothing is known to have changed for it.
+func Failed(job *streamv1.StreamJob, message string, now metav1.Time) streamv1.StreamJobStatus {
+	st := *job.Status.DeepCopy()
+	set := func(condition string, status metav1.ConditionStatus) {
+		apimeta.SetStatusCondition(&st.Conditions, metav1.Condition{
+			Type: condition, Status: status, Reason: streamv1.ReasonInternal, Message: cut(message),
+			ObservedGeneration: job.Generation, LastTransitionTime: now,
+		})
+	}
+	set(streamv1.ConditionReconciling, metav1.ConditionTrue)
+	if r := apimeta.FindStatusCondition(st.Conditions, streamv1.ConditionReady); r == nil || r.Status != metav1.ConditionTrue || r.ObservedGeneration != job.Generation {
+		set(streamv1.ConditionReady, metav1.ConditionFalse)
+	}
+	return st
+}

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/jobconfig"
+	"github.com/weir-stream/weir/runtime/contract"
+)
+
+// decide is for a StreamJob that isn't being deleted.
+func (p *planner) decide() {
+	if live(p.was) && p.ends() {
+		return
+	}
+	if p.was.Operation != nil {
+		p.drive()
+		return
+	}
+	if invalid := p.invalid(); invalid != "" {
+		p.block(streamv1.ReasonInvalidSpec, invalid)
+		if live(p.was) {
+			p.keep()
+		}
+		return
+	}
+	if live(p.was) {
+		p.steady()
+		return
+	}
+	p.start()
+}
+
+func (p *planner) block(reason, message string) {
+	p.blocked = &Trouble{Reason: reason, Message: cut(message)}
+}
+
+// ends notices that the job has ended by itself: it read all its input, failed for good, or somebody stopped or cancelled it through
+// the control API. An operation that stops the job looks at its own outcome first.
+func (p *planner) ends() bool {
+	e := p.engine()
+	if e == nil || !e.State.Ended() || e.State == contract.JobSuspended {
+		return false
+	}
+	op := p.was.Operation
+	if op != nil && (e.State == contract.JobStopped || e.State == contract.JobCancelled) {
+		return false
+	}
+	switch e.State {
+	case contract.JobFinished:
+		p.end(streamv1.EndFinished)
+		p.event(Normal, "Completed", "Complete", "The job has read all its input")
+	case contract.JobFailed:
+		if op != nil && op.Type == streamv1.UpgradeOperation && op.Phase != streamv1.OperationStarting {
+			return false // the new version goes on from the newest checkpoint
+		}
+		p.end(streamv1.EndFailed)
+		p.event(Warning, "JobFailed", "Run", "The job failed for good: "+p.failure())
+	case contract.JobCancelled:
+		p.end(streamv1.EndCancelled)
+		p.event(Warning, "Cancelled", "Run", "The job was cancelled through its control API; it is started again from its newest state unless spec.state is Suspended")
+	default:
+		p.end(streamv1.EndStopped)
+		p.event(Warning, "Stopped", "Run", "The job was stopped through its control API; it is resumed unless spec.state is Suspended")
+	}
+	return true
+}
+
+// end records that the deployed version has ended; its objects are deleted once that is written.
+func (p *planner) end(how streamv1.JobEnd) {
+	p.st.Deployment.Ended = how
+	p.st.Operation = nil
+	if p.st.Job != nil {
+		p.st.Job.State = string(how)
+	}
+}
+
+func (p *planner) failure() string {
+	if p.st.Job != nil && p.st.Job.LastFailure != nil {
+		return p.st.Job.LastFailure.Message
+	}
+	return "the engine gave no reason"
+}
+
+// start is for a job that has no pods.
+func (p *planner) start() {
+	d := p.was.Deployment
+	switch {
+	case d == nil && p.suspendWanted(), d != nil && d.Ended == streamv1.EndFinished:
+	case d == nil:
+		p.deploy(p.firstMode(), "")
+	case p.suspendWanted():
+		if d.Ended != streamv1.EndStopped {
+			p.st.Deployment.Ended = streamv1.EndStopped // so that resuming it tries once more
+		}
+	case d.Ended == streamv1.EndFailed && d.Revision == p.o.Revision:
+	case d.Ended == streamv1.EndFailed:
+		p.deploy(p.mode(), "the job had failed, so no savepoint could be taken")
+	default:
+		p.deploy(modeResume, "")
+	}
+}
+
+// firstMode is what a job without state starts from.
+func (p *planner) firstMode() string {
+	if p.spec.RestoreFrom != nil {
+		return modeRestoreFrom
+	}
+	return modeFresh
+}
+
+// mode is the upgrade mode of the spec.
+func (p *planner) mode() string {
+	if u := p.spec.Upgrade; u != nil && u.Mode != "" {
+		return string(u.Mode)
+	}
+	return string(streamv1.UpgradeFromSavepoint)
+}
+
+// deploy starts a version made from the current spec under the next grant; reason says why it is not what was asked for. The grant is
+// written before any object of it but the stored revision exists.
+func (p *planner) deploy(requested, reason string) {
+	grant := p.st.Grant + 1
+	p.store(grant)
+	p.launch(grant, requested, reason)
+	p.st.Deployment.Revision, p.st.Deployment.Generation = p.o.Revision, p.job.Generation
+}
+
+// launch makes a stored version the deployed one.
+func (p *planner) launch(grant int64, requested, reason string) {
+	p.st.Grant = grant
+	p.st.Deployment = &streamv1.DeploymentReport{Grant: grant}
+	p.st.Restore = &streamv1.RestoreReport{RequestedMode: requested, Reason: cut(reason)}
+	if p.st.Job != nil {
+		p.st.Job.State, p.st.Job.LastFailure = string(contract.JobStarting), nil
+	}
+	p.st.Parallelism = int32(jobconfig.LargestParallelism(p.job))
+	p.st.Selector = fmt.Sprintf("%s=%s,%s=worker", streamv1.LabelJob, p.job.Name, streamv1.LabelComponent)
+	p.event(Normal, "Deploying", "Deploy", fmt.Sprintf("Deploying grant %d of the job", grant))
+}
+
+// store writes the current spec as the revision of a grant.
+func (p *planner) store(grant int64) {
+	s := Store{Grant: grant, JobID: p.jobID()}
+	if s.JobID == "" {
+		s.NewJobID = p.newJobID()
+	}
+	p.do(s)
+}
+
+// jobID is the job whose state the next version takes; empty when there is none.
+func (p *planner) jobID() string {
+	if p.st.Job == nil || p.spec.Storage == nil {
+		return ""
+	}
+	return p.st.Job.ID
+}
+
+// newJobID is the id of the first job of this StreamJob.
+func (p *planner) newJobID() string { return strings.ReplaceAll(string(p.job.UID), "-", "") }
+
+// steady is for a job that has pods and no operation in flight.
+func (p *planner) steady() {
+	v := p.deployed()
+	switch {
+	case p.adopts():
+	case p.suspendWanted():
+		p.begin(streamv1.SuspendOperation, p.savingOrFencing())
+	case v.Stored == nil && p.was.Deployment.Revision == p.o.Revision:
+		p.store(p.was.Deployment.Grant)
+	case p.was.Deployment.Revision != p.o.Revision:
+		p.upgrade(v)
+	default:
+		p.keep()
+		p.trigger()
+	}
+}
+
+// keep brings the policy of the spec to the running job.
+func (p *planner) keep() {
+	v := p.deployed()
+	if v.Stored == nil {
+		return
+	}
+	same := p.was.Deployment.Revision == p.o.Revision && p.blocked == nil
+	if same && v.Stored.PolicyRevision != p.o.PolicyRevision {
+		p.do(Store{Grant: v.Grant, JobID: v.Stored.JobID, NewJobID: p.newIDOf(v.Stored)})
+		p.again(poll)
+		return
+	}
+	if p.running() && p.engine().PolicyRevision != v.Stored.PolicyRevision {
+		p.do(SetPolicy{Grant: v.Grant})
+	}
+}
+
+// newIDOf keeps what a version that is stored again was given.
+func (p *planner) newIDOf(s *Stored) string {
+	if s.JobID != "" {
+		return ""
+	}
+	return p.newJobID()
+}
+
+// adopts takes over the state of an earlier job of this name: it is never ignored silently.
+func (p *planner) adopts() bool {
+	problem := p.problem()
+	if problem == nil || problem.Reason != contract.RetainedState {
+		return false
+	}
+	if p.st.Job == nil {
+		p.st.Job = &streamv1.JobReport{}
+	}
+	p.st.Job.ID = problem.JobID
+	note := fmt.Sprintf("Storage holds the state of an earlier job of this name (%s, grant %d)", problem.JobID, problem.HeadGrant)
+	if problem.HeadFinal == string(streamv1.EndFinished) {
+		p.end(streamv1.EndFinished)
+		p.st.Restore = &streamv1.RestoreReport{RequestedMode: requestedMode(p.was.Restore), EffectiveMode: modeAdopted, Reason: note + ", which had read all its input"}
+		p.event(Warning, "AlreadyCompleted", "Adopt", note+", which had read all its input: it is not run again. Delete that state, or use another name or prefix, to run it anew")
+		return true
+	}
+	p.st.Grant = max(p.st.Grant, problem.HeadGrant)
+	p.deploy(modeAdopted, note+": the job goes on from it")
+	p.event(Warning, "RetainedState", "Adopt", note+": the job goes on from it")
+	return true
+}
+
+// upgrade begins to replace the deployed version.
+func (p *planner) upgrade(v Version) {
+	if p.nothingToLose(v) {
+		mode := p.mode()
+		if p.jobID() == "" {
+			mode = p.firstMode()
+		}
+		p.deploy(mode, "the version before had never run")
+		return
+	}
+	p.begin(streamv1.UpgradeOperation, streamv1.OperationChecking)
+	p.store(p.was.Grant + 1)
+	p.event(Normal, "Upgrading", "Upgrade", fmt.Sprintf("Revision %s replaces %s", p.o.Revision, p.was.Deployment.Revision))
+}
+
+// nothingToLose says that neither a job runs nor state was written, so that the version can be replaced at once.
+func (p *planner) nothingToLose(v Version) bool {
+	if p.st.Job != nil && p.st.Job.ID != "" && p.spec.Storage != nil {
+		return false
+	}
+	if p.spec.Storage == nil {
+		return !p.running() && (p.st.Job == nil || p.st.Job.Epoch == "")
+	}
+	if p.spec.RestoreFrom == nil && v.Stored != nil && v.Stored.JobID != "" {
+		return false
+	}
+	e := p.engine()
+	return e == nil || e.Epoch.Grant == 0
+}
+
+// trigger begins a savepoint that was asked for.
+func (p *planner) trigger() {
+	s := p.spec.Savepoint
+	if s == nil || s.Trigger == p.was.SavepointTrigger || !p.running() {
+		return
+	}
+	p.begin(streamv1.SavepointOperation, streamv1.OperationSaving)
+	p.st.Operation.Trigger = s.Trigger
+}
+
+// invalid says what is wrong with the spec, besides what the API server sees, and with the spec and what is deployed together.
+func (p *planner) invalid() string {
+	if len(p.o.Invalid) > 0 {
+		return strings.Join(p.o.Invalid, "; ")
+	}
+	if p.st.Deployment == nil {
+		return ""
+	}
+	if d := p.st.Deployment; p.spec.Storage == nil && p.mode() != modeStateless && d.Ended == "" && (d.Revision != p.o.Revision || p.suspendWanted()) && !p.nothingToLose(p.deployed()) {
+		return "spec.storage: the job has no storage, so an upgrade or a suspension would lose its state: set spec.upgrade.mode to Stateless to accept that, " +
+			"or undo the change; a job that should keep its state needs spec.storage from the start"
+	}
+	if p.st.Job == nil || p.st.Job.ID == "" {
+		return ""
+	}
+	if was := p.lastSpec(); was != nil {
+		if message := storageMoved(was.Storage, p.spec.Storage); message != "" {
+			return message
+		}
+	}
+	return p.outOfGroups()
+}
+
+// lastSpec is the newest spec that was deployed, as far as it is known.
+func (p *planner) lastSpec() *streamv1.StreamJobSpec {
+	if v := p.version(p.st.Deployment.Grant); v.Stored != nil {
+		return v.Stored.Spec
+	}
+	return nil
+}
+
+// outOfGroups checks the number of key groups, which can't change once there is state.
+func (p *planner) outOfGroups() string {
+	groups := p.st.Job.MaxParallelism
+	switch {
+	case groups == 0 || p.spec.Storage == nil:
+	case p.spec.MaxParallelism != 0 && p.spec.MaxParallelism != groups:
+		return fmt.Sprintf("spec.maxParallelism: it is %d, but the state of the job has %d key groups, and that cannot change: set it back to %d",
+			p.spec.MaxParallelism, groups, groups)
+	case jobconfig.LargestParallelism(p.job) > int(groups):
+		return fmt.Sprintf("spec.parallelism: %d is more than maxParallelism, which is %d since the job has state: set a parallelism of at most %d",
+			jobconfig.LargestParallelism(p.job), groups, groups)
+	}
+	return ""
+}
+
+// storageMoved says that the state of the job would be left behind.
+func storageMoved(was, now *streamv1.Storage) string {
+	if location(was) == location(now) {
+		return ""
+	}
+	return fmt.Sprintf("spec.storage: the state of the job is in %s and would be left behind in %s: set it back; to move a job, take a savepoint, copy it, "+
+		"and start another StreamJob with spec.restoreFrom", location(was), location(now))
+}
+
+// location is where a storage is; credentials and endpoint may change.
+func location(s *streamv1.Storage) string {
+	switch {
+	case s == nil:
+		return "the memory of the coordinator"
+	case s.S3 != nil:
+		return "s3://" + strings.TrimSuffix(s.S3.Bucket+"/"+s.S3.Prefix, "/")
+	case s.Volume != nil:
+		return "volume " + s.Volume.ClaimName + s.Volume.Path
+	default:
+		return "no storage"
+	}
+}
+
+func requestedMode(r *streamv1.RestoreReport) string {
+	if r == nil {
+		return modeFresh
+	}
+	return r.RequestedMode
+}

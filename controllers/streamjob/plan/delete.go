@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/runtime/contract"
+)
+
+// delete is for a StreamJob that is being deleted: the job is cancelled, then its checkpoints are deleted if the spec says so,
+// then the finalizer goes. Nothing here waits for ever unless the spec asks for a savepoint that can't be taken.
+func (p *planner) delete() {
+	op := p.was.Operation
+	if op == nil || op.Type != streamv1.CancelOperation {
+		p.beginDelete()
+		return
+	}
+	switch op.Phase {
+	case streamv1.OperationCanceling:
+		p.driveCanceling()
+	case streamv1.OperationDisposing:
+		p.driveDisposing()
+	default:
+		if !live(p.was) {
+			p.retryDisposing()
+			return
+		}
+		if !p.savesFirst() || op.Generation != p.job.Generation {
+			p.drop()
+			p.again(poll)
+			return
+		}
+		p.retry(streamv1.OperationCanceling)
+	}
+}
+
+func (p *planner) beginDelete() {
+	switch {
+	case p.was.Deployment == nil:
+		p.release()
+	case live(p.was):
+		p.begin(streamv1.CancelOperation, streamv1.OperationCanceling)
+		p.event(Normal, "Cancelling", "Delete", "Cancelling the job because its StreamJob is being deleted")
+	default:
+		p.afterEnd()
+	}
+}
+
+// savesFirst says that the job is not given up without a savepoint.
+func (p *planner) savesFirst() bool {
+	return p.spec.DeletionPolicy == streamv1.SavepointOnDeletion && p.spec.Storage != nil && p.st.Job != nil && p.st.Job.ID != ""
+}
+
+// disposes says that the checkpoints go with the job.
+func (p *planner) disposes() bool {
+	c := p.spec.Checkpointing
+	return c != nil && c.Retention != nil && c.Retention.OnCancel == streamv1.DeleteOnCancel &&
+		p.spec.Storage != nil && p.st.Job != nil && p.st.Job.ID != "" && !p.o.NamespaceEnding
+}
+
+// driveCanceling has the engine end the job.
+func (p *planner) driveCanceling() {
+	op := p.st.Operation
+	e := p.engine()
+	if e != nil && p.answers() {
+		if p.canceled(e) {
+			return
+		}
+	}
+	unused := e == nil && (p.st.Job == nil || p.st.Job.ID == "")
+	if unused || !p.now.Before(op.Deadline.Time) {
+		p.notCanceled(unused)
+		return
+	}
+	p.again(min(poll, op.Deadline.Sub(p.now)))
+}
+
+// canceled asks the engine and takes its answer; true when that settles it.
+func (p *planner) canceled(e *contract.JobStatus) bool {
+	op := p.st.Operation
+	i := slices.IndexFunc(e.Operations, func(o contract.Operation) bool { return o.ID == op.ID })
+	switch {
+	case i >= 0 && e.Operations[i].Phase == contract.OperationSucceeded:
+		if path := e.Operations[i].Path; path != "" {
+			p.event(Normal, "SavepointCompleted", "Delete", "Savepoint "+path+" is complete")
+		}
+		p.end(streamv1.EndCancelled)
+		p.release()
+		return true
+	case i >= 0 && e.Operations[i].Phase == contract.OperationFailed && p.savesFirst() && !e.State.Ended():
+		p.fail(streamv1.ReasonSavepointFailed, "the savepoint before the deletion failed, and the job goes on: "+e.Operations[i].Error+
+			" (set spec.deletionPolicy to Cancel to delete the job without one)")
+		return true
+	case e.State == contract.JobCancelled || e.State == contract.JobFinished:
+		p.end(streamv1.EndCancelled)
+		p.release() // the engine has done what retention says
+		return true
+	case e.State.Ended():
+		p.end(streamv1.EndCancelled)
+		p.afterEnd()
+		return true
+	case i < 0 && e.Problem == nil && e.State != contract.JobStarting:
+		request := contract.CancelRequest{OperationID: op.ID}
+		if p.savesFirst() {
+			request.Savepoint, request.Timeout = true, contract.Duration(p.savepointTimeout())
+		}
+		p.do(Cancel{Grant: p.was.Deployment.Grant, Request: request})
+	}
+	return false
+}
+
+// notCanceled is for a coordinator that can't be asked.
+func (p *planner) notCanceled(unused bool) {
+	if p.savesFirst() && !unused && !p.o.NamespaceEnding {
+		p.fail(streamv1.ReasonSavepointFailed, "no savepoint before the deletion could be taken: "+p.whyNot()+
+			" (set spec.deletionPolicy to Cancel to delete the job without one)")
+		return
+	}
+	if !unused {
+		p.event(Warning, "NotCancelled", "Delete", "The job ends without its coordinator having answered: "+p.whyNot())
+	}
+	p.end(streamv1.EndCancelled)
+	p.afterEnd()
+}
+
+func (p *planner) whyNot() string {
+	if problem := p.problem(); problem != nil {
+		_, message := describe(problem)
+		return message
+	}
+	if e := p.engine(); e != nil && p.answers() {
+		return fmt.Sprintf("the job is %s", e.State)
+	}
+	return "the coordinator does not answer: " + p.o.engineError()
+}
+
+// afterEnd deletes checkpoints of a job without pods, if they go with it.
+func (p *planner) afterEnd() {
+	if !p.disposes() || p.was.Deployment.Ended == streamv1.EndFinished {
+		p.release()
+		return
+	}
+	p.begin(streamv1.CancelOperation, streamv1.OperationDisposing)
+	p.store(p.st.Grant)
+}
+
+func (p *planner) driveDisposing() {
+	if p.version(p.was.Grant).Stored == nil {
+		p.store(p.was.Grant)
+	} else {
+		agent := p.agent(RunAgent{Task: DisposeTask, Revision: p.was.Grant, Grant: p.was.Grant})
+		if agent != nil && agent.Ended {
+			p.disposed(agent)
+			return
+		}
+	}
+	if !p.givesUpDisposing("the agent pod did not come to an end") {
+		p.again(poll)
+	}
+}
+
+func (p *planner) disposed(agent *Agent) {
+	if agent.Result != nil && agent.Result.OK {
+		p.event(Normal, "CheckpointsDeleted", "Delete", fmt.Sprintf("Deleted %d objects of checkpoints", agent.Result.Deleted))
+		p.release()
+		return
+	}
+	reason, message := streamv1.ReasonInternal, agent.Message
+	if agent.Result != nil {
+		reason, message = describe(agent.Result.Problem)
+	}
+	if !p.givesUpDisposing(message) {
+		p.fail(reason, "deleting the checkpoints of the job: "+message)
+	}
+}
+
+func (p *planner) retryDisposing() {
+	if p.givesUpDisposing(p.was.Operation.Message) {
+		return
+	}
+	p.retry(streamv1.OperationDisposing)
+	if p.st.Operation.Phase == streamv1.OperationDisposing {
+		p.store(p.st.Grant)
+	}
+}
+
+// givesUpDisposing lets the StreamJob go without its checkpoints once that has taken too long.
+func (p *planner) givesUpDisposing(why string) bool {
+	if p.now.Sub(p.was.Operation.StartedAt.Time) < disposePatience && !p.o.NamespaceEnding {
+		return false
+	}
+	p.event(Warning, "CheckpointsRemain", "Delete", "The checkpoints of the job could not be deleted and remain in storage: "+why)
+	p.release()
+	return true
+}
+
+// release lets the StreamJob go.
+func (p *planner) release() {
+	if live(p.was) && p.st.Deployment.Ended == "" {
+		p.st.Deployment.Ended = streamv1.EndCancelled
+	}
+	p.released = true
+}

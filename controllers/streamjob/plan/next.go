@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/runtime/contract"
+)
+
+const (
+	// defaultSavepointTimeout bounds one try of a savepoint when the spec doesn't.
+	defaultSavepointTimeout = 10 * time.Minute
+	// answerGrace is what the engine gets beyond that to say so.
+	answerGrace = 5 * time.Second
+	// patience is how long a job that doesn't run, or a coordinator that doesn't answer, holds up a step that needs it.
+	patience = 30 * time.Second
+	// cancelPatience is how long a coordinator has to cancel the job.
+	cancelPatience = 30 * time.Second
+	// disposePatience is how long the checkpoints of a deleted job are tried to be deleted.
+	disposePatience = 5 * time.Minute
+	// poll is how soon to look again while waiting for something that causes no event.
+	poll = time.Second
+	// firstRetry is waited before the second try of an operation; it doubles up to lastRetry.
+	firstRetry = 10 * time.Second
+	lastRetry  = 5 * time.Minute
+	// maxText bounds what is taken over from elsewhere into the status.
+	maxText = 1024
+)
+
+// Next decides what to do. It doesn't change the observation.
+func Next(o Observation, now time.Time) Plan {
+	p := &planner{
+		o: &o, now: now, job: o.Job, spec: &o.Job.Spec, was: &o.Job.Status,
+		plan: Plan{Status: *o.Job.Status.DeepCopy()},
+	}
+	p.st = &p.plan.Status
+	p.st.ObservedGeneration = p.job.Generation
+	p.hear()
+	if p.job.DeletionTimestamp != nil {
+		p.delete()
+	} else {
+		p.decide()
+	}
+	p.objects()
+	p.conditions()
+	return p.plan
+}
+
+// planner makes one plan.
+type planner struct {
+	o    *Observation
+	now  time.Time
+	job  *streamv1.StreamJob
+	spec *streamv1.StreamJobSpec
+	// was is the status as it was written, st the one to write.
+	was, st *streamv1.StreamJobStatus
+	plan    Plan
+	// blocked says why the spec isn't acted upon.
+	blocked *Trouble
+	// waits says what an operation waits for without having failed.
+	waits string
+	// usedAgents are the agent pods that are still of use.
+	usedAgents map[string]bool
+	// released says that nothing is left to do for a deleted job.
+	released bool
+}
+
+func (p *planner) do(a Action) { p.plan.Actions = append(p.plan.Actions, a) }
+
+func (p *planner) event(t EventType, reason, action, note string) {
+	p.plan.Events = append(p.plan.Events, Event{Type: t, Reason: reason, Action: action, Note: cut(note)})
+}
+
+// again asks for another look after d at the latest.
+func (p *planner) again(d time.Duration) {
+	d = max(d, 10*time.Millisecond)
+	if p.plan.Next == 0 || d < p.plan.Next {
+		p.plan.Next = d
+	}
+}
+
+// version returns what is there of a grant; an empty one when nothing is.
+func (p *planner) version(grant int64) Version {
+	for _, v := range p.o.Versions {
+		if v.Grant == grant {
+			return v
+		}
+	}
+	return Version{Grant: grant}
+}
+
+// deployed returns what is there of the deployed version.
+func (p *planner) deployed() Version {
+	if p.was.Deployment == nil {
+		return Version{}
+	}
+	return p.version(p.was.Deployment.Grant)
+}
+
+// live says that the deployed version should have pods.
+func live(s *streamv1.StreamJobStatus) bool { return s.Deployment != nil && s.Deployment.Ended == "" }
+
+// engine returns the report of the deployed version's coordinator; nil when none was heard.
+func (p *planner) engine() *contract.JobStatus {
+	e := p.o.Engine
+	if e == nil || !live(p.was) || e.Grant != p.was.Deployment.Grant {
+		return nil
+	}
+	return e.Status
+}
+
+// answers says that the coordinator of the deployed version answers.
+func (p *planner) answers() bool { return p.engine() != nil && p.o.Engine.UnreachableSince.IsZero() }
+
+// running says that all tasks of the deployed version run.
+func (p *planner) running() bool { return p.answers() && p.engine().State == contract.JobRunning }
+
+// problem is what the coordinator of the deployed version says it can't get past.
+func (p *planner) problem() *contract.Problem {
+	if e := p.engine(); e != nil && p.answers() {
+		return e.Problem
+	}
+	return nil
+}
+
+// suspendWanted says that the job should not run.
+func (p *planner) suspendWanted() bool { return p.spec.State == streamv1.StateSuspended }
+
+// hear takes over what the engine reports.
+func (p *planner) hear() {
+	e := p.engine()
+	if e == nil {
+		return
+	}
+	j := p.st.Job
+	if j == nil {
+		j = &streamv1.JobReport{}
+		p.st.Job = j
+	}
+	if e.JobID != "" && e.Problem == nil {
+		j.ID = e.JobID
+	}
+	if e.Epoch.Grant != 0 {
+		j.Epoch = fmt.Sprintf("%d-%d", e.Epoch.Grant, e.Epoch.N)
+		j.Restarts = e.Restarts
+	}
+	j.State = string(e.State)
+	if e.MaxParallelism > 0 {
+		j.MaxParallelism = int32(e.MaxParallelism)
+	}
+	j.StartedAt = seconds(e.StartedAt)
+	if f := e.LastFailure; f != nil {
+		j.LastFailure = &streamv1.FailureReport{At: seconds(f.At), Message: cut(f.Message)}
+	}
+	if s := e.LastCheckpoint; s != nil && (p.st.LastCheckpoint == nil || s.ID >= p.st.LastCheckpoint.ID) {
+		p.st.LastCheckpoint = snapshot(s)
+	}
+	if s := e.LastSavepoint; s != nil && (p.st.LastSavepoint == nil || s.ID >= p.st.LastSavepoint.ID) {
+		p.st.LastSavepoint = snapshot(s)
+	}
+	p.hearRestore(e)
+}
+
+// hearRestore says where the state of the first attempt of the deployed version came from.
+func (p *planner) hearRestore(e *contract.JobStatus) {
+	r := p.st.Restore
+	if r == nil || r.EffectiveMode != "" || e.State != contract.JobRunning {
+		return
+	}
+	from := e.RestoredFrom
+	switch {
+	case from == nil && r.RequestedMode == modeStateless:
+		r.EffectiveMode = modeStateless
+		return
+	case from == nil:
+		r.EffectiveMode = modeFresh
+		return
+	case r.RequestedMode == modeAdopted || r.RequestedMode == modeRestoreFrom:
+		r.EffectiveMode = r.RequestedMode
+	case from.Kind == "Savepoint":
+		r.EffectiveMode = string(streamv1.UpgradeFromSavepoint)
+	default:
+		r.EffectiveMode = string(streamv1.UpgradeFromLastCheckpoint)
+	}
+	r.Path, r.CheckpointID, r.TakenAt = from.Path, from.ID, seconds(from.CompletedAt)
+	if r.RequestedMode == string(streamv1.UpgradeFromSavepoint) && r.EffectiveMode != r.RequestedMode {
+		p.event(Warning, "RestoredFromCheckpoint", "Upgrade", fmt.Sprintf("The new version went on from checkpoint %d instead of a savepoint: %s",
+			r.CheckpointID, cmp.Or(r.Reason, "no savepoint was taken")))
+	}
+}
+
+// Modes of status.restore besides the upgrade modes.
+const (
+	modeFresh       = "Fresh"
+	modeRestoreFrom = "RestoreFrom"
+	modeResume      = "Resume"
+	modeAdopted     = "Adopted"
+	modeStateless   = string(streamv1.UpgradeStateless)
+)
+
+func snapshot(s *contract.SnapshotInfo) *streamv1.SnapshotReport {
+	return &streamv1.SnapshotReport{
+		ID: s.ID, Path: s.Path, CompletedAt: seconds(s.CompletedAt), SizeBytes: s.SizeBytes, DurationMillis: s.DurationMillis,
+	}
+}
+
+// seconds is a time as the API keeps it.
+func seconds(t time.Time) metav1.Time {
+	if t.IsZero() {
+		return metav1.Time{}
+	}
+	return metav1.NewTime(t.UTC().Truncate(time.Second))
+}
+
+// micros is a time as the API keeps it where fractions of a second matter.
+func micros(t time.Time) metav1.MicroTime {
+	return metav1.NewMicroTime(t.UTC().Truncate(time.Microsecond))
+}
+
+// cut bounds a text from elsewhere.
+func cut(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText-3], "") + "..."
+}

@@ -1,0 +1,521 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"time"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/runtime/contract"
+)
+
+// begin writes down an operation. Nothing is done for it before that is written.
+func (p *planner) begin(t streamv1.OperationType, phase streamv1.OperationPhase) {
+	p.st.Operation = &streamv1.OperationReport{
+		Type: t, Generation: p.job.Generation, Attempts: 1, StartedAt: micros(p.now),
+	}
+	p.enter(phase)
+}
+
+// enter begins a phase of the operation.
+func (p *planner) enter(phase streamv1.OperationPhase) {
+	op := p.st.Operation
+	op.Phase, op.PhaseStartedAt = phase, micros(p.now)
+	op.RetryAt, op.Deadline = seconds(time.Time{}), seconds(time.Time{})
+	if phase != streamv1.OperationWaiting {
+		op.ID = p.operationID(op)
+	}
+	switch phase {
+	case streamv1.OperationSaving:
+		op.Deadline = seconds(p.now.Add(p.savepointTimeout() + answerGrace))
+	case streamv1.OperationCanceling:
+		op.Deadline = seconds(p.now.Add(cancelPatience))
+	case streamv1.OperationFencing, streamv1.OperationDisposing:
+		p.st.Grant++
+	}
+}
+
+// operationID names one try of an operation; it is new within the life of the job, because grants are.
+func (p *planner) operationID(op *streamv1.OperationReport) string {
+	return fmt.Sprintf("%s-%d-%d-%d", strings.ToLower(string(op.Type)), p.st.Deployment.Grant, op.Generation, op.Attempts)
+}
+
+// savepointTimeout bounds one try of a savepoint.
+func (p *planner) savepointTimeout() time.Duration {
+	if u := p.spec.Upgrade; u != nil && u.SavepointTimeout.Duration > 0 {
+		return u.SavepointTimeout.Duration
+	}
+	if c := p.spec.Checkpointing; c != nil && c.Timeout.Duration > 0 {
+		return c.Timeout.Duration
+	}
+	return defaultSavepointTimeout
+}
+
+// fail ends a try; the next one follows after a pause that grows.
+func (p *planner) fail(reason, message string) {
+	op := p.st.Operation
+	if op.Phase == streamv1.OperationSaving || op.Phase == streamv1.OperationCanceling {
+		p.event(Warning, reason, string(op.Type), message)
+	}
+	p.enter(streamv1.OperationWaiting)
+	op.Reason, op.Message = reason, cut(message)
+	wait := firstRetry << min(max(op.Attempts-1, 0), 10)
+	op.RetryAt = seconds(p.now.Add(min(wait, lastRetry)).Add(time.Second - 1))
+}
+
+// retry begins the next try once its time has come.
+func (p *planner) retry(phase streamv1.OperationPhase) {
+	op := p.st.Operation
+	if wait := op.RetryAt.Sub(p.now); wait > 0 {
+		p.again(wait)
+		return
+	}
+	op.Attempts++
+	p.enter(phase)
+	if phase == streamv1.OperationChecking {
+		p.store(p.was.Grant + 1)
+	}
+}
+
+// drop gives an operation up; what follows is decided anew from what is then wanted.
+func (p *planner) drop() { p.st.Operation = nil }
+
+// drive goes on with the operation in flight.
+func (p *planner) drive() {
+	switch p.was.Operation.Type {
+	case streamv1.UpgradeOperation:
+		p.driveUpgrade()
+	case streamv1.SuspendOperation:
+		p.driveSuspend()
+	case streamv1.SavepointOperation:
+		p.driveSavepoint()
+	default:
+		p.drop() // a StreamJob that isn't being deleted has no other
+	}
+}
+
+func (p *planner) driveUpgrade() {
+	op := p.was.Operation
+	switch op.Phase {
+	case streamv1.OperationStarting:
+		p.driveStarting()
+	case streamv1.OperationSaving:
+		p.saved(p.save(true))
+	default:
+		switch {
+		case p.invalid() != "":
+			p.drop()
+			p.block(streamv1.ReasonInvalidSpec, p.invalid())
+		case p.suspendWanted(), p.o.Revision == p.was.Deployment.Revision:
+			p.drop() // somebody thought better of it
+		case op.Phase == streamv1.OperationWaiting && op.Generation != p.job.Generation:
+			p.drop() // what was wrong may be right now
+		case op.Phase == streamv1.OperationWaiting:
+			p.retry(streamv1.OperationChecking)
+		default:
+			p.driveChecking()
+		}
+	}
+	p.keepRunning()
+}
+
+// keepRunning keeps the policy of the deployed version while an operation is under way.
+func (p *planner) keepRunning() {
+	if p.st.Operation == nil {
+		p.again(10 * time.Millisecond)
+	}
+}
+
+// driveChecking has an agent pod of the new version look whether it can start and take the state.
+func (p *planner) driveChecking() {
+	op := p.st.Operation
+	grant := p.was.Grant + 1
+	candidate := p.version(grant).Stored
+	if candidate == nil || candidate.Revision != p.o.Revision || candidate.PolicyRevision != p.o.PolicyRevision {
+		p.store(grant)
+		p.again(100 * time.Millisecond)
+		return
+	}
+	agent := p.agent(RunAgent{Task: CheckTask, Revision: grant, Grant: grant})
+	switch {
+	case agent == nil:
+		return
+	case !agent.Ended && agent.Trouble != nil:
+		op.Reason, op.Message = agent.Trouble.Reason, cut("the new version cannot be started: "+agent.Trouble.Message)
+		return
+	case !agent.Ended:
+		return
+	case agent.Result == nil:
+		p.fail(streamv1.ReasonCheckFailed, "the check of the new version ended without a result: "+agent.Message)
+		return
+	case !agent.Result.OK:
+		reason, message := describe(agent.Result.Problem)
+		p.fail(reason, "the new version cannot take over: "+message)
+		return
+	}
+	op.Reason, op.Message = "", ""
+	p.checked()
+}
+
+// checked goes on after the new version was found to be able to take the state.
+func (p *planner) checked() {
+	op := p.st.Operation
+	op.CheckMillis = p.now.Sub(p.was.Operation.PhaseStartedAt.Time).Milliseconds()
+	if p.mode() != string(streamv1.UpgradeFromSavepoint) {
+		p.launchCandidate("")
+		return
+	}
+	ready, never := p.canSave()
+	switch {
+	case ready:
+		p.enter(streamv1.OperationSaving)
+	case never != "":
+		p.launchCandidate(never)
+	}
+}
+
+// canSave says whether the job can be stopped with a savepoint now; never says why it can't and won't.
+func (p *planner) canSave() (ready bool, never string) {
+	if p.running() {
+		return true, ""
+	}
+	e := p.engine()
+	why := "the coordinator of the running version does not answer"
+	switch {
+	case e != nil && p.answers() && e.State == contract.JobFailed:
+		return false, "the job had failed, so no savepoint could be taken"
+	case e != nil && p.answers():
+		why = fmt.Sprintf("the job was %s", e.State)
+		if e.Problem != nil {
+			why += ": " + e.Problem.Message
+		} else if e.LastFailure != nil {
+			why += ": " + e.LastFailure.Message
+		}
+	}
+	since := p.was.Operation.PhaseStartedAt.Time
+	if waited := p.now.Sub(since); waited < patience {
+		p.waits = "waiting for the job to run, so that a savepoint can be taken: " + why
+		p.again(min(poll, patience-waited))
+		return false, ""
+	}
+	return false, fmt.Sprintf("no savepoint could be taken within %v, because %s", patience, why)
+}
+
+// launchCandidate starts the version that was checked.
+func (p *planner) launchCandidate(reason string) {
+	grant := p.was.Grant + 1
+	candidate := p.version(grant).Stored
+	op := p.st.Operation
+	from := p.was.Deployment.Revision
+	if candidate == nil {
+		// Somebody deleted it in between: what is wanted now is as good.
+		p.deploy(p.mode(), reason)
+	} else {
+		p.launch(grant, p.mode(), reason)
+		p.st.Deployment.Revision, p.st.Deployment.Generation = candidate.Revision, candidate.Generation
+	}
+	p.st.LastUpgrade = &streamv1.UpgradeReport{
+		FromRevision: from, ToRevision: p.st.Deployment.Revision, StartedAt: op.StartedAt,
+		CheckMillis: op.CheckMillis, SaveMillis: op.SaveMillis, Path: op.Path,
+	}
+	p.enter(streamv1.OperationStarting)
+	op.Reason, op.Message = "", ""
+}
+
+// driveStarting waits for the new version to run.
+func (p *planner) driveStarting() {
+	up := p.st.LastUpgrade
+	e := p.engine()
+	if up != nil && up.PodsMillis == 0 && e != nil && e.SlotsNeeded > 0 && e.SlotsOffered >= e.SlotsNeeded {
+		up.PodsMillis = p.sincePhase()
+	}
+	if p.running() {
+		if up != nil {
+			up.PodsMillis = min(max(up.PodsMillis, 1), p.sincePhase())
+			up.RestoreMillis = p.sincePhase() - up.PodsMillis
+			up.CompletedAt = micros(p.now)
+		}
+		p.drop()
+		p.event(Normal, "Upgraded", "Upgrade", fmt.Sprintf("Revision %s runs%s", p.was.Deployment.Revision, from(p.st.Restore)))
+		return
+	}
+	if p.o.Revision != p.was.Deployment.Revision || p.suspendWanted() {
+		p.drop() // the spec has gone on, and this version may never come up
+	}
+}
+
+func from(r *streamv1.RestoreReport) string {
+	if r == nil || r.Path == "" {
+		return ""
+	}
+	return " from " + r.Path
+}
+
+func (p *planner) sincePhase() int64 {
+	return max(1, p.now.Sub(p.was.Operation.PhaseStartedAt.Time).Milliseconds())
+}
+
+// outcome is that of a savepoint.
+type outcome int
+
+const (
+	pending outcome = iota
+	succeeded
+	failed
+	// lost means that the coordinator can't be asked any more.
+	lost
+)
+
+// save drives the savepoint of an operation; stop says that the job is stopped with it.
+func (p *planner) save(stop bool) outcome {
+	op := p.st.Operation
+	e := p.engine()
+	if e != nil && p.answers() {
+		if i := slices.IndexFunc(e.Operations, func(o contract.Operation) bool { return o.ID == op.ID }); i >= 0 {
+			return p.judge(&e.Operations[i])
+		}
+		if e.State.Ended() {
+			op.Message = fmt.Sprintf("the job is %s", e.State)
+			return lost
+		}
+		if e.Problem == nil && e.State != contract.JobStarting {
+			p.ask(stop)
+		}
+	}
+	if !p.now.Before(op.Deadline.Time) {
+		if p.answers() {
+			p.fail(streamv1.ReasonSavepointFailed, "the savepoint was not complete in time, and the job went on")
+			return failed
+		}
+		return lost
+	}
+	p.again(min(poll, op.Deadline.Sub(p.now)))
+	return pending
+}
+
+// ask asks the engine for the savepoint; a repeat is no new request.
+func (p *planner) ask(stop bool) {
+	op := p.st.Operation
+	timeout := contract.Duration(p.savepointTimeout())
+	grant := p.was.Deployment.Grant
+	if stop {
+		p.do(Stop{Grant: grant, Request: contract.StopRequest{OperationID: op.ID, Timeout: timeout}})
+		return
+	}
+	target := ""
+	if p.spec.Savepoint != nil {
+		target = p.spec.Savepoint.Target
+	}
+	p.do(TakeSavepoint{Grant: grant, Request: contract.SavepointRequest{OperationID: op.ID, Target: target, Timeout: timeout}})
+}
+
+// judge takes the engine's word on the operation.
+func (p *planner) judge(o *contract.Operation) outcome {
+	op := p.st.Operation
+	switch o.Phase {
+	case contract.OperationSucceeded:
+		op.Path = o.Path
+		op.SaveMillis = p.sincePhase()
+		if p.st.LastSavepoint == nil || p.st.LastSavepoint.ID < o.Checkpoint {
+			p.st.LastSavepoint = &streamv1.SnapshotReport{ID: o.Checkpoint, Path: o.Path, CompletedAt: seconds(o.EndedAt)}
+		}
+		p.event(Normal, "SavepointCompleted", string(op.Type), "Savepoint "+o.Path+" is complete")
+		return succeeded
+	case contract.OperationFailed:
+		message := o.Error
+		if o.Remedy != "" {
+			message += " (" + o.Remedy + ")"
+		}
+		p.fail(streamv1.ReasonSavepointFailed, "the savepoint failed, and the job goes on: "+message)
+		return failed
+	}
+	p.again(poll)
+	return pending
+}
+
+// saved goes on with an upgrade after its savepoint.
+func (p *planner) saved(o outcome) {
+	switch o {
+	case succeeded:
+		if p.suspendWanted() {
+			p.end(streamv1.EndStopped)
+			return
+		}
+		p.launchCandidate("")
+	case lost:
+		p.launchCandidate("no savepoint was completed: " + p.whyLost())
+	}
+}
+
+func (p *planner) whyLost() string {
+	if p.answers() {
+		return p.st.Operation.Message
+	}
+	return "the coordinator of the old version does not answer: " + p.o.engineError()
+}
+
+func (o *Observation) engineError() string {
+	if o.Engine == nil || o.Engine.Error == "" {
+		return "it was not found"
+	}
+	return o.Engine.Error
+}
+
+// savingOrFencing is how to suspend: with a savepoint where there is storage.
+func (p *planner) savingOrFencing() streamv1.OperationPhase {
+	if p.spec.Storage == nil {
+		return streamv1.OperationCanceling
+	}
+	return streamv1.OperationSaving
+}
+
+func (p *planner) driveSuspend() {
+	op := p.was.Operation
+	switch op.Phase {
+	case streamv1.OperationCanceling: // without storage there is nothing to keep
+		p.end(streamv1.EndStopped)
+	case streamv1.OperationSaving:
+		p.suspendSaving()
+	case streamv1.OperationFencing:
+		p.fence()
+	default:
+		if !p.suspendWanted() || op.Generation != p.job.Generation {
+			p.drop()
+			break
+		}
+		p.retry(streamv1.OperationSaving)
+	}
+	p.keepRunning()
+}
+
+// suspendSaving stops the job with a savepoint. A job that doesn't run can't take one: its newest state is kept then.
+func (p *planner) suspendSaving() {
+	asked := p.answers() && slices.ContainsFunc(p.engine().Operations, func(o contract.Operation) bool { return o.ID == p.was.Operation.ID })
+	if !p.running() && !asked {
+		if ready, never := p.canSave(); !ready && never != "" {
+			p.giveUpSaving(never)
+		}
+		return
+	}
+	switch p.save(true) {
+	case succeeded:
+		p.end(streamv1.EndStopped)
+		p.event(Normal, "Suspended", "Suspend", "The job is suspended"+savedAt(p.st))
+	case lost:
+		p.giveUpSaving("no savepoint was completed: " + p.whyLost())
+	}
+}
+
+// savedAt says what a suspended job goes on from: checkpoints and savepoints of a job are numbered together.
+func savedAt(st *streamv1.StreamJobStatus) string {
+	switch saved, checkpoint := st.LastSavepoint, st.LastCheckpoint; {
+	case saved == nil && checkpoint == nil:
+		return ""
+	case saved == nil || checkpoint != nil && checkpoint.ID > saved.ID:
+		return "; it goes on from checkpoint " + checkpoint.Path
+	default:
+		return " with savepoint " + saved.Path
+	}
+}
+
+// giveUpSaving suspends without a savepoint: the old coordinator is shut out first, and the newest state is read.
+func (p *planner) giveUpSaving(why string) {
+	if p.st.Job == nil || p.st.Job.ID == "" {
+		p.end(streamv1.EndStopped) // it never had state
+		return
+	}
+	p.st.Operation.Message = cut(why)
+	p.enter(streamv1.OperationFencing)
+}
+
+// fence shuts the old coordinator out by an agent pod with a newer grant.
+func (p *planner) fence() {
+	agent := p.agent(RunAgent{Task: FenceTask, Revision: p.was.Deployment.Grant, Grant: p.was.Grant, Operations: []string{p.was.Operation.ID}})
+	if agent == nil || !agent.Ended {
+		return
+	}
+	if agent.Result == nil || !agent.Result.OK {
+		message := agent.Message
+		reason := streamv1.ReasonInternal
+		if agent.Result != nil {
+			reason, message = describe(agent.Result.Problem)
+		}
+		p.fail(reason, "shutting out the coordinator that does not answer: "+message)
+		return
+	}
+	why := p.was.Operation.Message
+	p.end(streamv1.EndStopped)
+	if n := agent.Result.Newest; n != nil {
+		report := snapshot(n)
+		if n.Kind == "Savepoint" {
+			p.st.LastSavepoint = report
+		} else {
+			p.st.LastCheckpoint = report
+		}
+		p.event(Warning, "SuspendedWithoutSavepoint", "Suspend", fmt.Sprintf("The job is suspended and will go on from %s: %s", n.Path, why))
+	}
+}
+
+func (p *planner) driveSavepoint() {
+	op := p.was.Operation
+	wanted := p.spec.Savepoint != nil && p.spec.Savepoint.Trigger == op.Trigger
+	if op.Phase == streamv1.OperationWaiting {
+		if !wanted || p.suspendWanted() || p.o.Revision != p.was.Deployment.Revision || p.invalid() != "" {
+			p.drop()
+		} else {
+			p.retry(streamv1.OperationSaving)
+		}
+		p.keepRunning()
+		return
+	}
+	switch p.save(false) {
+	case succeeded:
+		p.st.SavepointTrigger = op.Trigger
+		p.drop()
+	case lost:
+		p.fail(streamv1.ReasonSavepointFailed, "the savepoint was not completed: "+p.whyLost())
+	}
+	p.keepRunning()
+}
+
+// agent returns the agent pod of the current try, and has it made when there is none; nil: it isn't there yet.
+func (p *planner) agent(run RunAgent) *Agent {
+	op := p.was.Operation
+	h := fnv.New32a()
+	_, _ = fmt.Fprint(h, op.ID, p.o.Revision, p.o.PolicyRevision)
+	if run.Task != CheckTask {
+		h = fnv.New32a()
+		_, _ = fmt.Fprint(h, op.ID)
+	}
+	run.Name = fmt.Sprintf("%s-%d-%s-%08x", prefix(p.job.Name), run.Grant, run.Task, h.Sum32())
+	if p.usedAgents == nil {
+		p.usedAgents = map[string]bool{}
+	}
+	p.usedAgents[run.Name] = true
+	for i := range p.o.Agents {
+		if p.o.Agents[i].Name == run.Name {
+			return &p.o.Agents[i]
+		}
+	}
+	p.do(run)
+	return nil
+}
+
+// prefix keeps names of pods short.
+func prefix(name string) string { return strings.TrimRight(name[:min(len(name), 30)], "-") }
+
+// describe gives a problem a condition reason and a text with the remedy.
+func describe(problem *contract.Problem) (reason, message string) {
+	if problem == nil {
+		return streamv1.ReasonInternal, "no reason was given"
+	}
+	message = problem.Message
+	if problem.Remedy != "" {
+		message += " (" + problem.Remedy + ")"
+	}
+	return string(problem.Reason), message
+}

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/streamjob/plan"
+	"github.com/weir-stream/weir/runtime/contract"
+)
+
+// TestNext_Scripts runs the scripts of testdata: each is the life of one StreamJob in a world that does what the plans say.
+func TestNext_Scripts(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		w := newWorld()
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			t.Helper()
+			return w.command(t, d)
+		})
+		_ = filepath.Base(path)
+	})
+}
+
+// command does one command of a script.
+//
+//	spec            replaces the spec by the YAML of the input; the generation goes up unless it is the same
+//	invalid TEXT    what the operator finds wrong with the spec
+//	engine          changes the report of the coordinator: YAML of contract.JobStatus, or unreachable / answers
+//	agent           ends the agent pod with the result in the input (YAML of contract.AgentResult), or trouble=REASON
+//	pod             trouble=REASON of a worker pod; none without
+//	wait d=DURATION lets time pass
+//	delete          marks the StreamJob as being deleted
+//	step [n=N]      plans N times (default 1), does what the plan says, prints it
+func (w *world) command(t *testing.T, d *datadriven.TestData) string {
+	t.Helper()
+	switch d.Cmd {
+	case "spec":
+		return w.setSpec(d)
+	case "invalid":
+		w.invalid = nil
+		if d.Input != "" {
+			w.invalid = strings.Split(d.Input, "\n")
+		}
+	case "engine":
+		return w.setEngine(d)
+	case "agent":
+		return w.endAgent(d)
+	case "pod":
+		w.trouble = nil
+		if d.HasArg("trouble") {
+			w.trouble = &plan.Trouble{Message: "as Kubernetes says"}
+			d.ScanArgs(t, "trouble", &w.trouble.Reason)
+		}
+	case "wait":
+		var text string
+		d.ScanArgs(t, "d", &text)
+		by, err := time.ParseDuration(text)
+		if err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		w.now = w.now.Add(by)
+	case "delete":
+		w.job.DeletionTimestamp = &metav1.Time{Time: w.now}
+		w.job.Generation++
+	case "forget":
+		w.versions = nil
+	case "step":
+		n := 1
+		if d.HasArg("n") {
+			d.ScanArgs(t, "n", &n)
+		}
+		var out strings.Builder
+		for range n {
+			out.WriteString(w.step())
+		}
+		return out.String()
+	default:
+		d.Fatalf(t, "unknown command %s", d.Cmd)
+	}
+	return ""
+}
+
+// world is a cluster with one StreamJob.
+type world struct {
+	job      *streamv1.StreamJob
+	now      time.Time
+	invalid  []string
+	versions map[int64]*plan.Version
+	engine   *plan.Engine
+	agents   []plan.Agent
+	trouble  *plan.Trouble
+	released bool
+	// asked counts the requests of each operation id.
+	asked map[string]int
+}
+
+func newWorld() *world {
+	return &world{
+		job: &streamv1.StreamJob{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "j", UID: "0000-11", Generation: 1}},
+		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), versions: map[int64]*plan.Version{}, asked: map[string]int{},
+	}
+}
+
+func (w *world) setSpec(d *datadriven.TestData) string {
+	var spec streamv1.StreamJobSpec
+	if err := yaml.UnmarshalStrict([]byte(d.Input), &spec); err != nil {
+		return err.Error()
+	}
+	if w.job.Spec.Parallelism != 0 {
+		w.job.Generation++
+	}
+	w.job.Spec = spec
+	return fmt.Sprintf("generation %d, revision %s, policy %s", w.job.Generation, revision(&spec), policy(&spec))
+}
+
+// revision and policy stand for the hashes.
+func revision(s *streamv1.StreamJobSpec) string {
+	image := ""
+	if s.Program != nil {
+		image = s.Program.Image
+	}
+	return fmt.Sprintf("p%d%s", s.Parallelism, image)
+}
+
+func policy(s *streamv1.StreamJobSpec) string {
+	if s.Checkpointing == nil {
+		return "none"
+	}
+	return s.Checkpointing.Interval.Duration.String()
+}
+
+func (w *world) setEngine(d *datadriven.TestData) string {
+	if w.job.Status.Deployment == nil {
+		return "nothing is deployed"
+	}
+	grant := w.job.Status.Deployment.Grant
+	if w.engine == nil || w.engine.Grant != grant {
+		w.engine = &plan.Engine{Grant: grant}
+	}
+	switch {
+	case d.HasArg("unreachable"):
+		w.engine.UnreachableSince, w.engine.Error = w.now, "connection refused"
+	case d.HasArg("answers"):
+		w.engine.UnreachableSince, w.engine.Error = time.Time{}, ""
+	}
+	if d.Input == "" {
+		return ""
+	}
+	if w.engine.Status == nil {
+		w.engine.Status = &contract.JobStatus{Epoch: contract.Epoch{Grant: grant, N: 1}, Durable: true}
+	}
+	w.engine.Status.Problem = nil
+	if err := yaml.Unmarshal([]byte(d.Input), w.engine.Status); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func (w *world) endAgent(d *datadriven.TestData) string {
+	if len(w.agents) == 0 {
+		return "there is no agent pod"
+	}
+	a := &w.agents[len(w.agents)-1]
+	if d.HasArg("trouble") {
+		a.Trouble = &plan.Trouble{Message: "as Kubernetes says"}
+		for _, arg := range d.CmdArgs {
+			a.Trouble.Reason = arg.Vals[0]
+		}
+		return ""
+	}
+	a.Ended, a.Trouble = true, nil
+	if d.HasArg("silent") {
+		a.Message = "exit code 2"
+		return ""
+	}
+	a.Result = &contract.AgentResult{}
+	if err := yaml.Unmarshal([]byte(d.Input), a.Result); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func (w *world) observe() plan.Observation {
+	o := plan.Observation{
+		Job: w.job.DeepCopy(), Invalid: w.invalid, Revision: revision(&w.job.Spec), PolicyRevision: policy(&w.job.Spec), Agents: w.agents,
+	}
+	for g := int64(1); g < 100; g++ {
+		if v := w.versions[g]; v != nil {
+			c := *v
+			if w.trouble != nil && v.Exists {
+				c.Workers = []plan.Pod{{Name: "w-0", Trouble: w.trouble}}
+			}
+			o.Versions = append(o.Versions, c)
+		}
+	}
+	if w.engine != nil && w.job.Status.Deployment != nil && w.engine.Grant == w.job.Status.Deployment.Grant {
+		o.Engine = w.engine
+	}
+	return o
+}
+
+// step plans, does what the plan says and returns what is worth telling.
+func (w *world) step() string {
+	p := plan.Next(w.observe(), w.now)
+	var out strings.Builder
+	for _, a := range p.Actions {
+		fmt.Fprintf(&out, "%s\n", w.act(a))
+	}
+	before := summary(&w.job.Status)
+	w.job.Status = p.Status
+	if after := summary(&p.Status); after != before {
+		out.WriteString(after)
+	}
+	for _, e := range p.Events {
+		fmt.Fprintf(&out, "event %s %s: %s\n", e.Type, e.Reason, e.Note)
+	}
+	if p.Next > 0 {
+		fmt.Fprintf(&out, "again in %v\n", p.Next)
+	}
+	if out.Len() == 0 {
+		return "nothing\n"
+	}
+	return out.String()
+}
+
+func (w *world) act(a plan.Action) string {
+	switch a := a.(type) {
+	case plan.Store:
+		v := w.version(a.Grant)
+		v.Stored = &plan.Stored{
+			Revision: revision(&w.job.Spec), PolicyRevision: policy(&w.job.Spec), Generation: w.job.Generation,
+			Spec: w.job.Spec.DeepCopy(), JobID: a.JobID,
+		}
+	case plan.Apply:
+		w.version(a.Grant).Exists = true
+	case plan.Delete:
+		v := w.version(a.Grant)
+		v.Exists = false
+		if !a.KeepRevision {
+			delete(w.versions, a.Grant)
+		}
+	case plan.RunAgent:
+		w.agents = append(w.agents, plan.Agent{Name: a.Name, StartedAt: w.now})
+		return fmt.Sprintf("RunAgent %s of grant %d with grant %d %v", a.Task, a.Revision, a.Grant, a.Operations)
+	case plan.DeleteAgent:
+		for i := range w.agents {
+			if w.agents[i].Name == a.Name {
+				w.agents = append(w.agents[:i:i], w.agents[i+1:]...)
+				break
+			}
+		}
+		return "DeleteAgent"
+	case plan.Stop:
+		w.asked[a.Request.OperationID]++
+	case plan.TakeSavepoint:
+		w.asked[a.Request.OperationID]++
+	case plan.Cancel:
+		w.asked[a.Request.OperationID]++
+	case plan.Release:
+		w.released = true
+	}
+	return fmt.Sprintf("%T %+v", a, a)[len("plan."):]
+}
+
+func (w *world) version(grant int64) *plan.Version {
+	if w.versions[grant] == nil {
+		w.versions[grant] = &plan.Version{Grant: grant}
+	}
+	return w.versions[grant]
+}
+
+// summary is what a script shows of a status.
+func summary(s *streamv1.StreamJobStatus) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s grant=%d", s.Phase, s.Grant)
+	if d := s.Deployment; d != nil {
+		fmt.Fprintf(&out, " deployment=%d/%s%s", d.Grant, d.Revision, map[bool]string{true: "/" + string(d.Ended)}[d.Ended != ""])
+	}
+	if op := s.Operation; op != nil {
+		fmt.Fprintf(&out, " operation=%s/%s/%s", op.ID, op.Type, op.Phase)
+	}
+	if r := s.Restore; r != nil {
+		fmt.Fprintf(&out, " restore=%s→%s", r.RequestedMode, r.EffectiveMode)
+		if r.Reason != "" {
+			fmt.Fprintf(&out, " (%s)", r.Reason)
+		}
+	}
+	if s.SavepointTrigger != "" {
+		fmt.Fprintf(&out, " trigger=%s", s.SavepointTrigger)
+	}
+	out.WriteString("\n")
+	for _, c := range s.Conditions {
+		if c.Status != metav1.ConditionFalse || c.Type == streamv1.ConditionReady {
+			fmt.Fprintf(&out, "  %s=%s %s: %s\n", c.Type, c.Status, c.Reason, c.Message)
+		}
+	}
+	return out.String()
+}

@@ -95,6 +95,8 @@ const (
 	ReasonFenced = "Fenced"
 	// ReasonJobFailed means that the job failed for good by its restart strategy.
 	ReasonJobFailed = "JobFailed"
+	// ReasonActionFailed means that Kubernetes refused something or did not answer; it is tried again.
+	ReasonActionFailed = "ActionFailed"
 	// ReasonInternal means a fault of Weir.
 	ReasonInternal = "Internal"
 

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package streamjob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/streamjob/engine"
+	"github.com/weir-stream/weir/controllers/streamjob/plan"
+	"github.com/weir-stream/weir/controllers/streamjob/resources"
+)
+
+// act carries actions out in order, and stops at the first that fails: then the status says which. released says that the
+// StreamJob is free to go, so that there is no status to write any more.
+func (s *scope) act(ctx context.Context, actions []plan.Action) (released bool, err error) {
+	for _, a := range actions {
+		doing, err := s.do(ctx, a)
+		switch {
+		case err == nil:
+		case isDeleting(s.job) && apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+			// Nothing can be made in a namespace that is being deleted, and nothing has to.
+			ctrl.LoggerFrom(ctx).V(1).Info("Leaving out what the ending namespace refuses", "action", doing)
+		default:
+			return false, s.fail(ctx, doing, reasonOf(a), err)
+		}
+		if _, ok := a.(plan.Release); ok {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// do carries out one action and says what it was.
+func (s *scope) do(ctx context.Context, action plan.Action) (doing string, err error) {
+	switch a := action.(type) {
+	case plan.Store:
+		return fmt.Sprintf("storing the revision of grant %d", a.Grant), s.store(ctx, a)
+	case plan.Apply:
+		return fmt.Sprintf("applying the objects of grant %d", a.Grant), s.applyVersion(ctx, a.Grant)
+	case plan.Delete:
+		return fmt.Sprintf("deleting the objects of grant %d", a.Grant), s.deleteVersion(ctx, a)
+	case plan.Stop:
+		return fmt.Sprintf("stopping the job of grant %d with a savepoint", a.Grant), s.command(ctx, a.Grant, func(c engine.Commands) error {
+			_, err := c.Stop(ctx, a.Request)
+			return err
+		})
+	case plan.TakeSavepoint:
+		return fmt.Sprintf("asking grant %d for a savepoint", a.Grant), s.command(ctx, a.Grant, func(c engine.Commands) error {
+			_, err := c.Savepoint(ctx, a.Request)
+			return err
+		})
+	case plan.Cancel:
+		return fmt.Sprintf("canceling the job of grant %d", a.Grant), s.command(ctx, a.Grant, func(c engine.Commands) error {
+			_, err := c.Cancel(ctx, a.Request)
+			return err
+		})
+	case plan.SetPolicy:
+		return fmt.Sprintf("handing grant %d its policy", a.Grant), s.setPolicy(ctx, a.Grant)
+	case plan.RunAgent:
+		return fmt.Sprintf("running agent pod %s", a.Name), s.runAgent(ctx, a)
+	case plan.DeleteAgent:
+		return fmt.Sprintf("deleting agent pod %s", a.Name), s.deleteLive(ctx, ref{kindOf(&corev1.Pod{}), a.Name})
+	case plan.Release:
+		return "releasing the StreamJob", s.release(ctx)
+	default:
+		return fmt.Sprintf("carrying out %T", action), errors.ErrUnsupported
+	}
+}
+
+// reasonOf is the condition reason of an action that failed.
+func reasonOf(a plan.Action) string {
+	switch a.(type) {
+	case plan.Stop, plan.TakeSavepoint, plan.Cancel, plan.SetPolicy:
+		return streamv1.ReasonCoordinatorUnreachable
+	default:
+		return streamv1.ReasonActionFailed
+	}
+}
+
+// command commands the coordinator of a grant.
+func (s *scope) command(ctx context.Context, grant int64, call func(engine.Commands) error) error {
+	if e := s.Engines.Report(s.key); e == nil || e.Grant != grant {
+		return fmt.Errorf("grant %d is not the one that is watched", grant)
+	}
+	c, err := s.Engines.Client(s.key)
+	if err != nil {
+		return err
+	}
+	ctrl.LoggerFrom(ctx).Info("Commanding the coordinator", "grant", grant)
+	return call(c)
+}
+
+func (s *scope) setPolicy(ctx context.Context, grant int64) error {
+	r, err := s.revision(grant)
+	if err != nil {
+		return err
+	}
+	policy, err := resources.Policy(*r)
+	if err != nil {
+		return err
+	}
+	return s.command(ctx, grant, func(c engine.Commands) error {
+		_, err := c.SetPolicy(ctx, policy)
+		return err
+	})
+}
+
+// store writes the current spec as the revision of a grant. A version that needs no restart for it keeps the image that it has:
+// otherwise a new operator, which comes with a new image, would restart jobs whenever a policy is edited.
+func (s *scope) store(ctx context.Context, a plan.Store) error {
+	r := resources.NewRevision(s.job, s.Settings, a.JobID, a.NewJobID)
+	if s.job.Spec.Program == nil {
+		s.keepImage(a.Grant, &r)
+	}
+	config, err := resources.ConfigMap(s.job, a.Grant, r)
+	if err != nil {
+		return err
+	}
+	if err := s.apply(ctx, config, &corev1.ConfigMap{}); err != nil {
+		return err
+	}
+	s.stored[a.Grant] = &r
+	return nil
+}
+
+func (s *scope) keepImage(grant int64, r *resources.Revision) {
+	if was, err := s.revision(grant); err == nil {
+		if resources.RevisionHash(&was.Spec) == resources.RevisionHash(&r.Spec) {
+			r.Image, r.ImagePullPolicy = was.Image, was.ImagePullPolicy
+		}
+		return
+	}
+	// The stored revision is lost: the pods know.
+	name := resources.Name(s.job.Name, grant, resources.CoordinatorComponent)
+	if d, ok := s.live[ref{kindOf(&appsv1.Deployment{}), name}].(*appsv1.Deployment); ok && len(d.Spec.Template.Spec.Containers) > 0 {
+		c := &d.Spec.Template.Spec.Containers[0]
+		r.Image, r.ImagePullPolicy = c.Image, c.ImagePullPolicy
+	}
+}
+
+// revision returns what is stored for a grant.
+func (s *scope) revision(grant int64) (*resources.Revision, error) {
+	if r := s.stored[grant]; r != nil {
+		return r, nil
+	}
+	name := resources.Name(s.job.Name, grant, "")
+	config, ok := s.live[ref{kindOf(&corev1.ConfigMap{}), name}].(*corev1.ConfigMap)
+	if !ok {
+		return nil, fmt.Errorf("config map %s with the stored revision of grant %d does not exist", name, grant)
+	}
+	r, err := resources.ReadRevision(config)
+	if err != nil {
+		return nil, err
+	}
+	s.stored[grant] = r
+	return r, nil
+}
+
+// applyVersion makes and keeps the objects of a grant.
+func (s *scope) applyVersion(ctx context.Context, grant int64) error {
+	r, err := s.revision(grant)
+	if err != nil {
+		return err
+	}
+	config, err := resources.ConfigMap(s.job, grant, *r)
+	if err != nil {
+		return err
+	}
+	set, err := resources.Children(s.job, grant, *r)
+	if err != nil {
+		return err
+	}
+	if err := s.ensureCredentials(ctx, s.isNew(grant)); err != nil {
+		return err
+	}
+	if err := s.apply(ctx, config, &corev1.ConfigMap{}); err != nil {
+		return err
+	}
+	if err := s.apply(ctx, set.Service, &corev1.Service{}); err != nil {
+		return err
+	}
+	if err := s.apply(ctx, set.Coordinator, &appsv1.Deployment{}); err != nil {
+		return err
+	}
+	return s.apply(ctx, set.Workers, &appsv1.StatefulSet{})
+}
+
+// isNew says that a grant has no coordinator yet.
+func (s *scope) isNew(grant int64) bool {
+	return s.live[ref{kindOf(&appsv1.Deployment{}), resources.Name(s.job.Name, grant, resources.CoordinatorComponent)}] == nil
+}
+
+// deleteVersion deletes the objects of a grant, the coordinator first: without it the workers do nothing more.
+func (s *scope) deleteVersion(ctx context.Context, a plan.Delete) error {
+	name := func(suffix string) string { return resources.Name(s.job.Name, a.Grant, suffix) }
+	refs := []ref{
+		{kindOf(&appsv1.Deployment{}), name(resources.CoordinatorComponent)},
+		{kindOf(&appsv1.StatefulSet{}), name(resources.WorkerComponent)},
+		{kindOf(&corev1.Service{}), name("")},
+	}
+	if !a.KeepRevision {
+		refs = append(refs, ref{kindOf(&corev1.ConfigMap{}), name("")})
+	}
+	for _, object := range refs {
+		if err := s.deleteLive(ctx, object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runAgent makes an agent pod unless it is there already.
+func (s *scope) runAgent(ctx context.Context, a plan.RunAgent) error {
+	if s.live[ref{kindOf(&corev1.Pod{}), a.Name}] != nil {
+		return nil
+	}
+	r, err := s.revision(a.Revision)
+	if err != nil {
+		return err
+	}
+	o := resources.AgentOptions{Name: a.Name, Task: a.Task, Revision: a.Revision, Grant: a.Grant, Operations: a.Operations}
+	if d := s.job.Status.Deployment; d != nil && d.Grant != a.Revision {
+		if against, err := s.revision(d.Grant); err == nil {
+			o.Against = against
+		}
+	}
+	pod, err := resources.AgentPod(s.job, *r, o)
+	if err != nil {
+		return err
+	}
+	return s.apply(ctx, pod, &corev1.Pod{})
+}
+
+// deleteLive deletes an object that the cache has; its own objects go with it, by the garbage collector of the cluster.
+func (s *scope) deleteLive(ctx context.Context, object ref) error {
+	o := s.live[object]
+	if o == nil || isDeleting(o) {
+		return nil
+	}
+	ctrl.LoggerFrom(ctx).Info("Deleting an object", "kind", object.kind, "object", object.name)
+	uid := o.GetUID()
+	err := s.Client.Delete(ctx, o, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("deleting %s: %w", object.name, err)
+	}
+	s.mem.deleted(o, s.now)
+	return nil
+}
+
+// release lets the StreamJob go.
+func (s *scope) release(ctx context.Context) error {
+	ctrl.LoggerFrom(ctx).Info("Releasing the StreamJob")
+	if err := s.patchFinalizers(ctx, controllerutil.RemoveFinalizer); err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	s.forget(s.key)
+	return nil
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package streamjob
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/streamjob/certs"
+	"github.com/weir-stream/weir/controllers/streamjob/engine"
+	"github.com/weir-stream/weir/controllers/streamjob/resources"
+)
+
+const (
+	// checkSecretsEvery is how often the secrets of a job at rest are looked at, which nothing tells of when somebody deletes one.
+	checkSecretsEvery = time.Hour
+	// checkSecretsSoon is how often while a pod does not get on, and podPatience when that is.
+	checkSecretsSoon = 15 * time.Second
+	podPatience      = 10 * time.Second
+)
+
+// credentials are those with which the operator calls the coordinator of a job.
+type credentials struct {
+	tls *tls.Config
+	// print identifies the certificate in it.
+	print string
+	// checkedAt is when the secrets were looked at last, renewAt when the first of them is due.
+	checkedAt, renewAt time.Time
+}
+
+// watchEngine has the coordinator of the deployed version watched, if there is one.
+func (s *scope) watchEngine(ctx context.Context) error {
+	d := s.job.Status.Deployment
+	if d == nil || d.Ended != "" {
+		s.Engines.Forget(s.key)
+		return nil
+	}
+	target := engine.Target{Grant: d.Grant}
+	err := s.ensureCredentials(ctx, false)
+	switch {
+	case err == nil:
+		target.TLS = s.mem.creds.tls
+	case isDeleting(s.job):
+		// Its secrets may be gone already: then the coordinator counts as not answering.
+		ctrl.LoggerFrom(ctx).Info("Not watching the coordinator of a StreamJob that is being deleted", "reason", err.Error())
+	default:
+		return err
+	}
+	if ip := s.coordinatorIP(d.Grant); ip != "" && target.TLS != nil {
+		target.Addr = net.JoinHostPort(ip, strconv.Itoa(resources.APIPort))
+	}
+	s.Engines.Watch(s.key, target)
+	return nil
+}
+
+// coordinatorIP is the address of the newest coordinator pod of a grant; empty when there is none that runs.
+func (s *scope) coordinatorIP(grant int64) string {
+	var newest *corev1.Pod
+	label := strconv.FormatInt(grant, 10)
+	for i := range s.objects.Pods {
+		pod := &s.objects.Pods[i]
+		if pod.Labels[streamv1.LabelGrant] != label || pod.Labels[streamv1.LabelComponent] != resources.CoordinatorComponent ||
+			isDeleting(pod) || pod.Status.PodIP == "" || pod.Status.Phase != corev1.PodRunning {
+			continue
+		}
+		if newest == nil || newest.CreationTimestamp.Before(&pod.CreationTimestamp) {
+			newest = pod
+		}
+	}
+	if newest == nil {
+		return ""
+	}
+	return newest.Status.PodIP
+}
+
+// ensureCredentials issues what certificates are missing or due. The secrets are read only when there is a reason to, such as
+// now.
+func (s *scope) ensureCredentials(ctx context.Context, now bool) error {
+	c := &s.mem.creds
+	age := s.now.Sub(c.checkedAt)
+	due := c.tls == nil || age >= checkSecretsEvery || !s.now.Before(c.renewAt) ||
+		(now && age > 0) || (age >= checkSecretsSoon && s.podWaits())
+	if due {
+		if err := s.checkSecrets(ctx); err != nil {
+			return err
+		}
+	}
+	s.lookAgain(min(c.checkedAt.Add(checkSecretsEvery).Sub(s.now), c.renewAt.Sub(s.now)))
+	return nil
+}
+
+// podWaits says that a pod has not started for a while: a secret may be missing.
+func (s *scope) podWaits() bool {
+	for i := range s.objects.Pods {
+		pod := &s.objects.Pods[i]
+		if pod.Status.Phase == corev1.PodPending && s.now.Sub(pod.CreationTimestamp.Time) > podPatience {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *scope) checkSecrets(ctx context.Context) error {
+	have := map[string]*corev1.Secret{}
+	for _, name := range certs.Names(s.job.Name) {
+		secret := &corev1.Secret{}
+		err := s.APIReader.Get(ctx, client.ObjectKey{Namespace: s.key.Namespace, Name: name}, secret)
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return fmt.Errorf("reading secret %s: %w", name, err)
+		case secret.Labels[streamv1.LabelJob] != s.job.Name:
+			return fmt.Errorf("secret %s is not one of the operator: rename it, or give the StreamJob another name", name)
+		default:
+			have[name] = secret
+		}
+	}
+	changed, renewAt, err := certs.Secrets(s.job, have, s.now)
+	if err != nil {
+		return err
+	}
+	for _, config := range changed {
+		secret := &corev1.Secret{}
+		if err := s.Client.Apply(ctx, config, client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
+			return fmt.Errorf("applying secret %s: %w", *config.GetName(), err)
+		}
+		if err := convert(config, secret); err != nil {
+			return fmt.Errorf("reading secret %s: %w", *config.GetName(), err)
+		}
+		ctrl.LoggerFrom(ctx).Info("Issued a certificate", "secret", secret.Name)
+		have[secret.Name] = secret
+	}
+	return s.mem.creds.take(have[certs.SecretName(s.job.Name, certs.Client)], s.now, renewAt)
+}
+
+// take takes the certificate for clients up. The configuration stays the same one while its certificate does: another one
+// would make new connections.
+func (c *credentials) take(secret *corev1.Secret, now, renewAt time.Time) error {
+	print, err := digest(secret.Data)
+	if err != nil {
+		return err
+	}
+	if c.tls == nil || print != c.print {
+		config, err := certs.ClientTLS(secret)
+		if err != nil {
+			return err
+		}
+		c.tls, c.print = config, print
+	}
+	c.checkedAt, c.renewAt = now, renewAt
+	return nil
+}

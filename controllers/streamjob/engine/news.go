@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/weir-stream/weir/controllers/streamjob/plan"
+	"github.com/weir-stream/weir/runtime/contract"
+)
+
+// gist is what matters of a report at once. Counters, times and the newest checkpoint are left out on purpose: they change all the
+// time.
+type gist struct {
+	Unreachable    bool
+	JobID          string
+	State          contract.JobState
+	Message        string
+	Epoch          contract.Epoch
+	Attempt        string
+	Restarts       int64
+	Failure        string
+	FailedAt       time.Time
+	RestoredFrom   string
+	MaxParallelism int
+	SlotsNeeded    int
+	SlotsOffered   int
+	Workers        int
+	PolicyRevision string
+	Savepoint      int64
+	Operations     map[string]contract.OperationPhase
+	Problem        string
+	ProblemReason  contract.ProblemReason
+	Warnings       []string
+	CheckpointFail string
+}
+
+// news says whether a report is worth telling, and remembers it as told if so.
+func (w *watch) news(r *plan.Engine, now time.Time) bool {
+	g := gistOf(r)
+	checkpoint := lastCheckpoint(r)
+	switch {
+	case g != w.told:
+		w.changedAt = now
+	case checkpoint == w.toldCheckpoint:
+		return false
+	case w.toldCheckpoint != 0 && now.Sub(w.toldAt) < checkpointNews:
+		return false
+	}
+	w.told, w.toldCheckpoint, w.toldAt = g, checkpoint, now
+	return true
+}
+
+func lastCheckpoint(r *plan.Engine) int64 {
+	if r.Status == nil || r.Status.LastCheckpoint == nil {
+		return 0
+	}
+	return r.Status.LastCheckpoint.ID
+}
+
+// gistOf returns what matters of a report in a form that can be compared.
+func gistOf(r *plan.Engine) string {
+	g := gist{Unreachable: !r.UnreachableSince.IsZero()}
+	if s := r.Status; s != nil {
+		g.fill(s)
+	}
+	if r.Checkpoints != nil {
+		g.CheckpointFail = newestFailure(r.Checkpoints)
+	}
+	b, err := json.Marshal(g)
+	if err != nil { // a time outside of years 0 to 9999: then everything is news
+		return err.Error() + r.Status.MeasuredAt.String()
+	}
+	return string(b)
+}
+
+func (g *gist) fill(s *contract.JobStatus) {
+	g.JobID, g.State, g.Message = s.JobID, s.State, s.Message
+	g.Epoch, g.Attempt, g.Restarts = s.Epoch, s.Attempt, s.Restarts
+	g.MaxParallelism, g.SlotsNeeded, g.SlotsOffered = s.MaxParallelism, s.SlotsNeeded, s.SlotsOffered
+	g.Workers, g.PolicyRevision, g.Warnings = len(s.Workers), s.PolicyRevision, s.Warnings
+	if f := s.LastFailure; f != nil {
+		g.Failure, g.FailedAt = f.Message, f.At
+	}
+	if f := s.RestoredFrom; f != nil {
+		g.RestoredFrom = f.Path
+	}
+	if f := s.LastSavepoint; f != nil {
+		g.Savepoint = f.ID
+	}
+	if f := s.Problem; f != nil {
+		g.ProblemReason, g.Problem = f.Reason, f.Message
+	}
+	if len(s.Operations) > 0 {
+		g.Operations = make(map[string]contract.OperationPhase, len(s.Operations))
+		for i := range s.Operations {
+			g.Operations[s.Operations[i].ID] = s.Operations[i].Phase
+		}
+	}
+}
+
+// newestFailure is why the newest checkpoint that ended failed; empty when it did not.
+func newestFailure(c *contract.CheckpointsReport) string {
+	for i := range c.Recent {
+		switch c.Recent[i].State {
+		case "Failed":
+			return "failed: " + c.Recent[i].Error
+		case "Completed":
+			return ""
+		}
+	}
+	return ""
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package streamjob
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+)
+
+const (
+	// maxMessage bounds the message of a condition, maxNote that of an event.
+	maxMessage = 1024
+	maxNote    = 1024
+)
+
+// writeStatus writes the status when it differs from the one in the cluster, and fails with a conflict when somebody else has
+// written meanwhile. It is a patch from what was read to what should be, so it also takes away what somebody else has put there.
+func (s *scope) writeStatus(ctx context.Context, status *streamv1.StreamJobStatus) error {
+	same, err := equalAsJSON(&s.job.Status, status)
+	if err != nil || same {
+		return err
+	}
+	before := s.job.DeepCopy()
+	s.job.Status = *status.DeepCopy()
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	err = s.Client.Status().Patch(ctx, s.job, patch, client.FieldOwner(FieldOwner))
+	if apierrors.IsNotFound(err) {
+		return nil // it is gone, and another pass will find out
+	}
+	if err != nil {
+		return fmt.Errorf("writing the status: %w", err)
+	}
+	s.mem.version = s.job.ResourceVersion
+	return nil
+}
+
+// equalAsJSON compares what the API server would see. Times are compared in the precision in which they are written.
+func equalAsJSON(a, b any) (bool, error) {
+	x, err := json.Marshal(a)
+	if err != nil {
+		return false, fmt.Errorf("encoding the status: %w", err)
+	}
+	y, err := json.Marshal(b)
+	if err != nil {
+		return false, fmt.Errorf("encoding the status: %w", err)
+	}
+	return bytes.Equal(x, y), nil
+}
+
+// fail writes that an action failed, and nothing else that the plan wanted written, and returns the failure. A conflict or the end of the operator
+// says nothing about the job.
+func (s *scope) fail(ctx context.Context, doing, reason string, failure error) error {
+	wrapped := fmt.Errorf("%s: %w", doing, failure)
+	if apierrors.IsConflict(failure) || ctx.Err() != nil {
+		return wrapped
+	}
+	status := s.job.Status.DeepCopy()
+	failed(status, s.job.Generation, reason, wrapped.Error())
+	return errors.Join(wrapped, s.writeStatus(ctx, status))
+}
+
+// failed makes the conditions say that an action failed and is tried again.
+func failed(status *streamv1.StreamJobStatus, generation int64, reason, message string) {
+	condition := metav1.Condition{
+		Type: streamv1.ConditionReconciling, Status: metav1.ConditionTrue, ObservedGeneration: generation,
+		Reason: reason, Message: cut("It is tried again after "+message, maxMessage),
+	}
+	apimeta.SetStatusCondition(&status.Conditions, condition)
+	if ready := apimeta.FindStatusCondition(status.Conditions, streamv1.ConditionReady); ready == nil || ready.ObservedGeneration != generation {
+		condition.Type, condition.Status = streamv1.ConditionReady, metav1.ConditionFalse
+		apimeta.SetStatusCondition(&status.Conditions, condition)
+	}
+}
+
+// cut bounds a text without breaking a character.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most-3], "") + "..."
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/runtime/contract"
+)
+
+// outcome is that of a savepoint.
+type outcome int
+
+const (
+	pending outcome = iota
+	succeeded
+	failed
+	// lost means that the coordinator can't be asked any more.
+	lost
+)
+
+// save drives the savepoint of an operation; stop says that the job is stopped with it.
+func (p *planner) save(stop bool) outcome {
+	op := p.st.Operation
+	e := p.engine()
+	if e != nil && p.answers() {
+		if i := slices.IndexFunc(e.Operations, func(o contract.Operation) bool { return o.ID == op.ID }); i >= 0 {
+			return p.judge(&e.Operations[i])
+		}
+		if e.State.Ended() {
+			op.Message = fmt.Sprintf("the job is %s", e.State)
+			return lost
+		}
+		if e.Problem == nil && e.State != contract.JobStarting {
+			p.ask(stop)
+		}
+	}
+	if !p.now.Before(op.Deadline.Time) {
+		if p.answers() {
+			p.fail(streamv1.ReasonSavepointFailed, "the savepoint was not complete in time, and the job went on")
+			return failed
+		}
+		return lost
+	}
+	p.again(min(poll, op.Deadline.Sub(p.now)))
+	return pending
+}
+
+// ask asks the engine for the savepoint; a repeat is no new request.
+func (p *planner) ask(stop bool) {
+	op := p.st.Operation
+	timeout := contract.Duration(p.savepointTimeout())
+	grant := p.was.Deployment.Grant
+	if stop {
+		p.do(Stop{Grant: grant, Request: contract.StopRequest{OperationID: op.ID, Timeout: timeout}})
+		return
+	}
+	target := ""
+	if p.spec.Savepoint != nil {
+		target = p.spec.Savepoint.Target
+	}
+	p.do(TakeSavepoint{Grant: grant, Request: contract.SavepointRequest{OperationID: op.ID, Target: target, Timeout: timeout}})
+}
+
+// judge takes the engine's word on the operation.
+func (p *planner) judge(o *contract.Operation) outcome {
+	op := p.st.Operation
+	switch o.Phase {
+	case contract.OperationSucceeded:
+		op.Path = o.Path
+		op.SaveMillis = p.sincePhase()
+		if p.st.LastSavepoint == nil || p.st.LastSavepoint.ID < o.Checkpoint {
+			p.st.LastSavepoint = &streamv1.SnapshotReport{ID: o.Checkpoint, Path: o.Path, CompletedAt: seconds(o.EndedAt)}
+		}
+		p.event(Normal, "SavepointCompleted", string(op.Type), "Savepoint "+o.Path+" is complete")
+		return succeeded
+	case contract.OperationFailed:
+		message := o.Error
+		if o.Remedy != "" {
+			message += " (" + o.Remedy + ")"
+		}
+		p.fail(streamv1.ReasonSavepointFailed, "the savepoint failed, and the job goes on: "+message)
+		return failed
+	default: // it is still under way, or a coordinator that was lost will be asked again
+	}
+	p.again(poll)
+	return pending
+}
+
+// saved goes on with an upgrade after its savepoint.
+func (p *planner) saved(o outcome) {
+	switch o {
+	case succeeded:
+		if p.suspendWanted() {
+			p.end(streamv1.EndStopped)
+			return
+		}
+		p.launchCandidate("")
+	case lost:
+		p.launchCandidate("no savepoint was completed: " + p.whyLost())
+	case pending, failed:
+	}
+}
+
+func (p *planner) whyLost() string {
+	if p.answers() {
+		return p.st.Operation.Message
+	}
+	return "the coordinator of the old version does not answer: " + p.o.engineError()
+}
+
+func (o *Observation) engineError() string {
+	if o.Engine == nil || o.Engine.Error == "" {
+		return "it was not found"
+	}
+	return o.Engine.Error
+}

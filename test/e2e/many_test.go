@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+)
+
+const (
+	// manyJobs are started at once.
+	manyJobs = 20
+	// manyTimeout is how long it may take until all of them are ready: two pods each, on as little as two cores.
+	manyTimeout = 4 * time.Minute
+	// atRest is how long nothing may be written.
+	atRest = 20 * time.Second
+	// maxOperatorBytes is the most memory that the operator may use with so many jobs.
+	maxOperatorBytes = 100e6
+)
+
+// TestManyJobs_BecomeReadyAndLeaveTheAPIServerAlone starts twenty jobs at once and watches what the operator writes when they run.
+func TestManyJobs_BecomeReadyAndLeaveTheAPIServerAlone(t *testing.T) {
+	s := newScenario(t, "many")
+	begin := time.Now()
+	for i := range manyJobs {
+		s.create(s.small(fmt.Sprintf("job-%02d", i)))
+	}
+	for i := range manyJobs {
+		s.awaitWithin(manyTimeout-time.Since(begin), fmt.Sprintf("job-%02d", i), "a running job", running(1))
+	}
+	t.Logf("%d jobs were ready after %.1f s", manyJobs, time.Since(begin).Seconds())
+
+	m := s.operatorMetrics()
+	s.settle()
+	before, counted := s.versions(), m.read()
+	time.Sleep(atRest) // what is tested is that nothing happens
+	if diff := cmp.Diff(before, s.versions()); diff != "" {
+		t.Errorf("objects changed at rest (-before +after):\n%s", diff)
+	}
+	after := m.read()
+	for _, method := range []string{"PATCH", "POST", "DELETE"} {
+		if n := after.requests(method) - counted.requests(method); n != 0 {
+			t.Errorf("the operator sent %v %s requests at rest", n, method)
+		}
+	}
+	t.Logf("requests of the operator in %v at rest: GET %v, PUT %v (leases)", atRest,
+		after.requests("GET")-counted.requests("GET"), after.requests("PUT")-counted.requests("PUT"))
+	t.Logf("memory of the operator with %d jobs: %.0f MB", manyJobs, after.memory()/1e6)
+	if after.memory() > maxOperatorBytes {
+		t.Errorf("the operator uses %.0f MB, want at most %.0f", after.memory()/1e6, maxOperatorBytes/1e6)
+	}
+}
+
+// small returns a job that costs little and whose checkpoints are far apart.
+func (s *scenario) small(name string) *streamv1.StreamJob {
+	job := s.newJob(name)
+	job.Spec.Parallelism = 1
+	job.Spec.Checkpointing.Interval = seconds(3600)
+	job.Spec.Dataflow = &streamv1.Dataflow{Operators: []streamv1.Operator{
+		{Name: "numbers", Generator: &streamv1.GeneratorSource{Keys: 1, RowsPerSecond: 1}},
+		{Name: "out", Inputs: []streamv1.OperatorName{"numbers"}, Log: &streamv1.LogSink{}},
+	}}
+	return job
+}
+
+// settle waits until nothing has changed for some seconds.
+func (s *scenario) settle() {
+	s.Helper()
+	const quiet = 5 * time.Second
+	last, since := s.versions(), time.Now()
+	s.eventually("quiet", func() string {
+		if now := s.versions(); !cmp.Equal(last, now) {
+			last, since = now, time.Now()
+		}
+		if time.Since(since) < quiet {
+			return "something changed"
+		}
+		return ""
+	})
+}
+
+// versions are the resource versions of all jobs and of what belongs to them.
+func (s *scenario) versions() map[string]string {
+	s.Helper()
+	all := s.objects(nil)
+	all = append(all, s.listAll(nil, &streamv1.StreamJobList{}, &corev1.PodList{}, &corev1.SecretList{})...)
+	versions := map[string]string{}
+	for _, o := range all {
+		versions[fmt.Sprintf("%T %s", o, client.ObjectKeyFromObject(o))] = o.GetResourceVersion()
+	}
+	return versions
+}

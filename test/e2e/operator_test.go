@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/hack/e2e/stage"
+)
+
+// TestOperatorKilled_CompletesTheUpgradeOnce kills the operator in every phase of an upgrade. Other tests wait meanwhile: they share
+// the operator.
+func TestOperatorKilled_CompletesTheUpgradeOnce(t *testing.T) {
+	s := newScenario(t, "operator")
+	bounded := s.ledger("bounded")
+	bounded.Spec.Dataflow.Operators[0].Generator.Rows = 5 * rate
+	s.create(bounded)
+	job := s.start(s.ledger("ledger"))
+	completed := s.await(bounded.Name, "the end of the bounded job", hasCompleted)
+
+	phases := []streamv1.OperationPhase{streamv1.OperationChecking, streamv1.OperationSaving, streamv1.OperationStarting}
+	for i, phase := range phases {
+		parallelism := 3 - i%2
+		old := job
+		gently := phase != streamv1.OperationSaving
+		generation := s.watchOperation(job.Name, phase, fmt.Sprintf(`{"spec":{"parallelism":%d}}`, parallelism), func() {
+			s.killOperator(gently)
+		})
+		job = s.await(job.Name, fmt.Sprintf("the upgrade, the operator killed in phase %s", phase), upgraded(generation, parallelism))
+		s.wantUpgraded(old, job)
+		if got := s.savepoints(); len(got) != i+1 {
+			t.Errorf("there are %d savepoints after %d upgrades (killed in phase %s): %v", len(got), i+1, phase, got)
+		}
+		if job.Status.Grant != old.Status.Grant+1 {
+			t.Errorf("the upgrade (killed in phase %s) used up grants %d to %d", phase, old.Status.Grant, job.Status.Grant)
+		}
+		job = s.progress(job)
+	}
+	s.finish(job.Name)
+	s.wantNotRunAgain(completed)
+}
+
+// watchOperation patches a job, and acts as soon as an operation of that generation is in a phase. It returns the generation.
+func (s *scenario) watchOperation(name string, phase streamv1.OperationPhase, patch string, act func()) int64 {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), stepTimeout)
+	defer cancel()
+	w, err := suite.client.Watch(ctx, &streamv1.StreamJobList{}, client.InNamespace(s.ns), client.MatchingFields{"metadata.name": name})
+	if err != nil {
+		s.Fatalf("watching job %s: %v", name, err)
+	}
+	defer w.Stop()
+	generation := s.patch(name, patch)
+	for {
+		select {
+		case e, ok := <-w.ResultChan():
+			job, isJob := e.Object.(*streamv1.StreamJob)
+			if !ok || !isJob {
+				s.Fatalf("watching job %s: got %+v", name, e)
+			}
+			if o := job.Status.Operation; o != nil && o.Phase == phase && o.Generation == generation {
+				act()
+				return generation
+			}
+			if u := job.Status.LastUpgrade; u != nil && job.Status.Deployment.Generation == generation && job.Status.Operation == nil {
+				s.Fatalf("the upgrade of job %s was never seen in phase %s\n%s", name, phase, describe(job))
+			}
+		case <-ctx.Done():
+			s.Fatalf("waiting for phase %s of job %s\n%s", phase, name, describe(s.job(name)))
+		}
+	}
+}
+
+// hasCompleted wants a job to have read all its input.
+func hasCompleted(job *streamv1.StreamJob) string {
+	return first(
+		is(job, streamv1.ConditionCompleted, metav1.ConditionTrue),
+		is(job, streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonCompleted),
+	)
+}
+
+// wantNotRunAgain checks that a job that had completed is as it was.
+func (s *scenario) wantNotRunAgain(completed *streamv1.StreamJob) {
+	s.Helper()
+	s.gone(completed.Name)
+	job := s.job(completed.Name)
+	if missing := hasCompleted(job); missing != "" {
+		s.Error(missing)
+	}
+	if job.Status.Grant != completed.Status.Grant {
+		s.Errorf("the completed job was started again: grant %d became %d", completed.Status.Grant, job.Status.Grant)
+	}
+}
+
+// TestBounded_CompletesAndIsNotRunAgain runs a job whose input ends, restarts the operator, and looks whether the job stays completed.
+func TestBounded_CompletesAndIsNotRunAgain(t *testing.T) {
+	s := newScenario(t, "bounded")
+	const rowsOfEach = 50
+	job := s.ledger("ledger")
+	job.Spec.Dataflow.Operators[0].Generator.Rows = rowsOfEach * keys
+	s.create(job)
+	job = s.await(job.Name, "the end of the input", hasCompleted)
+	if job.Status.Phase != streamv1.PhaseCompleted {
+		t.Errorf("its phase is %s", job.Status.Phase)
+	}
+	s.gone(job.Name)
+	report := s.judge(job.Name)
+	s.judgeTotals(job.Name, report)
+	if want := rowsOfEach * keys; report.Rows != want {
+		t.Errorf("it wrote %d rows, want %d", report.Rows, want)
+	}
+	s.restartOperator()
+	const watched = 5 * time.Second
+	s.while(watched, "after the operator's restart", func() string {
+		if pods := s.podsIn(client.MatchingLabels{streamv1.LabelJob: job.Name}); len(pods) > 0 {
+			return "there is pod " + pods[0].Name
+		}
+		return hasCompleted(s.job(job.Name))
+	})
+	s.wantNotRunAgain(job)
+}
+
+// restartOperator deletes the operator's pods and waits until the next ones lead.
+func (s *scenario) restartOperator() {
+	s.Helper()
+	old := s.leader()
+	s.killOperator(true)
+	s.eventually("the next operator to lead", func() string {
+		if now := s.leader(); now == old || now == "" {
+			return fmt.Sprintf("the leader is %q", now)
+		}
+		return ""
+	})
+}
+
+// leader names the pod of the operator that leads.
+func (s *scenario) leader() string {
+	s.Helper()
+	leases, err := suite.access.Client().CoordinationV1().Leases(stage.OperatorNamespace).List(s.Context(), metav1.ListOptions{})
+	if err != nil {
+		s.Fatalf("reading the leases of the operator: %v", err)
+	}
+	for _, l := range leases.Items {
+		if l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity != "" {
+			pod, _, _ := strings.Cut(*l.Spec.HolderIdentity, "_")
+			return pod
+		}
+	}
+	return ""
+}

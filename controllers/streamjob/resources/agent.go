@@ -4,6 +4,7 @@ package resources
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -133,12 +134,8 @@ func larger(a, b *streamv1.Resources) *streamv1.Resources {
 // requested returns what is requested: a limit without a request is one.
 func requested(r *streamv1.Resources) corev1.ResourceList {
 	out := corev1.ResourceList{}
-	for name, quantity := range r.Limits {
-		out[name] = quantity
-	}
-	for name, quantity := range r.Requests {
-		out[name] = quantity
-	}
+	maps.Copy(out, r.Limits)
+	maps.Copy(out, r.Requests)
 	return out
 }
 

@@ -37,8 +37,10 @@ type revisionView struct {
 
 // policyView is what [PolicyHash] covers.
 type policyView struct {
-	Checkpointing *streamv1.Checkpointing `json:"checkpointing,omitempty"`
-	Restart       *streamv1.Restart       `json:"restart,omitempty"`
+	Checkpointing         *streamv1.Checkpointing `json:"checkpointing,omitempty"`
+	Restart               *streamv1.Restart       `json:"restart,omitempty"`
+	RestoreFrom           *streamv1.RestoreFrom   `json:"restoreFrom,omitempty"`
+	AllowNonRestoredState bool                    `json:"allowNonRestoredState,omitempty"`
 }
 
 // RevisionHash returns a hash of everything in a spec whose change needs a restart of the job. A default that is written
@@ -65,10 +67,14 @@ func RevisionHash(spec *streamv1.StreamJobSpec) string {
 	return hashOf(v)
 }
 
-// PolicyHash returns a hash of everything in a spec that a running job takes over without a restart: when checkpoints are
-// taken and kept, and what follows a failure.
+// PolicyHash returns a hash of everything else in a spec that the configuration of the job holds, which a job takes over
+// without a restart: when checkpoints are taken and kept, what follows a failure, and what a start that has not
+// succeeded yet may read its state from.
 func PolicyHash(spec *streamv1.StreamJobSpec) string {
-	v := policyView{Checkpointing: spec.Checkpointing.DeepCopy(), Restart: spec.Restart}
+	v := policyView{Checkpointing: spec.Checkpointing.DeepCopy(), Restart: spec.Restart, RestoreFrom: spec.RestoreFrom}
+	if spec.Upgrade != nil {
+		v.AllowNonRestoredState = spec.Upgrade.AllowNonRestoredState
+	}
 	if v.Checkpointing != nil {
 		v.Checkpointing.Mode = "" // a part of the revision
 	}

@@ -7,6 +7,7 @@ import (
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/runtime/contract"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 	jobFile         = jobDirectory + "/" + JobKey
 	tlsDirectory    = configDirectory + "/tls"
 	temporary       = "/tmp"
-	terminationLog  = corev1.TerminationMessagePathDefault
+	terminationLog  = contract.TerminationLog
 
 	jobVolume       = "job"
 	tlsVolume       = "tls"
@@ -36,8 +37,8 @@ const (
 // Keys of the secret that storage.s3.credentialsSecretRef names, and the environment variables that they become.
 const (
 	accessKeyID     = "AWS_ACCESS_KEY_ID"
-	secretAccessKey = "AWS_SECRET_ACCESS_KEY"
-	sessionToken    = "AWS_SESSION_TOKEN"
+	secretAccessKey = "AWS_SECRET_ACCESS_KEY" //nolint:gosec // the name of a variable, no secret
+	sessionToken    = "AWS_SESSION_TOKEN"     //nolint:gosec // the name of a variable, no secret
 )
 
 // podSpec returns what the pods of all components have in common, around their only container.

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package resources
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+)
+
+// What a change of a field does.
+const (
+	restarts = "restarts the job"
+	live     = "reaches the running job"
+	neither  = "does neither"
+)
+
+// effects says what a change of each field of the spec does. A path ends where its whole subtree has one effect.
+var effects = map[string]string{
+	"dataflow":                             restarts,
+	"program.image":                        restarts,
+	"program.imagePullPolicy":              restarts,
+	"program.args":                         restarts,
+	"state":                                neither,
+	"parallelism":                          restarts,
+	"maxParallelism":                       restarts,
+	"disableChaining":                      restarts,
+	"workers.replicas":                     restarts,
+	"workers.slotsPerWorker":               restarts,
+	"workers.resources.requests":           restarts,
+	"workers.resources.limits":             restarts,
+	"coordinator.resources.requests":       restarts,
+	"coordinator.resources.limits":         restarts,
+	"checkpointing.interval":               live,
+	"checkpointing.mode":                   restarts,
+	"checkpointing.timeout":                live,
+	"checkpointing.minPause":               live,
+	"checkpointing.maxConcurrent":          live,
+	"checkpointing.tolerableFailures":      live,
+	"checkpointing.retention.count":        live,
+	"checkpointing.retention.onCancel":     live,
+	"storage.s3.endpoint":                  restarts,
+	"storage.s3.bucket":                    restarts,
+	"storage.s3.prefix":                    restarts,
+	"storage.s3.region":                    restarts,
+	"storage.s3.credentialsSecretRef.name": restarts,
+	"storage.volume.claimName":             restarts,
+	"storage.volume.path":                  restarts,
+	"storage.savepoints.prefix":            restarts,
+	"restart":                              live,
+	"upgrade.mode":                         neither,
+	"upgrade.allowNonRestoredState":        live,
+	"upgrade.savepointTimeout":             neither,
+	"savepoint.trigger":                    neither,
+	"savepoint.target":                     neither,
+	"restoreFrom.path":                     live,
+	"restoreFrom.allowDrained":             live,
+	"deletionPolicy":                       neither,
+}
+
+// leaf is one field, or element, of a spec.
+type leaf struct {
+	path  string
+	value reflect.Value
+}
+
+// leaves returns all fields of a spec in which nothing is nil or empty.
+func leaves(path string, v reflect.Value) []leaf {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.Type().Elem().NumField() == 0 {
+			return []leaf{{path, v}}
+		}
+		return leaves(path, v.Elem())
+	case reflect.Slice:
+		return leaves(path, v.Index(0))
+	case reflect.Struct:
+		if _, ok := reflect.TypeAssert[metav1.Duration](v); ok {
+			return []leaf{{path, v}}
+		}
+		var out []leaf
+		for i := range v.NumField() {
+			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			out = append(out, leaves(strings.TrimPrefix(path+"."+name, "."), v.Field(i))...)
+		}
+		return out
+	default:
+		return []leaf{{path, v}}
+	}
+}
+
+// fill sets every field to something.
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem())
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[metav1.Duration]() {
+			v.Set(reflect.ValueOf(metav1.Duration{Duration: time.Minute}))
+			return
+		}
+		for _, field := range v.Fields() {
+			fill(field)
+		}
+	case reflect.Map:
+		v.Set(reflect.ValueOf(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}))
+	default:
+		change(v)
+	}
+}
+
+// change gives a leaf another value.
+func change(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(v.String() + "x")
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.Int32, reflect.Int64:
+		v.SetInt(v.Int() + 7)
+	case reflect.Struct:
+		d := v.Interface().(metav1.Duration)
+		v.Set(reflect.ValueOf(metav1.Duration{Duration: d.Duration + time.Second}))
+	case reflect.Map:
+		v.Set(reflect.ValueOf(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("7")}))
+	case reflect.Pointer:
+		v.SetZero()
+	default:
+		panic(fmt.Sprintf("a field of kind %s: teach the test about it", v.Kind()))
+	}
+}
+
+func filled() *streamv1.StreamJobSpec {
+	var spec streamv1.StreamJobSpec
+	fill(reflect.ValueOf(&spec).Elem())
+	return &spec
+}
+
+// TestHashes_CoverEachFieldOnce fails for a field that nobody has decided about.
+func TestHashes_CoverEachFieldOnce(t *testing.T) {
+	open := maps.Clone(effects)
+	for i, l := range leaves("", reflect.ValueOf(filled()).Elem()) {
+		key := l.path
+		for effects[key] == "" && strings.Contains(key, ".") {
+			key = key[:strings.LastIndex(key, ".")]
+		}
+		want, ok := effects[key]
+		if !ok {
+			t.Errorf("spec.%s is new: decide whether a change of it restarts the job", l.path)
+			continue
+		}
+		delete(open, key)
+		before, after := filled(), filled()
+		change(leaves("", reflect.ValueOf(after).Elem())[i].value)
+		if got := effectOf(before, after); got != want {
+			t.Errorf("a change of spec.%s %s, want that it %s", l.path, got, want)
+		}
+	}
+	for key := range open {
+		t.Errorf("there is no field spec.%s", key)
+	}
+}
+
+func effectOf(before, after *streamv1.StreamJobSpec) string {
+	r, p := RevisionHash(before) != RevisionHash(after), PolicyHash(before) != PolicyHash(after)
+	switch {
+	case r && p:
+		return "does both"
+	case r:
+		return restarts
+	case p:
+		return live
+	default:
+		return neither
+	}
+}
+
+func TestHashes_OfUnsetAndDefaultAreTheSame(t *testing.T) {
+	tests := map[string]func(*streamv1.StreamJobSpec){
+		"parallelism": func(s *streamv1.StreamJobSpec) { s.Parallelism = 1 },
+		"workers":     func(s *streamv1.StreamJobSpec) { s.Workers = &streamv1.Workers{Replicas: 1, SlotsPerWorker: 1} },
+		"empty resources": func(s *streamv1.StreamJobSpec) {
+			s.Workers = &streamv1.Workers{Replicas: 1, Resources: &streamv1.Resources{Limits: corev1.ResourceList{}}}
+			s.Coordinator = &streamv1.Coordinator{}
+		},
+		"checkpoint mode": func(s *streamv1.StreamJobSpec) { s.Checkpointing.Mode = streamv1.ExactlyOnce },
+		"region":          func(s *streamv1.StreamJobSpec) { s.Storage.S3.Region = "us-east-1" },
+		"savepoint prefix": func(s *streamv1.StreamJobSpec) {
+			s.Storage.Savepoints = &streamv1.SavepointStorage{Prefix: "savepoints"}
+		},
+		"state": func(s *streamv1.StreamJobSpec) { s.State = streamv1.StateRunning },
+	}
+	base := func() *streamv1.StreamJobSpec {
+		return &streamv1.StreamJobSpec{
+			Program:       &streamv1.Program{Image: "i"},
+			Checkpointing: &streamv1.Checkpointing{Interval: metav1.Duration{Duration: time.Second}},
+			Storage:       &streamv1.Storage{S3: &streamv1.S3Storage{Bucket: "weir"}},
+		}
+	}
+	for name, set := range tests {
+		t.Run(name, func(t *testing.T) {
+			spec := base()
+			set(spec)
+			before := spec.DeepCopy()
+			if got := effectOf(base(), spec); got != neither {
+				t.Errorf("writing the default out %s", got)
+			}
+			if diff := cmp.Diff(before, spec); diff != "" {
+				t.Errorf("hashing changed the spec:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestHashes_OfQuantitiesDoNotDependOnHowTheyAreWritten(t *testing.T) {
+	with := func(cpu string) *streamv1.StreamJobSpec {
+		return &streamv1.StreamJobSpec{Workers: &streamv1.Workers{Resources: &streamv1.Resources{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)},
+		}}}
+	}
+	if RevisionHash(with("1000m")) != RevisionHash(with("1")) {
+		t.Error("1000m and 1 differ")
+	}
+	if RevisionHash(with("1001m")) == RevisionHash(with("1")) {
+		t.Error("1001m and 1 are the same")
+	}
+}
+
+func TestHashes_SwitchingCheckpointsOnRestarts(t *testing.T) {
+	off, on := &streamv1.StreamJobSpec{}, &streamv1.StreamJobSpec{Checkpointing: &streamv1.Checkpointing{}}
+	if RevisionHash(off) == RevisionHash(on) {
+		t.Error("the same revision with and without checkpoints")
+	}
+}
+
+// TestHashes_StayWhatTheyAre pins hashes: an operator that gives others restarts every job when it is installed.
+func TestHashes_StayWhatTheyAre(t *testing.T) {
+	want := map[string][2]string{
+		"minimal": {"7417651c6e", "44136fa355"},
+		"program": {"081fe903c8", "44136fa355"},
+		"s3":      {"24a4890913", "48529f2285"},
+		"volume":  {"d7ce8a4d98", "d88e7ef7ba"},
+	}
+	for _, name := range slices.Sorted(maps.Keys(samples)) {
+		spec := samples[name]().Spec
+		if diff := cmp.Diff(want[name], [2]string{RevisionHash(&spec), PolicyHash(&spec)}); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

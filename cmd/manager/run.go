@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/streamjob"
+	"github.com/weir-stream/weir/controllers/streamjob/resources"
+)
+
+const (
+	// leaseName is the lease that one manager of a cluster holds.
+	leaseName = "weir-manager"
+	// shutdownTimeout is how long passes that run may take to end.
+	shutdownTimeout = 10 * time.Second
+)
+
+// run runs the operator until ctx ends.
+func run(ctx context.Context, args []string, getenv func(string) string) error {
+	o, err := parseOptions(args, getenv)
+	if err != nil {
+		return err
+	}
+	if o.version {
+		fmt.Println(version())
+		return nil
+	}
+	ctrl.SetLogger(zap.New(zap.JSONEncoder(func(c *zapcore.EncoderConfig) { c.EncodeTime = zapcore.RFC3339NanoTimeEncoder }),
+		zap.Level(zapcore.Level(-o.verbosity)), zap.StacktraceLevel(zapcore.DPanicLevel), zap.WriteTo(os.Stderr)))
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("finding the cluster: %w", err)
+	}
+	config.UserAgent = "weir-manager/" + version()
+	mgr, err := newManager(config, o)
+	if err != nil {
+		return err
+	}
+	ctrl.Log.Info("Starting the operator", "version", version(), "engineImage", o.engineImage, "namespaces", o.namespaceList())
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("running the operator: %w", err)
+	}
+	return nil
+}
+
+// newManager returns a manager with the controller of StreamJobs.
+func newManager(config *rest.Config, o *options) (ctrl.Manager, error) {
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	cached, err := streamjob.CacheOptions(o.namespaceList())
+	if err != nil {
+		return nil, err
+	}
+	shutdown := shutdownTimeout
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                  scheme,
+		Cache:                   cached,
+		Client:                  client.Options{FieldOwner: streamjob.FieldOwner},
+		LeaderElection:          o.leaderElect,
+		LeaderElectionID:        leaseName,
+		LeaderElectionNamespace: o.leaderNamespace,
+		// The process ends as soon as the manager has: nothing works on without the lease.
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       &shutdown,
+		HealthProbeBindAddress:        o.healthAddr,
+		Metrics: metricsserver.Options{
+			BindAddress:    o.metricsAddr,
+			SecureServing:  true,
+			FilterProvider: filters.WithAuthenticationAndAuthorization,
+			CertDir:        o.metricsCertDir,
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("setting up the manager: %w", err)
+	}
+	if err := addChecks(mgr); err != nil {
+		return nil, err
+	}
+	return mgr, addController(mgr, o)
+}
+
+func addController(mgr ctrl.Manager, o *options) error {
+	r := &streamjob.Reconciler{
+		Settings: resources.Settings{
+			EngineImage: o.engineImage, EngineImagePullPolicy: corev1.PullPolicy(o.engineImagePullPolicy),
+		},
+		Metrics:     streamjob.NewMetrics(),
+		Concurrency: o.concurrency,
+	}
+	if err := metrics.Registry.Register(r.Metrics); err != nil {
+		return fmt.Errorf("registering the metrics of StreamJobs: %w", err)
+	}
+	return r.SetupWithManager(mgr)
+}
+
+func addChecks(mgr ctrl.Manager) error {
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return fmt.Errorf("adding the health check: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
+		return fmt.Errorf("adding the readiness check: %w", err)
+	}
+	return nil
+}
+
+// newScheme returns the kinds that the operator reads and writes, and no others: each costs memory.
+func newScheme() (*kruntime.Scheme, error) {
+	scheme := kruntime.NewScheme()
+	for _, add := range []func(*kruntime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, streamv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("collecting the kinds: %w", err)
+		}
+	}
+	return scheme, nil
+}
+
+// version is that of the module, or of the commit that the program was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return "devel"
+}

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weir-stream/weir/hack/demo/words"
 	"github.com/weir-stream/weir/runtime/contract"
 )
 
@@ -65,7 +66,7 @@ func demo(ctx context.Context) (err error) {
 	defer s3.stop()
 	sayf("VersityGW serves S3 on %s", s3.endpoint)
 
-	first, second, err := gather(dir)
+	first, second, err := words.Gather(dir)
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func demo(ctx context.Context) (err error) {
 }
 
 // run is the demonstration proper.
-func run(ctx context.Context, dir string, s3 *server, first, second half) error {
+func run(ctx context.Context, dir string, s3 *server, first, second words.Half) error {
 	job, err := startJob(ctx, dir, s3, "--workers", "2")
 	if err != nil {
 		return err
@@ -89,10 +90,10 @@ func run(ctx context.Context, dir string, s3 *server, first, second half) error 
 		return err
 	}
 	uploads, uploadCtx := errgroup.WithContext(ctx)
-	uploads.Go(func() error { return s3.upload(uploadCtx, second) })
+	uploads.Go(func() error { return s3.upload(uploadCtx, &second) })
 	sayf("The second half of the text arrives in s3://weir/text: %s", &second)
 	before, err := job.until(ctx, "some of the second half", func(s *contract.JobStatus) bool {
-		return s.State == contract.JobRunning && s.RecordsIn > idle.RecordsIn+int64(second.lines)/4
+		return s.State == contract.JobRunning && s.RecordsIn > idle.RecordsIn+int64(second.Lines)/4
 	})
 	if err != nil {
 		return errors.Join(err, uploads.Wait())
@@ -118,12 +119,12 @@ func run(ctx context.Context, dir string, s3 *server, first, second half) error 
 }
 
 // killDuring uploads a half and kills a worker process while the job reads it.
-func killDuring(ctx context.Context, job *job, s3 *server, h half) error {
+func killDuring(ctx context.Context, job *job, s3 *server, h words.Half) error {
 	uploads, uploadCtx := errgroup.WithContext(ctx)
-	uploads.Go(func() error { return s3.upload(uploadCtx, h) })
+	uploads.Go(func() error { return s3.upload(uploadCtx, &h) })
 	sayf("The first half of the text arrives in s3://weir/text: %s", &h)
 	s, err := job.until(ctx, "a checkpoint and some lines", func(s *contract.JobStatus) bool {
-		return s.LastCheckpoint != nil && s.RecordsIn > int64(h.lines)/4
+		return s.LastCheckpoint != nil && s.RecordsIn > int64(h.Lines)/4
 	})
 	if err != nil {
 		return errors.Join(err, uploads.Wait())
@@ -145,12 +146,17 @@ func killDuring(ctx context.Context, job *job, s3 *server, h half) error {
 
 // conclude waits until everything is counted, stops the job and compares.
 func conclude(ctx context.Context, dir string, s3 *server, job *job) error {
-	want, err := shellCounts(ctx, dir)
+	want, err := words.ByShell(ctx, dir)
 	if err != nil {
 		return err
 	}
-	sayf("tr | sort | uniq -c find %d words, %d different ones", want.total(), len(want))
-	if err := awaitCounts(ctx, s3, want.total()); err != nil {
+	sayf("tr | sort | uniq -c find %d words, %d different ones", want.Total(), len(want))
+	store, err := s3.open(ctx, "counts")
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if err := awaitCounts(ctx, words.NewOutput(store), want.Total()); err != nil {
 		return err
 	}
 	savepoint, err := job.stopWithSavepoint(ctx)
@@ -158,7 +164,7 @@ func conclude(ctx context.Context, dir string, s3 *server, job *job) error {
 		return err
 	}
 	sayf("All input is counted. Stopped with savepoint %s", savepoint)
-	return compare(s3, want)
+	return compare(ctx, s3, want)
 }
 
 // build makes the binaries.

@@ -5,18 +5,15 @@ package main
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
+	"github.com/weir-stream/weir/hack/demo/words"
 	"github.com/weir-stream/weir/runtime/storage"
 	"github.com/weir-stream/weir/runtime/storage/s3store"
 )
@@ -83,103 +80,24 @@ func (s *server) environment() []string {
 	return append(os.Environ(), "AWS_ACCESS_KEY_ID="+accessKey, "AWS_SECRET_ACCESS_KEY="+secretKey, "AWS_ENDPOINT_URL_S3="+s.endpoint)
 }
 
-// half is a half of the text: files on this machine, one object for each folder of sources.
-type half struct {
-	files []string
-	lines int
-	bytes int
-}
-
-// String says how much it is.
-func (h *half) String() string {
-	return fmt.Sprintf("%d objects, %d lines, %d MB", len(h.files), h.lines, h.bytes>>20)
-}
-
-// gather joins the Go sources of each folder below GOROOT/src into one text file, and deals them into two halves.
-func gather(dir string) (first, second half, err error) {
-	root := filepath.Join(runtime.GOROOT(), "src") //nolint:staticcheck // the demonstration runs where Go is
-	out := filepath.Join(dir, "text")
-	if err := os.Mkdir(out, 0o750); err != nil {
-		return first, second, err
-	}
-	folders := map[string][]string{}
-	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() && strings.HasSuffix(path, ".go") {
-			folders[filepath.Dir(path)] = append(folders[filepath.Dir(path)], path)
-		}
-		return err
-	})
-	if err != nil {
-		return first, second, fmt.Errorf("looking for Go sources: %w", err)
-	}
-	names := make([]string, 0, len(folders))
-	for f := range folders {
-		names = append(names, f)
-	}
-	slices.Sort(names)
-	for i, f := range names {
-		h := &first
-		if i%2 == 1 {
-			h = &second
-		}
-		rel, err := filepath.Rel(root, f)
-		if err != nil {
-			return first, second, err
-		}
-		if err := h.join(filepath.Join(out, strings.ReplaceAll(rel, string(filepath.Separator), "_")+".txt"), folders[f]); err != nil {
-			return first, second, err
-		}
-	}
-	return first, second, nil
-}
-
-func (h *half) join(name string, parts []string) error {
-	var text []byte
-	for _, p := range parts {
-		b, err := os.ReadFile(p)
-		if err != nil {
-			return err
-		}
-		text = append(text, b...)
-		if len(b) > 0 && b[len(b)-1] != '\n' {
-			text = append(text, '\n')
-		}
-	}
-	h.files = append(h.files, name)
-	h.bytes += len(text)
-	h.lines += strings.Count(string(text), "\n")
-	return os.WriteFile(name, text, 0o600)
-}
-
-// uploadTime is how long the upload of a half takes, so that the job is busy while things happen to it.
+// uploadTime is how long the upload of a half takes.
 const uploadTime = 6 * time.Second
 
-// upload puts the files of a half into the bucket, one after the other, evenly over uploadTime.
-func (s *server) upload(ctx context.Context, h half) error {
-	store, err := s3store.Open(ctx, storage.S3Config{
-		Endpoint: s.endpoint, Bucket: "weir", Prefix: "text", AccessKey: accessKey, SecretKey: secretKey,
+// open opens a part of the bucket.
+func (s *server) open(ctx context.Context, prefix string) (storage.Store, error) {
+	return s3store.Open(ctx, storage.S3Config{
+		Endpoint: s.endpoint, Bucket: "weir", Prefix: prefix, AccessKey: accessKey, SecretKey: secretKey,
 	})
+}
+
+// upload puts the files of a half into the bucket.
+func (s *server) upload(ctx context.Context, h *words.Half) error {
+	store, err := s.open(ctx, "text")
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	tick := time.NewTicker(uploadTime / time.Duration(len(h.files)))
-	defer tick.Stop()
-	for _, f := range h.files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			return err
-		}
-		if err := store.PutIfAbsent(ctx, filepath.Base(f), b); err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
+	return h.Upload(ctx, store, uploadTime)
 }
 
 // poll calls ready until it says yes.

@@ -39,8 +39,9 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies and the API 
 		--output-path=docs/reference/api.md --log-level=ERROR
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate the custom resource definitions.
+manifests: $(CONTROLLER_GEN) ## Generate the custom resource definitions and the role of the operator.
 	$(CONTROLLER_GEN) crd:maxDescLen=1024 paths=./api/... output:crd:artifacts:config=config/crd/bases
+	$(CONTROLLER_GEN) rbac:roleName=weir-manager,headerFile=hack/boilerplate.yaml.txt paths=./controllers/... output:rbac:artifacts:config=config/rbac
 
 ##@ Check
 

@@ -49,16 +49,18 @@ type Engines interface {
 	Changes() <-chan engine.Change
 }
 
-// Reconciler reconciles StreamJobs. Fields that are not set are taken from the manager by [Reconciler.SetupWithManager].
+// What the operator may do; config/rbac/role.yaml is made from it.
 //
-// +kubebuilder:rbac:groups=stream.weir.dev,resources=streamjobs,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=stream.weir.dev,resources=streamjobs,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=stream.weir.dev,resources=streamjobs/status,verbs=patch
 // +kubebuilder:rbac:groups=stream.weir.dev,resources=streamjobs/finalizers,verbs=update
-// +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",resources=services;configmaps;pods,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=services;configmaps;pods,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;patch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Reconciler reconciles StreamJobs. Fields that are not set are taken from the manager by [Reconciler.SetupWithManager].
 type Reconciler struct {
 	// Client reads StreamJobs and their objects from the cache that [CacheOptions] describes, and writes.
 	Client client.Client

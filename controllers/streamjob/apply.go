@@ -79,11 +79,11 @@ func printOf(o client.Object) string {
 	case *corev1.Service:
 		p.Content = o.Spec
 	}
-	print, err := digest(p)
+	sum, err := digest(p)
 	if err != nil {
 		return "" // never equal to what was applied
 	}
-	return print
+	return sum
 }
 
 // digest identifies a value by its JSON.

@@ -146,16 +146,16 @@ func (s *scope) checkSecrets(ctx context.Context) error {
 // take takes the certificate for clients up. The configuration stays the same one while its certificate does: another one
 // would make new connections.
 func (c *credentials) take(secret *corev1.Secret, now, renewAt time.Time) error {
-	print, err := digest(secret.Data)
+	sum, err := digest(secret.Data)
 	if err != nil {
 		return err
 	}
-	if c.tls == nil || print != c.print {
+	if c.tls == nil || sum != c.print {
 		config, err := certs.ClientTLS(secret)
 		if err != nil {
 			return err
 		}
-		c.tls, c.print = config, print
+		c.tls, c.print = config, sum
 	}
 	c.checkedAt, c.renewAt = now, renewAt
 	return nil

@@ -152,14 +152,13 @@ func (p *Poller) publish(w *watch, status *contract.JobStatus, history *contract
 	if history != nil {
 		r.Checkpoints = history
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		r.UnreachableSince, r.Error = time.Time{}, ""
-	default:
-		r.Error = cause(w.target.Addr, err)
-		if r.UnreachableSince.IsZero() {
-			r.UnreachableSince = p.Clock.Now()
-		}
+		return *r, true
+	}
+	r.Error = cause(w.target.Addr, err)
+	if r.UnreachableSince.IsZero() {
+		r.UnreachableSince = p.Clock.Now()
 	}
 	return *r, true
 }

@@ -74,7 +74,9 @@ func firstMistakes() map[string]mistake {
 			reasons: []string{streamv1.ReasonStorageNotFound}, texts: []string{"nowhere", "create"},
 		},
 		"unreachable storage": {
-			change:  func(_ *scenario, spec *streamv1.StreamJobSpec) { spec.Storage.S3.Endpoint = "http://nowhere.invalid:9000" },
+			change: func(_ *scenario, spec *streamv1.StreamJobSpec) {
+				spec.Storage.S3.Endpoint = "http://nowhere.invalid:9000"
+			},
 			reasons: []string{streamv1.ReasonStorageUnavailable}, texts: []string{"nowhere.invalid", "endpoint"},
 		},
 		"savepoint that doesn't exist": {

@@ -5,17 +5,13 @@
 package e2e_test
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/hack/e2e/stage"
 )
 
 const (
@@ -58,13 +54,13 @@ func TestBench_Start(t *testing.T) {
 		job := s.ticker(fmt.Sprintf("job-%d", i))
 		begin := time.Now()
 		s.create(job)
-		first := s.followRows(s.await(job.Name, "a worker", func(job *streamv1.StreamJob) string {
+		rows := s.followRows(s.await(job.Name, "a worker", func(job *streamv1.StreamJob) string {
 			if job.Status.Deployment == nil || len(s.pods(job, worker)) == 0 {
 				return "there is no pod"
 			}
 			return ""
-		})).first(s)
-		took = append(took, first.Sub(begin))
+		}))
+		took = append(took, s.firstRow(rows).Sub(begin))
 		s.remove(job.Name)
 	}
 	t.Logf("creation of the StreamJob to the first row: %v, median %v (want at most %v)", rounded(took), median(took), wantStart)
@@ -92,10 +88,10 @@ func TestBench_Upgrade(t *testing.T) {
 			return ""
 		})
 		newRows := s.followRows(next)
-		first := newRows.first(s)
+		first := s.firstRow(newRows)
 		job = s.await(job.Name, "the upgrade", running(generation))
 		up := job.Status.LastUpgrade
-		downtimes = append(downtimes, first.Sub(rows.last(s)))
+		downtimes = append(downtimes, first.Sub(s.lastRow(rows)))
 		whole = append(whole, up.CompletedAt.Sub(up.StartedAt.Time))
 		check, save = append(check, millis(up.CheckMillis)), append(save, millis(up.SaveMillis))
 		pods, restore = append(pods, millis(up.PodsMillis)), append(restore, millis(up.RestoreMillis))
@@ -123,79 +119,30 @@ func rounded(d []time.Duration) (out []time.Duration) {
 	return out
 }
 
-// rowTimes are the times of the rows in the log of a worker, as it is written.
-type rowTimes struct {
-	got   chan struct{}
-	ended chan struct{}
-	mu    struct {
-		sync.Mutex
-		first, last time.Time
-	}
-}
-
 // followRows follows the log of the worker of a job's deployed version, from when it runs until it ends.
-func (s *scenario) followRows(job *streamv1.StreamJob) *rowTimes {
+func (s *scenario) followRows(job *streamv1.StreamJob) *stage.RowTimes {
 	s.Helper()
-	r := &rowTimes{got: make(chan struct{}), ended: make(chan struct{})}
-	name := s.pod(job, worker).Name
-	go func() {
-		defer close(r.ended)
-		for s.Context().Err() == nil {
-			log, err := suite.access.Client().CoreV1().Pods(s.ns).GetLogs(name, &corev1.PodLogOptions{Follow: true}).Stream(s.Context())
-			if err != nil { // it doesn't run yet
-				time.Sleep(pollInterval / 10)
-				continue
-			}
-			sc := bufio.NewScanner(log)
-			for sc.Scan() {
-				r.add(sc.Bytes())
-			}
-			_ = log.Close()
-			return
-		}
-	}()
-	return r
+	return suite.access.FollowRows(s.Context(), s.ns, s.pod(job, worker).Name)
 }
 
-func (r *rowTimes) add(line []byte) {
-	var entry struct {
-		Time time.Time
-		Msg  string
-	}
-	if json.Unmarshal(line, &entry) != nil || entry.Msg != "Row" {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.mu.first.IsZero() {
-		r.mu.first = entry.Time
-		close(r.got)
-	}
-	r.mu.last = entry.Time
-}
-
-// first waits for the first row and returns its time.
-func (r *rowTimes) first(s *scenario) time.Time {
+// firstRow waits for the first row and returns its time.
+func (s *scenario) firstRow(r *stage.RowTimes) time.Time {
 	s.Helper()
 	select {
-	case <-r.got:
+	case <-r.Began():
 	case <-time.After(stepTimeout):
 		s.Fatal("no row came")
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mu.first
+	return r.First()
 }
 
-// last waits for the end of the worker and returns the time of its last row.
-func (r *rowTimes) last(s *scenario) time.Time {
+// lastRow waits for the end of the worker and returns the time of its last row.
+func (s *scenario) lastRow(r *stage.RowTimes) time.Time {
 	s.Helper()
 	select {
-	case <-r.ended:
+	case <-r.Ended():
 	case <-time.After(stepTimeout):
 		s.Fatal("the worker didn't end")
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mu.last
+	return r.Last()
 }

@@ -19,7 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Access is the way into the cluster: through a port-forward to the helper pods. It is safe for concurrent use; Close ends it.
+// Access is the way into the cluster: through port-forwards to the helper pods and to the S3 server. It is safe for concurrent use; Close ends it.
 type Access struct {
 	cfg    *rest.Config
 	client kubernetes.Interface
@@ -27,16 +27,14 @@ type Access struct {
 	cancel context.CancelFunc
 	mu     struct {
 		sync.Mutex
-		// nodes has the forward of the helper pod of each node.
-		nodes map[string]*forward
-		// s3 is the address that leads to the S3 server, once there is one.
-		s3 string
+		// forwards are those to helper pods and to the S3 server, by labels and node.
+		forwards map[string]*forward
 		// listeners are open until Close.
 		listeners []net.Listener
 	}
 }
 
-// Access opens the way in. The helper pods must be installed.
+// Access opens the way in. What it leads through must be installed.
 func (c *Cluster) Access(ctx context.Context) (*Access, error) {
 	cfg, err := c.RESTConfig()
 	if err != nil {
@@ -48,7 +46,7 @@ func (c *Cluster) Access(ctx context.Context) (*Access, error) {
 	}
 	a := &Access{cfg: cfg, client: client}
 	a.ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	a.mu.nodes = map[string]*forward{}
+	a.mu.forwards = map[string]*forward{}
 	return a, nil
 }
 
@@ -60,7 +58,7 @@ func (a *Access) Close() {
 	for _, l := range a.mu.listeners {
 		_ = l.Close()
 	}
-	for _, f := range a.mu.nodes {
+	for _, f := range a.mu.forwards {
 		f.close()
 	}
 }
@@ -70,31 +68,36 @@ func (a *Access) Client() kubernetes.Interface { return a.client }
 
 // helper returns the forward to the helper pod of a node; an empty name stands for any.
 func (a *Access) helper(ctx context.Context, node string) (*forward, error) {
+	const port = 3128
+	return a.forward(ctx, "app=tool", node, port)
+}
+
+// forward returns an open forward to a pod of Namespace with the given labels, on a node if one is named.
+func (a *Access) forward(ctx context.Context, labels, node string, port int) (*forward, error) {
 	a.mu.Lock()
-	f := a.mu.nodes[node]
+	f := a.mu.forwards[labels+node]
 	a.mu.Unlock()
 	if f.alive() {
 		return f, nil
 	}
-	pods, err := a.client.CoreV1().Pods(Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=tool"})
+	pods, err := a.client.CoreV1().Pods(Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels})
 	if err != nil {
-		return nil, fmt.Errorf("looking for the helper pods: %w", err)
+		return nil, fmt.Errorf("looking for a pod with %s: %w", labels, err)
 	}
 	for i := range pods.Items {
 		p := &pods.Items[i]
 		if p.Status.Phase != corev1.PodRunning || p.DeletionTimestamp != nil || node != "" && p.Spec.NodeName != node {
 			continue
 		}
-		const toolPort = 3128
-		if f, err = openForward(ctx, a.cfg, p, toolPort); err != nil {
+		if f, err = openForward(ctx, a.cfg, p, port); err != nil {
 			return nil, err
 		}
 		a.mu.Lock()
-		a.mu.nodes[node] = f
+		a.mu.forwards[labels+node] = f
 		a.mu.Unlock()
 		return f, nil
 	}
-	return nil, fmt.Errorf("no helper pod runs on node %q: install it with \"go run ./hack/e2e prepare\"", node)
+	return nil, fmt.Errorf("no pod with %s runs in namespace %s (node %q): install it with \"go run ./hack/e2e prepare\"", labels, Namespace, node)
 }
 
 // Dial connects to an address as pods of the cluster see it.

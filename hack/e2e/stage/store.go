@@ -23,7 +23,7 @@ const (
 
 // Store opens a part of the bucket of the S3 server, from this machine.
 func (a *Access) Store(ctx context.Context, prefix string) (storage.Store, error) {
-	addr, err := a.s3()
+	addr, err := a.s3(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -33,21 +33,11 @@ func (a *Access) Store(ctx context.Context, prefix string) (storage.Store, error
 }
 
 // s3 returns the address of this machine that leads to the S3 server.
-func (a *Access) s3() (string, error) {
-	a.mu.Lock()
-	addr := a.mu.s3
-	a.mu.Unlock()
-	if addr != "" {
-		return addr, nil
-	}
-	addr, err := a.Listen(S3Addr)
+func (a *Access) s3(ctx context.Context) (string, error) {
+	const port = 9000
+	f, err := a.forward(ctx, "app=s3", "", port)
 	if err != nil {
 		return "", err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.mu.s3 == "" {
-		a.mu.s3 = addr
-	}
-	return a.mu.s3, nil
+	return f.addr, nil
 }

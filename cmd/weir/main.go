@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command weir runs streaming jobs on this machine, controls running ones and looks into their snapshots.
+// Command weir looks after StreamJobs in a cluster, runs streaming jobs on this machine, controls running ones and looks
+// into their snapshots. Under the name kubectl-weir it is a kubectl plugin.
 package main
 
 import (
 	"context"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,6 +22,7 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	app := &cli.App{
 		Out: os.Stdout, Err: os.Stderr, Signals: signals, Now: time.Now, Version: program.Version(),
+		Plugin: strings.HasPrefix(filepath.Base(os.Args[0]), "kubectl-weir"),
 	}
 	os.Exit(app.Run(context.Background(), os.Args[1:]))
 }

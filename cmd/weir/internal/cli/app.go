@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/weir-stream/weir/cmd/weir/internal/cluster"
 )
 
 // App is what the commands use of the world outside.
@@ -23,6 +25,10 @@ type App struct {
 	Now func() time.Time
 	// Version of the build.
 	Version string
+	// Plugin says that this is "kubectl weir".
+	Plugin bool
+	// Open connects to a cluster; nil: as the kubeconfig says.
+	Open func(cluster.Options) (*cluster.Cluster, error)
 }
 
 // The exit codes.
@@ -32,6 +38,8 @@ const (
 	exitFailed = 1
 	// exitUsage says that the command line is wrong.
 	exitUsage = 2
+	// exitTimeout says that it was not waited for any longer; it may still happen.
+	exitTimeout = 3
 )
 
 // usageError is a mistake on the command line; it is shown with a hint to the help.
@@ -59,6 +67,9 @@ func (a *App) Run(ctx context.Context, args []string) int {
 		_, _ = fmt.Fprintf(a.Err, "Try '%s --help'.\n", u.command)
 		return exitUsage
 	}
+	if _, ok := errors.AsType[*timeoutError](err); ok {
+		return exitTimeout
+	}
 	return exitFailed
 }
 
@@ -66,8 +77,8 @@ func (a *App) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "weir",
 		Short: "Run stateful streaming jobs and look after them",
-		Long: `weir runs a StreamJob on this machine, talks to the control API of a running job,
-and looks into the snapshots that jobs leave in storage.`,
+		Long: `weir looks after the StreamJobs of a Kubernetes cluster, runs a StreamJob on this machine, and looks into the
+snapshots that jobs leave in storage. As kubectl-weir in the PATH it is the kubectl plugin "kubectl weir".`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -79,14 +90,18 @@ and looks into the snapshots that jobs leave in storage.`,
 		},
 		Args: cobra.ArbitraryArgs,
 	}
+	if a.Plugin {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl weir"}
+	}
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{err: err, command: c.CommandPath()}
 	})
 	root.AddGroup(
+		&cobra.Group{ID: "control", Title: "Look after a job, in a cluster by its name or anywhere by --api:"},
+		&cobra.Group{ID: "address", Title: "Look after a job by --api only:"},
 		&cobra.Group{ID: "job", Title: "Run a job:"},
-		&cobra.Group{ID: "control", Title: "Control a running job:"},
 		&cobra.Group{ID: "other", Title: "Look and prepare:"},
 	)
 	root.SetHelpCommandGroupID("other")

@@ -55,6 +55,9 @@ func TestHelp(t *testing.T) {
 		"help_run.txt":      {"run", "--help"},
 		"help_stop.txt":     {"stop", "--help"},
 		"help_snapshot.txt": {"snapshot", "--help"},
+		"help_status.txt":   {"status", "--help"},
+		"help_suspend.txt":  {"suspend", "--help"},
+		"help_cancel.txt":   {"cancel", "--help"},
 	}
 	for name, args := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -77,8 +80,17 @@ func TestUsage(t *testing.T) {
 		"unknown flag":       {[]string{"run", "--fast", "f"}, "weir: unknown flag: --fast\nTry 'weir run --help'.\n"},
 		"no file":            {[]string{"run"}, "weir: FILE is missing\nTry 'weir run --help'.\n"},
 		"too many":           {[]string{"validate", "a", "b"}, "weir: \"b\" is one argument too many\nTry 'weir validate --help'.\n"},
-		"no arguments":       {[]string{"status", "x"}, "weir: it takes no arguments, but \"x\" is given\nTry 'weir status --help'.\n"},
+		"no arguments":       {[]string{"version", "x"}, "weir: it takes no arguments, but \"x\" is given\nTry 'weir version --help'.\n"},
 		"no api":             {[]string{"stop"}, "weir: --api ADDR is missing\nTry 'weir stop --help'.\n"},
+		"stop of a name":     {[]string{"stop", "x"}, "weir: it takes no arguments, but \"x\" is given: weir suspend JOB stops a StreamJob of a cluster with a savepoint\nTry 'weir stop --help'.\n"},
+		"no job":             {[]string{"status"}, "weir: JOB or --api ADDR is missing: name a StreamJob of a cluster, or the control API of a job\nTry 'weir status --help'.\n"},
+		"two jobs":           {[]string{"cancel", "x", "--api", "h:1"}, "weir: JOB and --api are both given: leave one of them out\nTry 'weir cancel --help'.\n"},
+		"two names":          {[]string{"savepoint", "x", "y"}, "weir: \"y\" is one argument too many\nTry 'weir savepoint --help'.\n"},
+		"no name":            {[]string{"suspend"}, "weir: JOB is missing\nTry 'weir suspend --help'.\n"},
+		"flag of the other":  {[]string{"savepoint", "x", "--operation-id", "y"}, "weir: --operation-id is for jobs that are named by --api\nTry 'weir savepoint --help'.\n"},
+		"flag of a cluster":  {[]string{"status", "--api", "h:1", "-n", "y"}, "weir: --namespace is for jobs that are named by JOB\nTry 'weir status --help'.\n"},
+		"another format":     {[]string{"status", "x", "-o", "xml"}, "weir: --output is neither json nor yaml\nTry 'weir status --help'.\n"},
+		"wait of what":       {[]string{"suspend", "x", "--wait=maybe"}, "weir: invalid argument \"maybe\" for \"--wait\" flag: \"maybe\" is neither true nor false\nTry 'weir suspend --help'.\n"},
 		"target of nothing":  {[]string{"cancel", "--api", "h:1", "--target", "t"}, "weir: --target is given without --savepoint\nTry 'weir cancel --help'.\n"},
 		"negative":           {[]string{"run", "--workers", "-1", "f"}, "weir: --parallelism, --workers and --slots must not be negative\nTry 'weir run --help'.\n"},
 	}

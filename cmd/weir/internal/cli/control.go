@@ -15,7 +15,11 @@ import (
 	"github.com/weir-stream/weir/runtime/contract"
 )
 
-const defaultOperationTimeout = 10 * time.Minute
+// The defaults of --timeout: of what is only read, and of what is waited for.
+const (
+	defaultReadTimeout      = 30 * time.Second
+	defaultOperationTimeout = 10 * time.Minute
+)
 
 // apiFlags say which job a command is about and how long it may take.
 type apiFlags struct {
@@ -25,14 +29,14 @@ type apiFlags struct {
 	timeout   time.Duration
 }
 
-func (f *apiFlags) add(c *cobra.Command) {
+func (f *apiFlags) add(c *cobra.Command, timeout time.Duration) {
 	c.Flags().StringVar(&f.addr, "api", "", "address of the job's control API, as printed by weir run")
 	c.Flags().StringVar(&f.tlsDir, "tls", "", "directory with certificates from weir certs, for mutual TLS with --api")
-	c.Flags().DurationVar(&f.timeout, "timeout", defaultOperationTimeout, "how long to wait for the outcome")
+	c.Flags().DurationVar(&f.timeout, "timeout", timeout, "how long to wait for the outcome")
 }
 
 func (f *apiFlags) addOperation(c *cobra.Command) {
-	f.add(c)
+	f.add(c, defaultOperationTimeout)
 	c.Flags().StringVar(&f.operation, "operation-id", "", "id of the operation asked of --api; repeating a command with the same id starts nothing new")
 }
 

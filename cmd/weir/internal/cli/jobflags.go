@@ -28,8 +28,8 @@ const (
 	forCluster = "JOB"
 )
 
-func (f *jobFlags) add(c *cobra.Command) {
-	f.apiFlags.add(c)
+func (f *jobFlags) add(c *cobra.Command, timeout time.Duration) {
+	f.apiFlags.add(c, timeout)
 	only(c, forAPI, "tls")
 	f.addCluster(c)
 }

@@ -42,7 +42,7 @@ coordinator says: state, progress, tasks, operations.` + jobHelp,
 			return a.apiStatus(c, &f, format)
 		},
 	}
-	f.add(c)
+	f.add(c, defaultReadTimeout)
 	c.Flags().StringVarP(&format, "output", "o", "", "print everything as json or yaml")
 	c.Flags().BoolVar(&asJSON, "json", false, "the same as -o json")
 	return c
@@ -105,7 +105,7 @@ to get secrets and create pods/portforward, which the other commands don't.` + j
 			return a.showCheckpoints(ctx, client, format)
 		},
 	}
-	f.add(c)
+	f.add(c, defaultReadTimeout)
 	c.Flags().StringVarP(&format, "output", "o", "", "print everything as json or yaml")
 	return c
 }
@@ -146,7 +146,7 @@ savepoint is complete.` + jobHelp,
 			return a.inCluster(c, &f, name, func(ctx context.Context, s *session) error { return s.savepoint(ctx, where) })
 		},
 	}
-	f.add(c)
+	f.add(c, defaultOperationTimeout)
 	f.addOperation(c)
 	f.addWait(c)
 	c.Flags().StringVar(&target, "target", "", targetHelp)
@@ -215,7 +215,7 @@ checkpoints, and waits until it is gone. Savepoints always stay.` + jobHelp,
 			})
 		},
 	}
-	f.add(c)
+	f.add(c, defaultOperationTimeout)
 	f.addOperation(c)
 	f.addWait(c)
 	c.Flags().BoolVar(&savepoint, "savepoint", false, "take a savepoint first and print its path; without it the job is not cancelled")

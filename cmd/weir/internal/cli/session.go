@@ -57,7 +57,7 @@ func (a *App) inCluster(c *cobra.Command, f *jobFlags, name string, do func(cont
 }
 
 // say shows a line of progress, once.
-func (s *session) say(format string, args ...any) {
+func (s *session) sayf(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	if line == s.said {
 		return
@@ -86,13 +86,13 @@ func (s *session) until(ctx context.Context, generation int64, judge cluster.Jud
 		}
 		s.seen = job
 		if job.Status.ObservedGeneration < generation {
-			s.say("waiting for the operator to look at generation %d", generation)
+			s.sayf("waiting for the operator to look at generation %d", generation)
 			return false, nil
 		}
 		if done, err := judge(job); done || err != nil {
 			return done, err
 		}
-		s.say("%s", headline(job))
+		s.sayf("%s", headline(job))
 		if c := condition(job, streamv1.ConditionStalled); isTrue(c) && c.ObservedGeneration >= generation {
 			return false, fmt.Errorf("the job is stalled: %s: %s", c.Reason, c.Message)
 		}
@@ -162,10 +162,11 @@ func (s *session) suspend(ctx context.Context) error {
 		s.app.printf("suspension asked for\n")
 		return nil
 	}
+	before := job
 	return s.until(ctx, job.Generation, func(job *streamv1.StreamJob) (bool, error) {
 		switch job.Status.Phase {
 		case streamv1.PhaseSuspended:
-			s.app.printf("%s\n", pathOf(job.Status.LastSavepoint))
+			s.printSuspended(before, job)
 			return true, nil
 		case streamv1.PhaseCompleted:
 			return false, fmt.Errorf("StreamJob %s has read all its input, so there is nothing to suspend", s.name)
@@ -175,6 +176,21 @@ func (s *session) suspend(ctx context.Context) error {
 			return false, nil
 		}
 	})
+}
+
+// printSuspended prints what a suspended job goes on from. A job whose coordinator didn't answer is suspended without a savepoint.
+func (s *session) printSuspended(before, now *streamv1.StreamJob) {
+	was, is := before.Status.LastSavepoint, now.Status.LastSavepoint
+	fresh := is != nil && (was == nil || was.Path != is.Path)
+	switch {
+	case is != nil && (fresh || before.Status.Phase == streamv1.PhaseSuspended):
+		s.app.printf("%s\n", is.Path)
+	case now.Status.LastCheckpoint != nil:
+		s.sayf("suspended without a savepoint; it goes on from its newest checkpoint")
+		s.app.printf("%s\n", now.Status.LastCheckpoint.Path)
+	default:
+		s.sayf("suspended without any snapshot; it starts empty")
+	}
 }
 
 // resume runs the job on.
@@ -190,7 +206,7 @@ func (s *session) resume(ctx context.Context) error {
 	return s.until(ctx, job.Generation, func(job *streamv1.StreamJob) (bool, error) {
 		switch job.Status.Phase {
 		case streamv1.PhaseRunning, streamv1.PhaseCompleted:
-			s.say("%s", headline(job))
+			s.sayf("%s", headline(job))
 			s.app.printf("%s\n", restoredPath(job))
 			return true, nil
 		case streamv1.PhaseFailed:
@@ -212,7 +228,7 @@ func (s *session) cancel(ctx context.Context, savepoint bool) error {
 			return err
 		}
 	}
-	s.say("%s", fate(&job.Spec))
+	s.sayf("%s", fate(&job.Spec))
 	if err := s.cluster.Delete(ctx, job); err != nil {
 		return err
 	}
@@ -227,7 +243,7 @@ func (s *session) cancel(ctx context.Context, savepoint bool) error {
 			return true, nil
 		}
 		s.seen = now
-		s.say("%s", headline(now))
+		s.sayf("%s", headline(now))
 		return false, nil
 	})
 	if err != nil {

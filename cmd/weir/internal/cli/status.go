@@ -9,9 +9,26 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/program/human"
 )
+
+// printAs prints a value as "json" or "yaml".
+func printAs(w io.Writer, format string, v any) error {
+	if format == "json" {
+		return printJSON(w, v)
+	}
+	b, err := yaml.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("printing YAML: %w", err)
+	}
+	if _, err := w.Write(b); err != nil {
+		return fmt.Errorf("printing YAML: %w", err)
+	}
+	return nil
+}
 
 func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)

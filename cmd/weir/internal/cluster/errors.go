@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/clientcmd"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+)
+
+// ErrNotFound says that there is no such StreamJob.
+var ErrNotFound = errors.New(`"kubectl get streamjobs --all-namespaces" lists those there are`)
+
+// explainConfig says what is wrong with the kubeconfig.
+func explainConfig(o Options, err error) error {
+	switch {
+	case clientcmd.IsEmptyConfig(err):
+		return errors.New("there is no cluster to talk to: name a kubeconfig with --kubeconfig or $KUBECONFIG, or give --api for a job outside of Kubernetes")
+	case clientcmd.IsContextNotFound(err):
+		return fmt.Errorf(`the kubeconfig has no context %q: "kubectl config get-contexts" lists those there are`, o.Context)
+	default:
+		return fmt.Errorf("reading the kubeconfig: %w", err)
+	}
+}
+
+// explain says what a call about a StreamJob ran into, and the remedy.
+func (c *Cluster) explain(doing, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	switch {
+	case apierrors.IsNotFound(err) && names(err, name):
+		return fmt.Errorf("there is no StreamJob %q in namespace %q: %w", name, c.Namespace, ErrNotFound)
+	case apierrors.IsNotFound(err):
+		return errors.New(`the cluster doesn't know StreamJobs: install Weir in it, with "kubectl apply -k config/default" in a clone of its repository`)
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("%s: %w (ask for the ClusterRole weir-editor in namespace %q, or weir-viewer to look only)", doing, err, c.Namespace)
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("%s: the cluster refuses the credentials of the kubeconfig: log in again, or choose another with --kubeconfig or --context: %w", doing, err)
+	case apierrors.IsInvalid(err):
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return explainNetwork(doing, err)
+}
+
+// names says whether an answer of the API server is about the object of that name, rather than about an unknown path.
+func names(err error, name string) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	d := status.Status().Details
+	return d != nil && d.Name == name
+}
+
+// explainNetwork says that the cluster doesn't answer, if that is so.
+func explainNetwork(doing string, err error) error {
+	u, isURL := errors.AsType[*url.Error](err)
+	_, isNet := errors.AsType[net.Error](err)
+	if (isURL || isNet) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		at := ""
+		if isURL {
+			at = " at " + hostOf(u.URL)
+			err = u.Err
+		}
+		return fmt.Errorf("%s: the cluster doesn't answer%s: %w (is it up? --kubeconfig and --context choose another)", doing, at, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return raw
+	}
+	return u.Host
+}
+
+// explainAccess says what is needed to reach the coordinator.
+func explainAccess(doing, needed string, job *streamv1.StreamJob, err error) error {
+	if apierrors.IsForbidden(err) {
+		return fmt.Errorf("%s: %w (the control API of a job can be called by who may %s in namespace %q; %q shows what the operator knows)",
+			doing, err, needed, job.Namespace, "weir status "+job.Name)
+	}
+	return explainNetwork(doing, err)
+}

@@ -161,11 +161,12 @@ func (c *collector) pods(pods []corev1.Pod) {
 			c.agent(pod)
 			continue
 		}
-		c.exists(pod)
-	}
-	for _, pod := range byAge {
 		v := c.version(pod)
-		if v == nil || pod.DeletionTimestamp != nil {
+		if v == nil {
+			continue
+		}
+		v.Exists = true
+		if pod.DeletionTimestamp != nil {
 			continue
 		}
 		switch pod.Labels[streamv1.LabelComponent] {

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package observe
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/streamjob/plan"
+	"github.com/weir-stream/weir/controllers/streamjob/resources"
+)
+
+const (
+	// maxText is the most characters that are taken of what Kubernetes or a container says.
+	maxText = 512
+	// mountPatience is how long a pod that a node has may take to get its volumes and its network.
+	mountPatience = 20 * time.Second
+	// crashMemory is how long a container must have run for its last crash to be forgotten, though it is not ready.
+	crashMemory = time.Minute
+)
+
+// TroubleOf returns what keeps a pod from running; nil when nothing does, as far as one can tell yet. A pod that is being
+// deleted or has done its work has no trouble.
+func TroubleOf(pod *corev1.Pod, now time.Time) *plan.Trouble {
+	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded {
+		return nil
+	}
+	if pod.Status.Phase == corev1.PodFailed {
+		return &plan.Trouble{Reason: streamv1.ReasonPodCrashing, Message: podEnded(pod) + remedyOfEnd(pod, endOf(pod))}
+	}
+	if t := notScheduled(pod); t != nil {
+		return t
+	}
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if t := containerTrouble(pod, &status, now); t != nil {
+			return t
+		}
+	}
+	return notMounted(pod, now)
+}
+
+// notScheduled tells that no node takes a pod.
+func notScheduled(pod *corev1.Pod) *plan.Trouble {
+	c := findCondition(pod, corev1.PodScheduled)
+	if c == nil || c.Status != corev1.ConditionFalse || c.Reason != corev1.PodReasonUnschedulable {
+		return nil
+	}
+	says := text(c.Message)
+	remedy := "give the cluster a node that takes it, or lower " + resourcesField(pod)
+	if claim := claimOf(pod); claim != "" && strings.Contains(strings.ToLower(says), "volume") {
+		remedy = fmt.Sprintf("check persistent volume claim %q, which spec.storage.volume.claimName names: it must exist, be bound, and reach the nodes of all pods of the job", claim)
+	}
+	return &plan.Trouble{Reason: streamv1.ReasonUnschedulable, Message: fmt.Sprintf("no node takes it: %s (%s)", says, remedy)}
+}
+
+// containerTrouble tells what keeps a container from running.
+func containerTrouble(pod *corev1.Pod, s *corev1.ContainerStatus, now time.Time) *plan.Trouble {
+	if w := s.State.Waiting; w != nil {
+		switch w.Reason {
+		case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
+			return imageTrouble(pod, s, w)
+		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError", "PreStartHookError", "PostStartHookError":
+			return configTrouble(s, w)
+		case "CrashLoopBackOff":
+			return crash(pod, s, s.LastTerminationState.Terminated)
+		}
+	}
+	if end := recentCrash(s, now); end != nil {
+		return crash(pod, s, end)
+	}
+	return nil
+}
+
+func imageTrouble(pod *corev1.Pod, s *corev1.ContainerStatus, w *corev1.ContainerStateWaiting) *plan.Trouble {
+	image, field := s.Image, "spec.program.image"
+	for i := range pod.Spec.Containers {
+		if c := &pod.Spec.Containers[i]; c.Name == s.Name {
+			image = c.Image
+			if len(c.Command) > 0 {
+				field = "--engine-image of the operator"
+			}
+		}
+	}
+	return &plan.Trouble{Reason: streamv1.ReasonImagePullFailed, Message: fmt.Sprintf(
+		"image %q cannot be pulled: %s (check %s, that the nodes can reach the registry, and for a private one that the default service account of the namespace names its imagePullSecrets)",
+		image, reasonAnd(w), field)}
+}
+
+func configTrouble(s *corev1.ContainerStatus, w *corev1.ContainerStateWaiting) *plan.Trouble {
+	remedy := "check the image and the spec"
+	if says := strings.ToLower(w.Message); strings.Contains(says, "secret") {
+		remedy = "create the secret in the namespace of the StreamJob with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name another in spec.storage.s3.credentialsSecretRef"
+	}
+	return &plan.Trouble{Reason: streamv1.ReasonPodConfigInvalid, Message: fmt.Sprintf(
+		"container %s cannot be made: %s (%s)", s.Name, reasonAnd(w), remedy)}
+}
+
+// recentCrash returns how a container ended that was restarted after a crash and is not ready yet, or has ended again; nil
+// when it is well, or has run for long enough to be waiting for something else.
+func recentCrash(s *corev1.ContainerStatus, now time.Time) *corev1.ContainerStateTerminated {
+	if s.RestartCount == 0 || s.Ready {
+		return nil
+	}
+	end := s.State.Terminated
+	if end == nil {
+		end = s.LastTerminationState.Terminated
+	}
+	if end == nil || end.ExitCode == 0 {
+		return nil
+	}
+	if r := s.State.Running; r != nil && now.Sub(r.StartedAt.Time) >= crashMemory {
+		return nil
+	}
+	return end
+}
+
+func crash(pod *corev1.Pod, s *corev1.ContainerStatus, end *corev1.ContainerStateTerminated) *plan.Trouble {
+	t := &plan.Trouble{Reason: streamv1.ReasonPodCrashing}
+	if end == nil {
+		t.Message = fmt.Sprintf("container %s ends over and over (%d restarts)%s", s.Name, s.RestartCount, remedyOfEnd(pod, nil))
+		return t
+	}
+	t.Message = fmt.Sprintf("container %s %s (%s)%s", s.Name, describeEnd(end), count(int(s.RestartCount), "restart"), remedyOfEnd(pod, end))
+	return t
+}
+
+// notMounted tells that a node has a pod for a while but has not got as far as its image. Nothing in the pod says why:
+// Kubernetes tells that in events only.
+func notMounted(pod *corev1.Pod, now time.Time) *plan.Trouble {
+	scheduled := findCondition(pod, corev1.PodScheduled)
+	if pod.Status.Phase != corev1.PodPending || scheduled == nil || scheduled.Status != corev1.ConditionTrue {
+		return nil
+	}
+	waits := now.Sub(scheduled.LastTransitionTime.Time)
+	if waits <= mountPatience || !waitsForNode(pod) {
+		return nil
+	}
+	why := "its volumes cannot be mounted or it gets no network"
+	remedy := "the events of the pod say more: kubectl describe pod -n " + pod.Namespace + " " + pod.Name
+	if claim := claimOf(pod); claim != "" {
+		why = fmt.Sprintf("persistent volume claim %q, which spec.storage.volume.claimName names, cannot be mounted, or a secret", claim)
+		remedy = "the claim must be bound and allow the nodes of all pods of the job; " + remedy
+	}
+	return &plan.Trouble{Reason: streamv1.ReasonPodConfigInvalid, Message: fmt.Sprintf(
+		"node %s has not started it for more than %s: probably %s (%s)", pod.Spec.NodeName, mountPatience, why, remedy)}
+}
+
+// waitsForNode says that no container of a pod has been started, and that it is not the image that is being waited for.
+func waitsForNode(pod *corev1.Pod) bool {
+	if c := findCondition(pod, corev1.PodReadyToStartContainers); c != nil {
+		return c.Status != corev1.ConditionTrue // once it is True, the image is being pulled
+	}
+	c := findCondition(pod, corev1.ContainersReady)
+	return c != nil && c.Status == corev1.ConditionFalse && c.Reason == "ContainersNotReady"
+}
+
+// notMade tells that a pod is refused by the API server.
+func notMade(message string) *plan.Trouble {
+	return &plan.Trouble{Reason: streamv1.ReasonPodConfigInvalid, Message: fmt.Sprintf(
+		"the pod of the coordinator is refused: %s (raise the quota or change the rule that refuses it, or adapt spec.coordinator.resources)", text(message))}
+}
+
+// podEnded describes the end of a pod.
+func podEnded(pod *corev1.Pod) string {
+	if pod.Status.Reason != "" || pod.Status.Message != "" {
+		return "the pod has ended: " + joined(pod.Status.Reason, text(pod.Status.Message))
+	}
+	for i := range pod.Status.ContainerStatuses {
+		if s := &pod.Status.ContainerStatuses[i]; s.State.Terminated != nil {
+			return fmt.Sprintf("container %s %s", s.Name, describeEnd(s.State.Terminated))
+		}
+	}
+	return "the pod has ended, and nobody knows how"
+}
+
+// describeEnd says how a container ended, in its own words where it left any.
+func describeEnd(end *corev1.ContainerStateTerminated) string {
+	how := fmt.Sprintf("ended with exit code %d", end.ExitCode)
+	if end.Reason != "" && end.Reason != "Error" && end.Reason != "Completed" {
+		how = fmt.Sprintf("ended with %s, exit code %d", end.Reason, end.ExitCode)
+	}
+	return joined(how, lastWords(end.Message))
+}
+
+// remedyOfEnd says what to do about a container that ended; end is nil when it is not known how.
+func remedyOfEnd(pod *corev1.Pod, end *corev1.ContainerStateTerminated) string {
+	switch {
+	case end != nil && end.Reason == "OOMKilled":
+		return fmt.Sprintf(" (it needs more memory than it may have: raise %s.limits.memory)", resourcesField(pod))
+	case pod.Status.Reason == "Evicted":
+		return fmt.Sprintf(" (reserve what it needs: set %s.requests)", resourcesField(pod))
+	case end != nil && (end.Reason == "StartError" || end.Reason == "ContainerCannotRun"):
+		return " (the image must have the program as its entry point, built for the nodes' platform)"
+	case pod.Status.Phase == corev1.PodFailed:
+		return fmt.Sprintf(" (its log says more: kubectl logs -n %s %s)", pod.Namespace, pod.Name)
+	default:
+		return fmt.Sprintf(" (its log says more: kubectl logs -n %s %s --previous)", pod.Namespace, pod.Name)
+	}
+}
+
+// resourcesField names the field with the resources of a pod.
+func resourcesField(pod *corev1.Pod) string {
+	switch pod.Labels[streamv1.LabelComponent] {
+	case resources.WorkerComponent:
+		return "spec.workers.resources"
+	case resources.CoordinatorComponent:
+		return "spec.coordinator.resources"
+	default: // an agent has those of the larger of both
+		return "spec.workers.resources and spec.coordinator.resources"
+	}
+}
+
+// claimOf returns the persistent volume claim of a pod; empty: it has none.
+func claimOf(pod *corev1.Pod) string {
+	for i := range pod.Spec.Volumes {
+		if c := pod.Spec.Volumes[i].PersistentVolumeClaim; c != nil {
+			return c.ClaimName
+		}
+	}
+	return ""
+}
+
+func reasonAnd(w *corev1.ContainerStateWaiting) string { return joined(w.Reason, text(w.Message)) }
+
+func joined(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + ": " + b
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// text returns s on one line, its beginning if it is long.
+func text(s string) string { return clip(oneLine(s)) }
+
+// lastWords returns what matters of the last output of a container on one line: a panic from its beginning, else the end.
+func lastWords(s string) string {
+	for _, mark := range []string{"panic: ", "fatal error: "} {
+		if i := strings.Index(s, mark); i >= 0 {
+			return text(s[i:])
+		}
+	}
+	r := []rune(oneLine(s))
+	if len(r) <= maxText {
+		return string(r)
+	}
+	return "..." + string(r[len(r)-maxText+3:])
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+func clip(s string) string {
+	r := []rune(s)
+	if len(r) <= maxText {
+		return s
+	}
+	return string(r[:maxText-3]) + "..."
+}

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package observe
+
+import (
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+)
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func ago(d time.Duration) metav1.Time { return metav1.NewTime(now.Add(-d)) }
+
+// podOption changes a pod.
+type podOption func(*corev1.Pod)
+
+// newPod returns a worker pod of a program that a node has had for ten seconds.
+func newPod(options ...podOption) *corev1.Pod {
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "clicks-1-worker-0", Namespace: "prod", CreationTimestamp: ago(10 * time.Second),
+			Labels: map[string]string{streamv1.LabelJob: "clicks", streamv1.LabelGrant: "1", streamv1.LabelComponent: "worker"},
+		},
+		Spec: corev1.PodSpec{NodeName: "node-1", Containers: []corev1.Container{{Name: "worker", Image: "example.com/clicks:1"}}},
+		Status: corev1.PodStatus{
+			Phase: corev1.PodPending,
+			Conditions: []corev1.PodCondition{
+				{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: ago(9 * time.Second)},
+				{Type: corev1.PodInitialized, Status: corev1.ConditionTrue, LastTransitionTime: ago(10 * time.Second)},
+				{Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "ContainersNotReady", LastTransitionTime: ago(10 * time.Second)},
+				{Type: corev1.ContainersReady, Status: corev1.ConditionFalse, Reason: "ContainersNotReady", LastTransitionTime: ago(10 * time.Second)},
+				{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: ago(10 * time.Second)},
+			},
+			ContainerStatuses: []corev1.ContainerStatus{{
+				Name: "worker", Image: "example.com/clicks:1",
+				State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}},
+			}},
+		},
+	}
+	for _, o := range options {
+		o(p)
+	}
+	return p
+}
+
+func label(key, value string) podOption { return func(p *corev1.Pod) { p.Labels[key] = value } }
+
+func name(n string) podOption { return func(p *corev1.Pod) { p.Name = n } }
+
+func phase(ph corev1.PodPhase) podOption { return func(p *corev1.Pod) { p.Status.Phase = ph } }
+
+func deleting(p *corev1.Pod) { p.DeletionTimestamp = new(ago(time.Second)) }
+
+func created(t metav1.Time) podOption { return func(p *corev1.Pod) { p.CreationTimestamp = t } }
+
+func condition(kind corev1.PodConditionType, status corev1.ConditionStatus, reason, message string) podOption {
+	return func(p *corev1.Pod) {
+		c := findCondition(p, kind)
+		c.Status, c.Reason, c.Message = status, reason, message
+	}
+}
+
+func without(kind corev1.PodConditionType) podOption {
+	return func(p *corev1.Pod) {
+		*findCondition(p, kind) = corev1.PodCondition{Type: "Other"}
+	}
+}
+
+// scheduled sets since when a node has the pod.
+func scheduled(d time.Duration) podOption {
+	return func(p *corev1.Pod) { findCondition(p, corev1.PodScheduled).LastTransitionTime = ago(d) }
+}
+
+func unscheduled(message string) podOption {
+	return func(p *corev1.Pod) {
+		p.Spec.NodeName, p.Status.ContainerStatuses = "", nil
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: message}}
+	}
+}
+
+func claim(p *corev1.Pod) {
+	p.Spec.Volumes = []corev1.Volume{{Name: "tmp"}, {Name: "storage", VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "state"},
+	}}}
+}
+
+func waiting(reason, message string) podOption {
+	return func(p *corev1.Pod) {
+		p.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
+	}
+}
+
+func running(since time.Duration, ready bool) podOption {
+	return func(p *corev1.Pod) {
+		p.Status.Phase = corev1.PodRunning
+		s := &p.Status.ContainerStatuses[0]
+		s.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: ago(since)}}
+		s.Ready, s.Started = ready, new(ready)
+		if ready {
+			findCondition(p, corev1.PodReady).Status = corev1.ConditionTrue
+			findCondition(p, corev1.ContainersReady).Status = corev1.ConditionTrue
+		}
+	}
+}
+
+func end(code int32, reason, message string) *corev1.ContainerStateTerminated {
+	return &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message, FinishedAt: ago(5 * time.Second)}
+}
+
+func crashed(restarts int32, t *corev1.ContainerStateTerminated) podOption {
+	return func(p *corev1.Pod) {
+		s := &p.Status.ContainerStatuses[0]
+		s.RestartCount, s.LastTerminationState = restarts, corev1.ContainerState{Terminated: t}
+	}
+}
+
+func terminated(t *corev1.ContainerStateTerminated) podOption {
+	return func(p *corev1.Pod) { p.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: t} }
+}
+
+func failed(reason, message string) podOption {
+	return func(p *corev1.Pod) {
+		p.Status.Phase, p.Status.Reason, p.Status.Message = corev1.PodFailed, reason, message
+	}
+}
+
+func engine(p *corev1.Pod) { p.Spec.Containers[0].Command = []string{"/engine"} }
+
+func TestTroubleOf_IsNothing(t *testing.T) {
+	tests := map[string]*corev1.Pod{
+		"new, and no node has it yet":       newPod(func(p *corev1.Pod) { p.Status = corev1.PodStatus{Phase: corev1.PodPending} }),
+		"waiting for a gate":                newPod(unscheduled(""), condition(corev1.PodScheduled, corev1.ConditionFalse, "SchedulingGated", "")),
+		"being made":                        newPod(),
+		"pulling its image for long":        newPod(scheduled(10*time.Minute), condition(corev1.PodReadyToStartContainers, corev1.ConditionTrue, "", "")),
+		"mounting for a short while":        newPod(scheduled(19*time.Second), condition(corev1.PodReadyToStartContainers, corev1.ConditionFalse, "", "")),
+		"running":                           newPod(running(time.Hour, true)),
+		"running, not ready yet":            newPod(running(time.Second, false)),
+		"well after crashes":                newPod(running(2*time.Second, true), crashed(7, end(1, "Error", ""))),
+		"waiting, a minute after a crash":   newPod(running(time.Minute, false), crashed(1, end(1, "Error", ""))),
+		"its first crash, being restarted":  newPod(phase(corev1.PodRunning), terminated(end(1, "Error", "x"))),
+		"restarted after a clean end":       newPod(running(time.Second, false), crashed(1, end(0, "Completed", ""))),
+		"done":                              newPod(phase(corev1.PodSucceeded), terminated(end(0, "Completed", ""))),
+		"crashing, but being deleted":       newPod(deleting, waiting("CrashLoopBackOff", ""), crashed(3, end(1, "Error", ""))),
+		"failed, but being deleted":         newPod(deleting, failed("Evicted", "")),
+		"no node takes it, being deleted":   newPod(deleting, unscheduled("0/1 nodes are available")),
+		"an old cluster, within its time":   newPod(without(corev1.PodReadyToStartContainers), scheduled(20*time.Second)),
+		"an old cluster, containers' ready": newPod(without(corev1.PodReadyToStartContainers), scheduled(time.Hour), condition(corev1.ContainersReady, corev1.ConditionTrue, "", "")),
+	}
+	for name, pod := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := TroubleOf(pod, now); got != nil {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+func TestTroubleOf_SaysWhatAndTheRemedy(t *testing.T) {
+	coordinator := label(streamv1.LabelComponent, "coordinator")
+	tests := map[string]struct {
+		pod    *corev1.Pod
+		reason string
+		want   []string
+	}{
+		"the image does not exist": {
+			newPod(waiting("ErrImagePull", `rpc error: code = NotFound desc = failed to pull and unpack image "example.com/clicks:1": not found`)),
+			streamv1.ReasonImagePullFailed,
+			[]string{`image "example.com/clicks:1" cannot be pulled: ErrImagePull: rpc error: code = NotFound`, "check spec.program.image", "imagePullSecrets"},
+		},
+		"the image is waited for": {
+			newPod(engine, waiting("ImagePullBackOff", `Back-off pulling image "example.com/clicks:1": ErrImagePull: unauthorized`)),
+			streamv1.ReasonImagePullFailed,
+			[]string{"ImagePullBackOff: Back-off", "unauthorized", "check --engine-image of the operator"},
+		},
+		"the image is not on the node": {
+			newPod(waiting("ErrImageNeverPull", `Container image "example.com/clicks:1" is not present with pull policy of Never`)),
+			streamv1.ReasonImagePullFailed,
+			[]string{"pull policy of Never"},
+		},
+		"the name of the image is none": {
+			newPod(waiting("InvalidImageName", `couldn't parse image name "A": invalid reference format`)),
+			streamv1.ReasonImagePullFailed,
+			[]string{"invalid reference format"},
+		},
+		"no node is large enough for a worker": {
+			newPod(unscheduled("0/3 nodes are available: 3 Insufficient memory. preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.")),
+			streamv1.ReasonUnschedulable,
+			[]string{"no node takes it: 0/3 nodes are available: 3 Insufficient memory.", "lower spec.workers.resources)"},
+		},
+		"no node is large enough for a coordinator": {
+			newPod(coordinator, unscheduled("0/1 nodes are available: 1 Insufficient cpu.")),
+			streamv1.ReasonUnschedulable,
+			[]string{"lower spec.coordinator.resources)"},
+		},
+		"no node is large enough for a check": {
+			newPod(label(streamv1.LabelComponent, "agent"), unscheduled("0/1 nodes are available: 1 Insufficient cpu.")),
+			streamv1.ReasonUnschedulable,
+			[]string{"lower spec.workers.resources and spec.coordinator.resources)"},
+		},
+		"no claim": {
+			newPod(claim, unscheduled(`0/1 nodes are available: persistentvolumeclaim "state" not found.`)),
+			streamv1.ReasonUnschedulable,
+			[]string{`check persistent volume claim "state", which spec.storage.volume.claimName names`},
+		},
+		"a claim, but it is the CPU": {
+			newPod(claim, unscheduled("0/1 nodes are available: 1 Insufficient cpu.")),
+			streamv1.ReasonUnschedulable,
+			[]string{"lower spec.workers.resources)"},
+		},
+		"no secret": {
+			newPod(waiting("CreateContainerConfigError", `secret "minio" not found`)),
+			streamv1.ReasonPodConfigInvalid,
+			[]string{`container worker cannot be made: CreateContainerConfigError: secret "minio" not found`, "AWS_ACCESS_KEY_ID", "spec.storage.s3.credentialsSecretRef"},
+		},
+		"a secret without the key": {
+			newPod(waiting("CreateContainerConfigError", "couldn't find key AWS_ACCESS_KEY_ID in Secret prod/minio")),
+			streamv1.ReasonPodConfigInvalid,
+			[]string{"couldn't find key", "spec.storage.s3.credentialsSecretRef"},
+		},
+		"a container that cannot be made": {
+			newPod(waiting("CreateContainerError", "context deadline exceeded")),
+			streamv1.ReasonPodConfigInvalid,
+			[]string{"context deadline exceeded", "check the image"},
+		},
+		"a container that cannot be run": {
+			newPod(waiting("RunContainerError", `exec: "/engine": stat /engine: no such file or directory`)),
+			streamv1.ReasonPodConfigInvalid,
+			[]string{"no such file or directory"},
+		},
+		"crashing": {
+			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", "back-off 20s restarting failed container"), crashed(2, end(3, "Error", "opening storage: no such bucket"))),
+			streamv1.ReasonPodCrashing,
+			[]string{"container worker ended with exit code 3: opening storage: no such bucket (2 restarts)", "kubectl logs -n prod clicks-1-worker-0 --previous"},
+		},
+		"crashing, and nobody knows how": {
+			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", "back-off"), func(p *corev1.Pod) { p.Status.ContainerStatuses[0].RestartCount = 4 }),
+			streamv1.ReasonPodCrashing,
+			[]string{"container worker ends over and over (4 restarts)"},
+		},
+		"ending cleanly over and over": {
+			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", "back-off"), crashed(3, end(0, "Completed", ""))),
+			streamv1.ReasonPodCrashing,
+			[]string{"ended with exit code 0 (3 restarts)"},
+		},
+		"restarted a moment ago": {
+			newPod(running(59*time.Second, false), crashed(1, end(1, "Error", "x"))),
+			streamv1.ReasonPodCrashing,
+			[]string{"exit code 1: x (1 restart)"},
+		},
+		"ended again": {
+			newPod(phase(corev1.PodRunning), crashed(1, end(1, "Error", "first")), terminated(end(2, "Error", "second"))),
+			streamv1.ReasonPodCrashing,
+			[]string{"exit code 2: second"},
+		},
+		"out of memory, a worker": {
+			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", ""), crashed(2, end(137, "OOMKilled", ""))),
+			streamv1.ReasonPodCrashing,
+			[]string{"ended with OOMKilled, exit code 137", "raise spec.workers.resources.limits.memory"},
+		},
+		"out of memory, a coordinator": {
+			newPod(coordinator, phase(corev1.PodRunning), waiting("CrashLoopBackOff", ""), crashed(2, end(137, "OOMKilled", ""))),
+			streamv1.ReasonPodCrashing,
+			[]string{"raise spec.coordinator.resources.limits.memory"},
+		},
+		"no program in the image": {
+			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", ""), crashed(2, end(128, "StartError", "failed to create containerd task: exec: \"worker\": executable file not found in $PATH"))),
+			streamv1.ReasonPodCrashing,
+			[]string{"ended with StartError, exit code 128: failed to create", "as its entry point"},
+		},
+		"a panic": {
+			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", ""), crashed(2, end(2, "Error", strings.Repeat("a line of the log\n", 100)+"panic: no such table\n\ngoroutine 1 [running]:\nmain.main()\n"))),
+			streamv1.ReasonPodCrashing,
+			[]string{"exit code 2: panic: no such table goroutine 1 [running]: main.main() (2 restarts)"},
+		},
+		"evicted": {
+			newPod(failed("Evicted", "The node was low on resource: memory. Threshold quantity: 100Mi, available: 60Mi.")),
+			streamv1.ReasonPodCrashing,
+			[]string{"the pod has ended: Evicted: The node was low on resource", "set spec.workers.resources.requests"},
+		},
+		"failed": {
+			newPod(phase(corev1.PodFailed), terminated(end(1, "Error", "reading the job: no such file"))),
+			streamv1.ReasonPodCrashing,
+			[]string{"container worker ended with exit code 1: reading the job: no such file", "kubectl logs -n prod clicks-1-worker-0)"},
+		},
+		"failed without a word": {
+			newPod(phase(corev1.PodFailed), func(p *corev1.Pod) { p.Status.ContainerStatuses = nil }),
+			streamv1.ReasonPodCrashing,
+			[]string{"nobody knows how"},
+		},
+		"a claim that cannot be mounted": {
+			newPod(claim, scheduled(21*time.Second), condition(corev1.PodReadyToStartContainers, corev1.ConditionFalse, "", "")),
+			streamv1.ReasonPodConfigInvalid,
+			[]string{"node node-1 has not started it for more than 20s", `persistent volume claim "state", which spec.storage.volume.claimName names`, "kubectl describe pod -n prod clicks-1-worker-0"},
+		},
+		"a volume that cannot be mounted in an old cluster": {
+			newPod(claim, scheduled(21*time.Second), without(corev1.PodReadyToStartContainers)),
+			streamv1.ReasonPodConfigInvalid,
+			[]string{`claim "state"`},
+		},
+		"no network": {
+			newPod(scheduled(time.Minute), condition(corev1.PodReadyToStartContainers, corev1.ConditionFalse, "", "")),
+			streamv1.ReasonPodConfigInvalid,
+			[]string{"its volumes cannot be mounted or it gets no network", "kubectl describe pod"},
+		},
+		"an init container that somebody added": {
+			newPod(func(p *corev1.Pod) {
+				p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "proxy", Image: "example.com/proxy:1", State: corev1.ContainerState{
+					Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "Back-off"},
+				}}}
+			}),
+			streamv1.ReasonImagePullFailed,
+			[]string{`image "example.com/proxy:1"`},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			before := tc.pod.DeepCopy()
+			got := TroubleOf(tc.pod, now)
+			if got == nil {
+				t.Fatal("no trouble")
+			}
+			if got.Reason != tc.reason {
+				t.Errorf("reason %s, want %s (%s)", got.Reason, tc.reason, got.Message)
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(got.Message, want) {
+					t.Errorf("message %q, want %q in it", got.Message, want)
+				}
+			}
+			if diff := cmp.Diff(before, tc.pod); diff != "" {
+				t.Errorf("the pod was changed:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTroubleOf_CutsLongTexts(t *testing.T) {
+	long := strings.Repeat("ü", 2000)
+	for name, pod := range map[string]*corev1.Pod{
+		"image":       newPod(waiting("ErrImagePull", long)),
+		"scheduler":   newPod(unscheduled(long)),
+		"config":      newPod(waiting("CreateContainerError", long)),
+		"termination": newPod(waiting("CrashLoopBackOff", ""), crashed(2, end(1, "Error", long))),
+		"panic":       newPod(waiting("CrashLoopBackOff", ""), crashed(2, end(1, "Error", "panic: "+long))),
+		"pod":         newPod(failed("Evicted", long)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := TroubleOf(pod, now).Message
+			if n := strings.Count(got, "ü"); n < 480 || n > 512 || !utf8.ValidString(got) {
+				t.Errorf("%d characters are left in %q", n, got)
+			}
+		})
+	}
+}
+
+func TestTroubleOf_TheEndOfALogIsKept(t *testing.T) {
+	pod := newPod(waiting("CrashLoopBackOff", ""), crashed(2, end(1, "Error", strings.Repeat("a line of the log\n", 100)+"Error: no such bucket\n")))
+	if got := TroubleOf(pod, now).Message; !strings.Contains(got, "Error: no such bucket (2 restarts)") {
+		t.Errorf("got %q", got)
+	}
+}

@@ -119,8 +119,6 @@ func (s *scope) checkSecrets(ctx context.Context) error {
 		case apierrors.IsNotFound(err):
 		case err != nil:
 			return fmt.Errorf("reading secret %s: %w", name, err)
-		case secret.Labels[streamv1.LabelJob] != s.job.Name:
-			return fmt.Errorf("secret %s is not one of the operator: rename it, or give the StreamJob another name", name)
 		default:
 			have[name] = secret
 		}

@@ -282,19 +282,23 @@ func TestPoller_GivesASilentCoordinatorUp(t *testing.T) {
 
 func TestPoller_TellsOfEverythingThatMatters(t *testing.T) {
 	tests := map[string]func(*coordinator){
-		"state":             func(c *coordinator) { c.status.State = contract.JobRestarting },
-		"attempt":           func(c *coordinator) { c.status.Attempt = "1-1-2" },
-		"restarts":          func(c *coordinator) { c.status.Restarts++ },
-		"failure":           func(c *coordinator) { c.status.LastFailure = &contract.Failure{Message: "x"} },
-		"problem":           func(c *coordinator) { c.status.Problem = &contract.Problem{Reason: contract.Fenced} },
-		"policy":            func(c *coordinator) { c.status.PolicyRevision = "p" },
-		"slots":             func(c *coordinator) { c.status.SlotsOffered = 3 },
-		"workers":           func(c *coordinator) { c.status.Workers = []contract.WorkerReport{{Name: "w"}} },
-		"warnings":          func(c *coordinator) { c.status.Warnings = []string{"w"} },
-		"savepoint":         func(c *coordinator) { c.status.LastSavepoint = &contract.SnapshotInfo{ID: 7} },
-		"operation":         func(c *coordinator) { c.status.Operations = []contract.Operation{{ID: "a", Phase: contract.OperationFailed}} },
-		"failed checkpoint": func(c *coordinator) { c.checkpoints.Recent = []contract.CheckpointReport{{State: "Failed", Error: "x"}} },
-		"first checkpoint":  func(c *coordinator) { c.status.LastCheckpoint = &contract.SnapshotInfo{ID: 1} },
+		"state":     func(c *coordinator) { c.status.State = contract.JobRestarting },
+		"attempt":   func(c *coordinator) { c.status.Attempt = "1-1-2" },
+		"restarts":  func(c *coordinator) { c.status.Restarts++ },
+		"failure":   func(c *coordinator) { c.status.LastFailure = &contract.Failure{Message: "x"} },
+		"problem":   func(c *coordinator) { c.status.Problem = &contract.Problem{Reason: contract.Fenced} },
+		"policy":    func(c *coordinator) { c.status.PolicyRevision = "p" },
+		"slots":     func(c *coordinator) { c.status.SlotsOffered = 3 },
+		"workers":   func(c *coordinator) { c.status.Workers = []contract.WorkerReport{{Name: "w"}} },
+		"warnings":  func(c *coordinator) { c.status.Warnings = []string{"w"} },
+		"savepoint": func(c *coordinator) { c.status.LastSavepoint = &contract.SnapshotInfo{ID: 7} },
+		"operation": func(c *coordinator) {
+			c.status.Operations = []contract.Operation{{ID: "a", Phase: contract.OperationFailed}}
+		},
+		"failed checkpoint": func(c *coordinator) {
+			c.checkpoints.Recent = []contract.CheckpointReport{{State: "Failed", Error: "x"}}
+		},
+		"first checkpoint": func(c *coordinator) { c.status.LastCheckpoint = &contract.SnapshotInfo{ID: 1} },
 	}
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {

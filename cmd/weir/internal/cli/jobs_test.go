@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -26,6 +27,7 @@ import (
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/cmd/weir/internal/cluster"
+	"github.com/weir-stream/weir/runtime/contract"
 )
 
 // operator plays the operator in front of a fake API server: each time the StreamJob is watched, it does the next of its steps.
@@ -467,5 +469,31 @@ func TestNoCluster(t *testing.T) {
 	want := "weir: there is no cluster to talk to: name a kubeconfig with --kubeconfig or $KUBECONFIG, or give --api for a job outside of Kubernetes\n"
 	if code != exitFailed || errs != want {
 		t.Errorf("exit code %d, stderr %q, want %q", code, errs, want)
+	}
+}
+
+func TestCheckpoints(t *testing.T) {
+	at := func(d time.Duration) time.Time { return noon.Add(-d) }
+	history := contract.CheckpointsReport{
+		Completed: 8, Failed: 1, InFlight: 1, Waiting: "the pause after the last one",
+		Recent: []contract.CheckpointReport{
+			{SnapshotInfo: contract.SnapshotInfo{ID: 11, Kind: "Checkpoint"}, TriggeredAt: at(1500 * time.Millisecond), State: "InFlight", Acked: 1, Tasks: 4},
+			{SnapshotInfo: contract.SnapshotInfo{ID: 10, Kind: "Checkpoint"}, TriggeredAt: at(10 * time.Second), State: "Failed", Error: "count/1:\nno space", Acked: 3, Tasks: 4},
+			{
+				SnapshotInfo: contract.SnapshotInfo{ID: 9, Kind: "Savepoint", SizeBytes: 4 << 20, DurationMillis: 31}, TriggeredAt: at(20 * time.Second), State: "Completed",
+				Acked: 4, Tasks: 4, WrittenBytes: 1 << 20, AlignmentMillis: 3, SyncMicros: 4000, AsyncMillis: 12, SlowestTask: "count/0",
+			},
+		},
+		Retained: []contract.SnapshotInfo{{ID: 8, Kind: "Checkpoint", Path: "s3://b/p/chk-8/", CompletedAt: at(time.Minute), SizeBytes: 100}},
+	}
+	addr, _ := fakeAPI(t, map[string]any{"GET /v1/checkpoints": history}, http.StatusOK)
+	code, out, errs := weir(t, "checkpoints", "--api", addr)
+	if code != exitOK || errs != "" {
+		t.Errorf("exit code %d, stderr %q", code, errs)
+	}
+	golden(t, "checkpoints.txt", out)
+	code, out, _ = weir(t, "checkpoints", "--api", addr, "-o", "yaml")
+	if code != exitOK || !strings.HasPrefix(out, "completed: 8\n") {
+		t.Errorf("exit code %d, YAML %s", code, out)
 	}
 }

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
@@ -23,7 +25,7 @@ func explainConfig(o Options, err error) error {
 	switch {
 	case clientcmd.IsEmptyConfig(err):
 		return errors.New("there is no cluster to talk to: name a kubeconfig with --kubeconfig or $KUBECONFIG, or give --api for a job outside of Kubernetes")
-	case clientcmd.IsContextNotFound(err):
+	case clientcmd.IsContextNotFound(err), strings.Contains(err.Error(), fmt.Sprintf("context %q does not exist", o.Context)):
 		return fmt.Errorf(`the kubeconfig has no context %q: "kubectl config get-contexts" lists those there are`, o.Context)
 	default:
 		return fmt.Errorf("reading the kubeconfig: %w", err)
@@ -36,7 +38,7 @@ func (c *Cluster) explain(doing, name string, err error) error {
 		return nil
 	}
 	switch {
-	case apierrors.IsNotFound(err) && names(err, name):
+	case apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
 		return fmt.Errorf("there is no StreamJob %q in namespace %q: %w", name, c.Namespace, ErrNotFound)
 	case apierrors.IsNotFound(err):
 		return errors.New(`the cluster doesn't know StreamJobs: install Weir in it, with "kubectl apply -k config/default" in a clone of its repository`)
@@ -48,16 +50,6 @@ func (c *Cluster) explain(doing, name string, err error) error {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	return explainNetwork(doing, err)
-}
-
-// names says whether an answer of the API server is about the object of that name, rather than about an unknown path.
-func names(err error, name string) bool {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) {
-		return false
-	}
-	d := status.Status().Details
-	return d != nil && d.Name == name
 }
 
 // explainNetwork says that the cluster doesn't answer, if that is so.

@@ -3,6 +3,8 @@
 package envtest
 
 import (
+	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,6 +33,11 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	// The tests mostly wait.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -69,7 +76,12 @@ func run(m *testing.M) (code int, err error) {
 	if admin, err = client.NewWithWatch(server, client.Options{Scheme: scheme, FieldOwner: "test"}); err != nil {
 		return 1, fmt.Errorf("making a client: %w", err)
 	}
-	return m.Run(), nil
+	ctx, cancel := context.WithCancel(context.Background())
+	played := make(chan error, 1)
+	go func() { played <- nodes.run(ctx) }()
+	code = m.Run()
+	cancel()
+	return code, <-played
 }
 
 // assetsDirectory returns where the binaries of the API server are.

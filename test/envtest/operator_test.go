@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/weir-stream/weir/controllers/streamjob"
+	"github.com/weir-stream/weir/controllers/streamjob/engine"
+	"github.com/weir-stream/weir/controllers/streamjob/resources"
+	"github.com/weir-stream/weir/runtime/contract"
+)
+
+// runtimeObject is any object of the API.
+type runtimeObject = kruntime.Object
+
+// quietManager are the options that all managers of the tests share.
+func quietManager() ctrl.Options {
+	return ctrl.Options{
+		Scheme:     scheme,
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: new(true)},
+	}
+}
+
+// skewedClock is the real time, and what a test let pass of it.
+type skewedClock struct{ ahead atomic.Int64 }
+
+// Now returns the time.
+func (c *skewedClock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+// Since returns how long ago a time is.
+func (c *skewedClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+
+// pass lets time pass.
+func (c *skewedClock) pass(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// errKilled is what an operator gets that is dead.
+var errKilled = errors.New("the operator was killed")
+
+// operator is one run of the operator.
+type operator struct {
+	// budget is how many more writes and commands go through; negative: any number.
+	budget atomic.Int64
+	// dead is closed when the budget is used up.
+	dead chan struct{}
+	once sync.Once
+	stop func()
+
+	mu       sync.Mutex
+	requests []string
+}
+
+// spend takes one write from the budget.
+func (o *operator) spend() error {
+	for {
+		left := o.budget.Load()
+		switch {
+		case left < 0:
+			return nil
+		case left == 0:
+			o.once.Do(func() { close(o.dead) })
+			return errKilled
+		case o.budget.CompareAndSwap(left, left-1):
+			return nil
+		}
+	}
+}
+
+// asked returns the requests to the API server since the last call, watches left out.
+func (o *operator) asked() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	requests := o.requests
+	o.requests = nil
+	return requests
+}
+
+// operate runs the operator for the namespace of the test, until stop is called or the test ends.
+func (c *cluster) operate(options ...func(*operator)) *operator {
+	c.t.Helper()
+	o := &operator{dead: make(chan struct{})}
+	o.budget.Store(-1)
+	for _, option := range options {
+		option(o)
+	}
+	cfg := rest.CopyConfig(server)
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return recorded{o, next} })
+	opts := quietManager()
+	var err error
+	if opts.Cache, err = streamjob.CacheOptions([]string{c.namespace}); err != nil {
+		c.t.Fatal(err)
+	}
+	opts.Logger = funcr.NewJSON(func(line string) { _, _ = c.Write([]byte(line)) }, funcr.Options{Verbosity: 1})
+	opts.NewClient = func(cfg *rest.Config, opts client.Options) (client.Client, error) {
+		inner, err := client.NewWithWatch(cfg, opts)
+		if err != nil {
+			return nil, err
+		}
+		return interceptor.NewClient(inner, o.interceptor()), nil
+	}
+	mgr, err := ctrl.NewManager(cfg, opts)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	poller := &engine.Poller{Dial: func(_ types.NamespacedName, t engine.Target) (engine.API, error) {
+		return mortal{connection{c.storage, t.Addr}, o}, nil
+	}}
+	if err := mgr.Add(poller); err != nil {
+		c.t.Fatal(err)
+	}
+	r := &streamjob.Reconciler{
+		Clock: c.clock, Engines: poller,
+		Settings: resources.Settings{EngineImage: "weir:test"},
+	}
+	if err := r.SetupWithManager(mgr); err != nil {
+		c.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(c.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	o.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			c.t.Errorf("the operator ended: %v", err)
+		}
+	})
+	c.t.Cleanup(o.stop)
+	return o
+}
+
+// killedAfter lets the operator do n writes and commands; what it tries afterwards does not happen.
+func killedAfter(n int) func(*operator) { return func(o *operator) { o.budget.Store(int64(n)) } }
+
+func (o *operator) interceptor() interceptor.Funcs {
+	return interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			if err := o.spend(); err != nil {
+				return err
+			}
+			return c.Create(ctx, obj, opts...)
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+			if err := o.spend(); err != nil {
+				return err
+			}
+			return c.Delete(ctx, obj, opts...)
+		},
+		Update: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.UpdateOption) error {
+			if err := o.spend(); err != nil {
+				return err
+			}
+			return c.Update(ctx, obj, opts...)
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			if err := o.spend(); err != nil {
+				return err
+			}
+			return c.Patch(ctx, obj, patch, opts...)
+		},
+		Apply: func(ctx context.Context, c client.WithWatch, obj kruntime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			if err := o.spend(); err != nil {
+				return err
+			}
+			return c.Apply(ctx, obj, opts...)
+		},
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+			if err := o.spend(); err != nil {
+				return err
+			}
+			return c.SubResource(sub).Patch(ctx, obj, patch, opts...)
+		},
+		SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj kruntime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+			if err := o.spend(); err != nil {
+				return err
+			}
+			return c.SubResource(sub).Apply(ctx, obj, opts...)
+		},
+	}
+}
+
+// recorded remembers the requests of an operator.
+type recorded struct {
+	operator *operator
+	next     http.RoundTripper
+}
+
+// RoundTrip does a request.
+func (r recorded) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Query().Get("watch") == "" {
+		path, _, _ := strings.Cut(req.URL.Path, "?")
+		r.operator.mu.Lock()
+		r.operator.requests = append(r.operator.requests, fmt.Sprintf("%s %s", req.Method, path))
+		r.operator.mu.Unlock()
+	}
+	return r.next.RoundTrip(req)
+}
+
+// mortal is a connection that dies with its operator.
+type mortal struct {
+	connection
+	operator *operator
+}
+
+var _ engine.API = mortal{}
+
+// Stop asks to stop the job.
+func (m mortal) Stop(ctx context.Context, r contract.StopRequest) (*contract.Operation, error) {
+	if err := m.operator.spend(); err != nil {
+		return nil, err
+	}
+	return m.connection.Stop(ctx, r)
+}
+
+// Savepoint asks for a savepoint.
+func (m mortal) Savepoint(ctx context.Context, r contract.SavepointRequest) (*contract.Operation, error) {
+	if err := m.operator.spend(); err != nil {
+		return nil, err
+	}
+	return m.connection.Savepoint(ctx, r)
+}
+
+// Cancel asks to cancel the job.
+func (m mortal) Cancel(ctx context.Context, r contract.CancelRequest) (*contract.Operation, error) {
+	if err := m.operator.spend(); err != nil {
+		return nil, err
+	}
+	return m.connection.Cancel(ctx, r)
+}
+
+// SetPolicy gives the job another policy.
+func (m mortal) SetPolicy(ctx context.Context, p contract.Policy) (*contract.Policy, error) {
+	if err := m.operator.spend(); err != nil {
+		return nil, err
+	}
+	return m.connection.SetPolicy(ctx, p)
+}

@@ -89,6 +89,13 @@ func TestOpen_ReadsTheKubeconfig(t *testing.T) {
 	}
 }
 
+// refusal is how an API server says no.
+func refusal(err *apierrors.StatusError) metav1.Status {
+	status := err.Status()
+	status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
+	return status
+}
+
 // answer is a server that gives every request the same answer.
 func answer(t *testing.T, code int, body any) string {
 	t.Helper()
@@ -113,15 +120,15 @@ func TestGet_SaysWhatIsWrong(t *testing.T) {
 		server string
 		want   string
 	}{
-		"no such job": {answer(t, 404, apierrors.NewNotFound(jobs, "page-views").Status()), `there is no StreamJob "page-views" in namespace "analytics": "kubectl get streamjobs`},
+		"no such job": {answer(t, 404, refusal(apierrors.NewNotFound(jobs, "page-views"))), `there is no StreamJob "page-views" in namespace "analytics": "kubectl get streamjobs`},
 		"no such resource": {
 			answer(t, 404, "404 page not found\n"), `the cluster doesn't know StreamJobs: install Weir in it, with "kubectl apply -k config/default" in a clone of its repository`,
 		},
 		"forbidden": {
-			answer(t, 403, apierrors.NewForbidden(jobs, "page-views", errors.New("no")).Status()),
+			answer(t, 403, refusal(apierrors.NewForbidden(jobs, "page-views", errors.New("no")))),
 			`(ask for the ClusterRole weir-editor in namespace "analytics", or weir-viewer to look only)`,
 		},
-		"not logged in": {answer(t, 401, apierrors.NewUnauthorized("who?").Status()), "the cluster refuses the credentials of the kubeconfig"},
+		"not logged in": {answer(t, 401, refusal(apierrors.NewUnauthorized("who?"))), "the cluster refuses the credentials of the kubeconfig"},
 		"nobody there":  {closed.URL, "the cluster doesn't answer at 127.0.0.1:"},
 	}
 	for name, tc := range tests {

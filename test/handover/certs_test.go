@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package jobcerts tests that the engine takes the certificates that the operator issues: neither may import the other.
-package jobcerts
+// Package handover tests that the engine takes what the operator hands to it: certificates, command lines and the
+// configuration of a job. Neither may import the other.
+package handover
 
 import (
 	"crypto/tls"

@@ -310,11 +310,26 @@ func TestJobs_InACluster(t *testing.T) {
 }
 
 func TestJobs_AWaitEndsWithItsTimeout(t *testing.T) {
-	o := &operator{steps: []func(*streamv1.StreamJob){operating(streamv1.SuspendOperation, streamv1.OperationWaiting, "the store said no")}}
-	code, out, errs := inFake(t, o, pageViews(), "suspend", "page-views", "--timeout", "50ms")
-	want := "weir: gave up after 50ms, and what was asked for may still happen: Running, suspend waiting: the store said no: context deadline exceeded\n"
-	if code != exitTimeout || out != "" || !strings.HasSuffix(errs, want) {
-		t.Errorf("exit code %d, stdout %q, stderr %q, want %q", code, out, errs, want)
+	tests := map[string]struct {
+		steps []func(*streamv1.StreamJob)
+		want  string
+	}{
+		"with what is in the way": {
+			[]func(*streamv1.StreamJob){operating(streamv1.SuspendOperation, streamv1.OperationWaiting, "the store said no")},
+			"Running, suspend waiting: the store said no",
+		},
+		"with an operator that is away": {
+			nil, "the operator has not looked at generation 4 yet: see whether it runs, with kubectl get pods --namespace weir-system",
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			code, out, errs := inFake(t, &operator{steps: tc.steps}, pageViews(), "suspend", "page-views", "--timeout", "50ms")
+			want := "weir: gave up waiting after 50ms, what was asked for may still happen: " + tc.want + "\n"
+			if code != exitTimeout || out != "" || !strings.HasSuffix(errs, want) {
+				t.Errorf("exit code %d, stdout %q, stderr %q, want %q", code, out, errs, want)
+			}
+		})
 	}
 }
 

@@ -50,7 +50,7 @@ func (a *App) inCluster(c *cobra.Command, f *jobFlags, name string, do func(cont
 	case errors.Is(context.Cause(ctx), errInterrupted):
 		return errInterrupted
 	case ctx.Err() != nil:
-		return waiting(fmt.Errorf("gave up after %s, and what was asked for may still happen: %s: %w", f.timeout, s.state(), context.DeadlineExceeded))
+		return &timeoutError{err: fmt.Errorf("gave up waiting after %s, what was asked for may still happen: %s", f.timeout, s.state())}
 	default:
 		return err
 	}
@@ -68,10 +68,14 @@ func (s *session) sayf(format string, args ...any) {
 
 // state says where the job was when it was seen last.
 func (s *session) state() string {
-	if s.seen == nil {
-		return "the StreamJob could not be read"
+	switch {
+	case s.seen == nil:
+		return "the cluster did not answer"
+	case s.seen.Status.ObservedGeneration < s.seen.Generation:
+		return fmt.Sprintf("the operator has not looked at generation %d yet: see whether it runs, with kubectl get pods --namespace weir-system", s.seen.Generation)
+	default:
+		return headline(s.seen)
 	}
-	return headline(s.seen)
 }
 
 // until waits for a StreamJob whose spec has at least the given generation, showing progress, until judge is content. A job that is gone or

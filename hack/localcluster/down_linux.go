@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// grace is how long a process has to end by itself.
+const grace = 5 * time.Second
+
+// down ends and removes everything, the pods first. It goes on over errors and returns them all.
+func (c *cluster) down(ctx context.Context) error {
+	if _, err := os.Stat(c.state); errors.Is(err, fs.ErrNotExist) {
+		if _, err := net.InterfaceByName(nodeBridge); err != nil {
+			c.say("There is no cluster")
+			return nil
+		}
+	}
+	var errs []error
+	// Nobody may start pods any more.
+	for _, name := range []string{"kubelet", "kube-controller-manager", "kube-scheduler"} {
+		errs = append(errs, c.stop(name))
+	}
+	c.say("Ending the pods")
+	errs = append(errs, c.stopContainers(ctx))
+	for _, p := range slices.Backward(c.components()) {
+		errs = append(errs, c.stop(p.name))
+	}
+	errs = append(errs, c.endShims(), c.proxyCleanup(ctx), c.networkDown(ctx), unmountBelow(c.state), removeCgroups())
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(c.state); err != nil {
+		return err
+	}
+	if err := os.Remove(c.kubeconfig("admin")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	c.say("The cluster is down")
+	return nil
+}
+
+func (c *cluster) stop(name string) error {
+	s, ok := c.running(name)
+	if ok {
+		if err := s.end(grace); err != nil {
+			return fmt.Errorf("ending %s: %w", name, err)
+		}
+	}
+	if err := os.Remove(c.pidFile(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// stopContainers kills all containers, as far as containerd still runs.
+func (c *cluster) stopContainers(ctx context.Context) error {
+	if _, ok := c.running("containerd"); !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	out, err := c.ctr(ctx, "tasks", "ls", "-q")
+	if err != nil {
+		c.say("Asking containerd for its containers: %v", err)
+		return nil // their shims are found below
+	}
+	ids := strings.Fields(out)
+	if len(ids) == 0 {
+		return nil
+	}
+	for _, id := range ids {
+		_, _ = c.ctr(ctx, "tasks", "kill", "--signal", "SIGKILL", "--all", id) // one that has ended just now is fine
+	}
+	_, _ = c.ctr(ctx, append([]string{"tasks", "delete", "--force"}, ids...)...)
+	return nil
+}
+
+// endShims ends the shims of this cluster's containerd that are left, and what runs below them: they name its socket in their arguments.
+func (c *cluster) endShims() error {
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return err
+	}
+	children := map[int][]int{}
+	var shims []int
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			continue
+		}
+		children[parent(pid)] = append(children[parent(pid)], pid)
+		args, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if err == nil && bytes.Contains(args, []byte("\x00"+c.containerdSocket()+"\x00")) && bytes.Contains(args, []byte("containerd-shim")) {
+			shims = append(shims, pid)
+		}
+	}
+	for _, shim := range shims {
+		for _, pid := range append(descendants(children, shim), shim) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	deadline := time.Now().Add(grace)
+	for _, shim := range shims {
+		for syscall.Kill(shim, 0) == nil && !zombie(shim) {
+			if time.Now().After(deadline) {
+				return fmt.Errorf("ending process %d of a container: it doesn't end", shim)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	return nil
+}
+
+func zombie(pid int) bool {
+	_, state, err := processStart(pid)
+	return err != nil || state == "Z"
+}
+
+func parent(pid int) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) < 2 {
+		return 0
+	}
+	n, _ := strconv.Atoi(fields[1]) // a number, as the kernel writes it
+	return n
+}
+
+func descendants(children map[int][]int, pid int) []int {
+	var out []int
+	for _, child := range children[pid] {
+		out = append(out, descendants(children, child)...)
+		out = append(out, child)
+	}
+	return out
+}
+
+// proxyCleanup removes the rules of kube-proxy.
+func (c *cluster) proxyCleanup(ctx context.Context) error {
+	proxy := filepath.Join(c.bin, "kube-proxy")
+	if _, err := os.Stat(proxy); err != nil {
+		return nil //nolint:nilerr // without the program there are no rules
+	}
+	if _, err := os.Stat(c.path("log", "kube-proxy.log")); err != nil {
+		return nil //nolint:nilerr // it never ran
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	_, err := command(ctx, proxy, "--cleanup")
+	return err
+}
+
+// unmountBelow unmounts everything below a folder, the deepest first.
+func unmountBelow(dir string) error {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, point := range slices.Backward(mountPoints(b, dir)) {
+		if err := syscall.Unmount(point, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) {
+			errs = append(errs, fmt.Errorf("unmounting %s: %w", point, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// mountPoints returns what is mounted below a folder, in the order in which it was.
+func mountPoints(mountinfo []byte, dir string) []string {
+	const pointField = 4
+	var points []string
+	for s := bufio.NewScanner(bytes.NewReader(mountinfo)); s.Scan(); {
+		fields := strings.Fields(s.Text())
+		if len(fields) <= pointField {
+			continue
+		}
+		point := strings.ReplaceAll(fields[pointField], `\040`, " ")
+		if strings.HasPrefix(point, strings.TrimSuffix(dir, "/")+"/") {
+			points = append(points, point)
+		}
+	}
+	return points
+}
+
+// removeCgroups removes the empty groups that the kubelet leaves.
+func removeCgroups() error {
+	roots, err := filepath.Glob("/sys/fs/cgroup/*/kubepods")
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat("/sys/fs/cgroup/kubepods"); err == nil {
+		roots = append(roots, "/sys/fs/cgroup/kubepods")
+	}
+	for _, root := range roots {
+		var dirs []string
+		_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
+		for _, dir := range slices.Backward(dirs) {
+			_ = os.Remove(dir) // a group that isn't empty is none of ours
+		}
+	}
+	return nil
+}

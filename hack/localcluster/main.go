@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const usage = "usage: localcluster build [envtest] | up | load-image FILE... | status | down"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "localcluster:", err)
+		os.Exit(1)
+	}
+}
+
+// run does one command.
+func run(ctx context.Context, args []string) error {
+	f := flag.NewFlagSet("localcluster", flag.ContinueOnError)
+	state := f.String("state", "/var/lib/weir-localcluster", "folder for everything that the cluster keeps")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	root, err := findRoot()
+	if err != nil {
+		return err
+	}
+	c := &cluster{root: root, bin: filepath.Join(root, "bin", "k8s"), state: *state, begin: time.Now()}
+	args = f.Args()
+	if len(args) == 0 {
+		return errors.New(usage)
+	}
+	switch rest := args[1:]; args[0] {
+	case "build":
+		return c.build(ctx, len(rest) == 1 && rest[0] == "envtest")
+	case "up":
+		return c.privileged(ctx, c.up)
+	case "down":
+		return c.privileged(ctx, c.down)
+	case "status":
+		return c.status()
+	case "load-image":
+		if len(rest) == 0 {
+			return errors.New("load-image needs at least one FILE")
+		}
+		return c.privileged(ctx, func(ctx context.Context) error { return c.loadImages(ctx, rest) })
+	}
+	return fmt.Errorf("unknown command %q: %s", args[0], usage)
+}
+
+// cluster is where things are.
+type cluster struct {
+	// root of the repository, bin for binaries, state for all else.
+	root, bin, state string
+	begin            time.Time
+}
+
+func (c *cluster) path(elem ...string) string {
+	return filepath.Join(append([]string{c.state}, elem...)...)
+}
+
+func (c *cluster) say(format string, args ...any) {
+	fmt.Printf("[%5.1fs] %s\n", time.Since(c.begin).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func (c *cluster) privileged(ctx context.Context, f func(context.Context) error) error {
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		return errors.New("a local cluster needs root on Linux: use kind elsewhere, and CLUSTER=kind with make")
+	}
+	return f(ctx)
+}
+
+// findRoot looks for the root of the repository from the working directory upwards.
+func findRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "hack", "localcluster", "main.go")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("run it inside the repository")
+		}
+	}
+}
+
+// command runs a program and returns what it printed, which is in the error, too.
+func command(ctx context.Context, name string, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// settings of the kernel that pods need; what they were is kept for down.
+func settings() map[string]string {
+	return map[string]string{"net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "1"}
+}
+
+// networkUp makes the bridge that carries the address of the node.
+func (c *cluster) networkUp(ctx context.Context) error {
+	for name, want := range settings() {
+		if err := c.change(name, want); err != nil {
+			return err
+		}
+	}
+	if _, err := net.InterfaceByName(nodeBridge); err == nil {
+		return nil
+	}
+	for _, args := range [][]string{
+		{"link", "add", nodeBridge, "type", "bridge"},
+		{"addr", "add", nodeCIDR, "dev", nodeBridge},
+		{"link", "set", nodeBridge, "up"},
+	} {
+		if _, err := command(ctx, "ip", args...); err != nil {
+			return fmt.Errorf("making the network of the node: %w", err)
+		}
+	}
+	return nil
+}
+
+// change changes a setting of the kernel and remembers what it was.
+func (c *cluster) change(name, want string) error {
+	file := filepath.Join("/proc/sys", name)
+	b, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) && strings.Contains(name, "bridge") {
+		return nil // traffic between pods doesn't pass the packet filter then, which is all right
+	}
+	if err != nil {
+		return fmt.Errorf("reading a setting of the kernel: %w", err)
+	}
+	if strings.TrimSpace(string(b)) == want {
+		return nil
+	}
+	kept := c.path("sysctl", strings.ReplaceAll(name, "/", "."))
+	if err := write(kept, string(b), 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(want), 0o644)
+}
+
+// networkDown removes what networkUp and the network plugins have made.
+func (c *cluster) networkDown(ctx context.Context) error {
+	var errs []error
+	for _, name := range []string{podBridge, nodeBridge} {
+		if _, err := net.InterfaceByName(name); err == nil {
+			_, err := command(ctx, "ip", "link", "delete", name)
+			errs = append(errs, err)
+		}
+	}
+	for name := range settings() {
+		kept := c.path("sysctl", strings.ReplaceAll(name, "/", "."))
+		if b, err := os.ReadFile(kept); err == nil {
+			errs = append(errs, os.WriteFile(filepath.Join("/proc/sys", name), b, 0o644))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func dial(ctx context.Context, addr string) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+func get(ctx context.Context, url string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		return errors.New(answer.Status)
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// component is a long-running process of the cluster.
+type component struct {
+	name string
+	args []string
+	env  []string
+}
+
+// started is what is remembered of a process: its id and when it started, in clock ticks since boot, which together are
+// never used again.
+type started struct {
+	pid   int
+	ticks string
+}
+
+func (c *cluster) pidFile(name string) string { return c.path("run", name+".pid") }
+func (c *cluster) logFile(name string) string { return c.path("log", name+".log") }
+
+// running returns the process of a component; false when it doesn't run.
+func (c *cluster) running(name string) (started, bool) {
+	b, err := os.ReadFile(c.pidFile(name))
+	if err != nil {
+		return started{}, false
+	}
+	pid, ticks, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		return started{}, false
+	}
+	s := started{n, ticks}
+	return s, s.alive()
+}
+
+func (s started) alive() bool {
+	ticks, state, err := processStart(s.pid)
+	return err == nil && ticks == s.ticks && state != "Z"
+}
+
+// processStart returns when a process started, and its state.
+func processStart(pid int) (ticks, state string, err error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", "", err
+	}
+	// The name of the program, in parentheses, may hold anything; the fields follow the last one.
+	const startTime = 22 - 3
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(fields) <= startTime {
+		return "", "", fmt.Errorf("reading the state of process %d: it has %d fields", pid, len(fields))
+	}
+	return fields[startTime], fields[0], nil
+}
+
+// start starts a component unless it runs.
+func (c *cluster) start(p component) error {
+	if _, ok := c.running(p.name); ok {
+		return nil
+	}
+	log, err := os.OpenFile(c.logFile(p.name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	cmd := exec.Command(filepath.Join(c.bin, p.name), p.args...) //nolint:noctx // it outlives this program
+	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, c.state
+	cmd.Env = append([]string{"PATH=" + c.bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + c.state}, p.env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting %s: %w", p.name, err)
+	}
+	ticks, _, err := processStart(cmd.Process.Pid)
+	if err != nil {
+		return fmt.Errorf("starting %s: %w", p.name, err)
+	}
+	return errors.Join(os.WriteFile(c.pidFile(p.name), fmt.Appendf(nil, "%d %s\n", cmd.Process.Pid, ticks), 0o644), cmd.Process.Release())
+}
+
+// end ends a process: first politely, after the grace for good.
+func (s started) end(grace time.Duration) error {
+	deadline := time.Now().Add(grace)
+	_ = syscall.Kill(s.pid, syscall.SIGCONT)
+	_ = syscall.Kill(s.pid, syscall.SIGTERM)
+	for hard := false; s.alive(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().Before(deadline) {
+			continue
+		}
+		if hard {
+			return fmt.Errorf("process %d doesn't end", s.pid)
+		}
+		_ = syscall.Kill(s.pid, syscall.SIGKILL)
+		hard, deadline = true, time.Now().Add(5*time.Second)
+	}
+	return nil
+}
+
+// wait waits until a component is ready; when it ends meanwhile, or takes too long, the end of its log is in the error.
+func (c *cluster) wait(ctx context.Context, name string, timeout time.Duration, ready func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		_, alive := c.running(name)
+		if alive && ctx.Err() == nil {
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		what := "it has ended"
+		if alive {
+			what = "it is not ready after " + timeout.String()
+		}
+		return fmt.Errorf("%s: %s: %w\nthe end of %s:\n%s", name, what, err, c.logFile(name), tail(c.logFile(name)))
+	}
+}
+
+// tail returns the last lines of a file.
+func tail(file string) string {
+	const lines = 15
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}

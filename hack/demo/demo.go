@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +17,8 @@ import (
 	"github.com/weir-stream/weir/hack/demo/words"
 	"github.com/weir-stream/weir/hack/e2e/stage"
 	"github.com/weir-stream/weir/runtime/storage"
+
+	_ "embed"
 )
 
 const (

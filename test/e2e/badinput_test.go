@@ -6,6 +6,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -138,9 +139,7 @@ func TestMistake_AtFirstStart(t *testing.T) {
 	t.Parallel()
 	s := newScenario(t, "mistakes")
 	all := firstMistakes()
-	for name, m := range mistakes() {
-		all[name] = m
-	}
+	maps.Copy(all, mistakes())
 	for name, m := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -4,8 +4,9 @@ package stage
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
+
+	_ "embed"
 )
 
 // Namespaces of what is installed.

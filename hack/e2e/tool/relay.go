@@ -34,7 +34,7 @@ func relay(ctx context.Context, from, to string) error {
 		here, err := l.Accept()
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // it was told to end
 			}
 			return err
 		}
@@ -83,6 +83,8 @@ func (c lateConn) Read(b []byte) (int, error) {
 
 // CloseWrite tells the other side that nothing more comes.
 func (c lateConn) CloseWrite() error {
-	closeWrite(c.Conn)
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
 	return nil
 }

@@ -56,7 +56,7 @@ lint: $(GOLANGCI_LINT) ## Run the linters and the tests that lint the tree.
 	go test ./hack/lint/...
 
 .PHONY: test
-test: ## Run all tests with the race detector: unit, storage conformance with real servers, processes.
+test: envtest-assets ## Run all tests with the race detector: unit, storage conformance with real servers, processes.
 	go test -race -timeout 20m ./...
 
 .PHONY: test-race
@@ -103,4 +103,5 @@ $(CRD_REF_DOCS): $(TOOLS_MOD)
 $(BENCHSTAT): $(TOOLS_MOD)
 	cd hack/tools && go build -o $@ golang.org/x/perf/cmd/benchstat
 
+include hack/localcluster/targets.mk
 include hack/e2e/targets.mk

@@ -63,6 +63,8 @@ type operator struct {
 	dead chan struct{}
 	once sync.Once
 	stop func()
+	// image of the engine that it comes with.
+	image string
 
 	mu       sync.Mutex
 	requests []string
@@ -96,7 +98,7 @@ func (o *operator) asked() []string {
 // operate runs the operator for the namespace of the test, until stop is called or the test ends.
 func (c *cluster) operate(options ...func(*operator)) *operator {
 	c.t.Helper()
-	o := &operator{dead: make(chan struct{})}
+	o := &operator{dead: make(chan struct{}), image: "weir:test"}
 	o.budget.Store(-1)
 	for _, option := range options {
 		option(o)
@@ -128,7 +130,7 @@ func (c *cluster) operate(options ...func(*operator)) *operator {
 	}
 	r := &streamjob.Reconciler{
 		Clock: c.clock, Engines: poller,
-		Settings: resources.Settings{EngineImage: "weir:test"},
+		Settings: resources.Settings{EngineImage: o.image},
 	}
 	if err := r.SetupWithManager(mgr); err != nil {
 		c.t.Fatal(err)
@@ -145,6 +147,9 @@ func (c *cluster) operate(options ...func(*operator)) *operator {
 	c.t.Cleanup(o.stop)
 	return o
 }
+
+// withImage is an operator that comes with another image of the engine.
+func withImage(image string) func(*operator) { return func(o *operator) { o.image = image } }
 
 // killedAfter lets the operator do n writes and commands; what it tries afterwards does not happen.
 func killedAfter(n int) func(*operator) { return func(o *operator) { o.budget.Store(int64(n)) } }

@@ -113,8 +113,12 @@ func (i *image) write(w io.Writer) error {
 		name    string
 		content []byte
 	}{
-		{"oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)}, {"index.json", index}, {"manifest.json", docker},
-		{blobPath(config), config}, {blobPath(manifest), manifest}, {blobPath(layer), layer},
+		{"oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)},
+		{"index.json", index},
+		{"manifest.json", docker},
+		{blobPath(config), config},
+		{blobPath(manifest), manifest},
+		{blobPath(layer), layer},
 	} {
 		if err := a.add(f.name, f.content, 0o644); err != nil {
 			return err

@@ -33,6 +33,7 @@ func (c *cluster) kubeconfig(name string) string {
 	}
 	return c.path("config", name+".kubeconfig")
 }
+
 func (c *cluster) containerdSocket() string { return c.path("run", "containerd", "containerd.sock") }
 
 // writeConfig writes the configuration files of all components.

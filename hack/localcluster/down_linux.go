@@ -24,18 +24,17 @@ const grace = 5 * time.Second
 
 // down ends and removes everything, the pods first. It goes on over errors and returns them all.
 func (c *cluster) down(ctx context.Context) error {
-	if _, err := os.Stat(c.state); errors.Is(err, fs.ErrNotExist) {
-		if _, err := net.InterfaceByName(nodeBridge); err != nil {
-			c.say("There is no cluster")
-			return nil
-		}
+	_, stateErr := os.Stat(c.state)
+	if _, linkErr := net.InterfaceByName(nodeBridge); linkErr != nil && errors.Is(stateErr, fs.ErrNotExist) {
+		c.sayf("There is no cluster")
+		return nil
 	}
 	var errs []error
 	// Nobody may start pods any more.
 	for _, name := range []string{"kubelet", "kube-controller-manager", "kube-scheduler"} {
 		errs = append(errs, c.stop(name))
 	}
-	c.say("Ending the pods")
+	c.sayf("Ending the pods")
 	errs = append(errs, c.stopContainers(ctx))
 	for _, p := range slices.Backward(c.components()) {
 		errs = append(errs, c.stop(p.name))
@@ -50,7 +49,7 @@ func (c *cluster) down(ctx context.Context) error {
 	if err := os.Remove(c.kubeconfig("admin")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	c.say("The cluster is down")
+	c.sayf("The cluster is down")
 	return nil
 }
 
@@ -76,7 +75,7 @@ func (c *cluster) stopContainers(ctx context.Context) error {
 	defer cancel()
 	out, err := c.ctr(ctx, "tasks", "ls", "-q")
 	if err != nil {
-		c.say("Asking containerd for its containers: %v", err)
+		c.sayf("Asking containerd for its containers: %v", err)
 		return nil // their shims are found below
 	}
 	ids := strings.Fields(out)
@@ -157,10 +156,10 @@ func descendants(children map[int][]int, pid int) []int {
 func (c *cluster) proxyCleanup(ctx context.Context) error {
 	proxy := filepath.Join(c.bin, "kube-proxy")
 	if _, err := os.Stat(proxy); err != nil {
-		return nil //nolint:nilerr // without the program there are no rules
+		return nil // without the program there are no rules
 	}
 	if _, err := os.Stat(c.path("log", "kube-proxy.log")); err != nil {
-		return nil //nolint:nilerr // it never ran
+		return nil // it never ran
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

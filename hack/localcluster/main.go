@@ -21,8 +21,9 @@ const usage = "usage: localcluster build [envtest] | up | load-image FILE... | s
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "localcluster:", err)
 		os.Exit(1)
 	}
@@ -73,7 +74,7 @@ func (c *cluster) path(elem ...string) string {
 	return filepath.Join(append([]string{c.state}, elem...)...)
 }
 
-func (c *cluster) say(format string, args ...any) {
+func (c *cluster) sayf(format string, args ...any) {
 	fmt.Printf("[%5.1fs] %s\n", time.Since(c.begin).Seconds(), fmt.Sprintf(format, args...))
 }
 

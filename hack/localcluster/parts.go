@@ -77,7 +77,7 @@ func (c *cluster) buildPart(ctx context.Context, p part) error {
 	if got, err := os.ReadFile(file); err == nil && string(got) == want && c.has(p) {
 		return nil
 	}
-	c.say("Building %s (a cold build can take some minutes)", p.name)
+	c.sayf("Building %s (a cold build can take some minutes)", p.name)
 	output := filepath.Join(c.bin, p.output)
 	if strings.HasSuffix(p.output, "/") {
 		output += "/"
@@ -165,7 +165,7 @@ func (c *cluster) installTools(ctx context.Context) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("%s are missing and there is no apt-get: install them", strings.Join(missing, ", "))
 	}
-	c.say("Installing %s", strings.Join(missing, ", "))
+	c.sayf("Installing %s", strings.Join(missing, ", "))
 	if _, err := command(ctx, "apt-get", "update", "-q"); err != nil {
 		return err
 	}

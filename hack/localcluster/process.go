@@ -77,7 +77,8 @@ func (c *cluster) start(p component) error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(filepath.Join(c.bin, p.name), p.args...) //nolint:noctx // it outlives this program
+	// No context: it outlives this program.
+	cmd := exec.Command(filepath.Join(c.bin, p.name), p.args...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, c.state
 	cmd.Env = append([]string{"PATH=" + c.bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + c.state}, p.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -110,8 +111,8 @@ func (s started) end(grace time.Duration) error {
 }
 
 // wait waits until a component is ready; when it ends meanwhile, or takes too long, the end of its log is in the error.
-func (c *cluster) wait(ctx context.Context, name string, timeout time.Duration, ready func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+func (c *cluster) wait(ctx context.Context, name string, ready func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	for {
 		err := ready(ctx)
@@ -125,7 +126,7 @@ func (c *cluster) wait(ctx context.Context, name string, timeout time.Duration, 
 		}
 		what := "it has ended"
 		if alive {
-			what = "it is not ready after " + timeout.String()
+			what = "it is not ready after " + readyTimeout.String()
 		}
 		return fmt.Errorf("%s: %s: %w\nthe end of %s:\n%s", name, what, err, c.logFile(name), tail(c.logFile(name)))
 	}

@@ -40,30 +40,30 @@ func (c *cluster) up(ctx context.Context) error {
 			return err
 		}
 	}
-	c.say("Waiting for the node")
-	if err := c.wait(ctx, "kubelet", readyTimeout, c.nodeReady); err != nil {
+	c.sayf("Waiting for the node")
+	if err := c.wait(ctx, "kubelet", c.nodeReady); err != nil {
 		return err
 	}
-	c.say("The cluster is up: export KUBECONFIG=%s", c.kubeconfig("admin"))
+	c.sayf("The cluster is up: export KUBECONFIG=%s", c.kubeconfig("admin"))
 	return nil
 }
 
 // startReady starts a component, and waits until those that come after it can use it.
 func (c *cluster) startReady(ctx context.Context, p component) error {
 	if _, ok := c.running(p.name); !ok {
-		c.say("Starting %s", p.name)
+		c.sayf("Starting %s", p.name)
 	}
 	if err := c.start(p); err != nil {
 		return err
 	}
 	switch p.name {
 	case "kube-apiserver":
-		return c.wait(ctx, p.name, readyTimeout, func(ctx context.Context) error {
+		return c.wait(ctx, p.name, func(ctx context.Context) error {
 			_, err := c.kubectl(ctx, "get", "--raw=/readyz")
 			return err
 		})
 	case "containerd":
-		if err := c.wait(ctx, p.name, readyTimeout, func(ctx context.Context) error {
+		if err := c.wait(ctx, p.name, func(ctx context.Context) error {
 			_, err := c.ctr(ctx, "version")
 			return err
 		}); err != nil {
@@ -71,13 +71,13 @@ func (c *cluster) startReady(ctx context.Context, p component) error {
 		}
 		return c.loadPause(ctx)
 	case "etcd":
-		return c.wait(ctx, p.name, readyTimeout, func(ctx context.Context) error {
+		return c.wait(ctx, p.name, func(ctx context.Context) error {
 			return dial(ctx, strings.TrimPrefix(etcdURL, "http://"))
 		})
 	case "coredns":
-		return c.wait(ctx, p.name, readyTimeout, func(ctx context.Context) error { return get(ctx, "http://127.0.0.1:10281/ready") })
+		return c.wait(ctx, p.name, func(ctx context.Context) error { return get(ctx, "http://127.0.0.1:10281/ready") })
 	case "kube-proxy":
-		return c.wait(ctx, p.name, readyTimeout, func(ctx context.Context) error { return get(ctx, "http://127.0.0.1:10256/healthz") })
+		return c.wait(ctx, p.name, func(ctx context.Context) error { return get(ctx, "http://127.0.0.1:10256/healthz") })
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ const (
 	ReasonFenced = "Fenced"
 	// ReasonJobFailed means that the job failed for good by its restart strategy.
 	ReasonJobFailed = "JobFailed"
-	// ReasonActionFailed means that Kubernetes refused something or did not answer; it is tried again.
+	// ReasonActionFailed means that something was refused, by Kubernetes or by the coordinator, or got no answer; it is tried again.
 	ReasonActionFailed = "ActionFailed"
 	// ReasonInternal means a fault of Weir.
 	ReasonInternal = "Internal"

@@ -19,11 +19,15 @@ import (
 	"github.com/weir-stream/weir/controllers/streamjob/engine"
 	"github.com/weir-stream/weir/controllers/streamjob/plan"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
+	"github.com/weir-stream/weir/runtime/contract"
 )
 
-// act carries actions out in order, and stops at the first that fails: then the status says which. released says that the
-// StreamJob is free to go, so that there is no status to write any more.
-func (s *scope) act(ctx context.Context, actions []plan.Action) (released bool, err error) {
+// act carries actions out in order. released says that the StreamJob is free to go, so that there is no status to write any more.
+//
+// It stops at the first action on the cluster that fails: then the status stays what it was and says which. A command that the
+// coordinator does not take is different: what was planned holds without it, as the planner believes only what the coordinator
+// reports. The others are carried out, and refused says which was not taken.
+func (s *scope) act(ctx context.Context, actions []plan.Action) (released bool, refused *refusal, err error) {
 	for _, a := range actions {
 		doing, err := s.do(ctx, a)
 		switch {
@@ -31,14 +35,40 @@ func (s *scope) act(ctx context.Context, actions []plan.Action) (released bool, 
 		case isDeleting(s.job) && apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 			// Nothing can be made in a namespace that is being deleted, and nothing has to.
 			ctrl.LoggerFrom(ctx).V(1).Info("Leaving out what the ending namespace refuses", "action", doing)
+		case isCommand(a):
+			refused = &refusal{reason: reasonOf(err), err: fmt.Errorf("%s: %w", doing, err)}
 		default:
-			return false, s.fail(ctx, doing, reasonOf(a), err)
+			return false, nil, s.fail(ctx, doing, err)
 		}
 		if _, ok := a.(plan.Release); ok {
-			return true, nil
+			return true, nil, nil
 		}
 	}
-	return false, nil
+	return false, refused, nil
+}
+
+// refusal is a command that the coordinator did not take.
+type refusal struct {
+	reason string
+	err    error
+}
+
+// isCommand says that an action is for the coordinator.
+func isCommand(a plan.Action) bool {
+	switch a.(type) {
+	case plan.Stop, plan.TakeSavepoint, plan.Cancel, plan.SetPolicy:
+		return true
+	default:
+		return false
+	}
+}
+
+// reasonOf is the condition reason of a command that failed.
+func reasonOf(err error) string {
+	if _, answered := errors.AsType[*contract.APIError](err); answered {
+		return streamv1.ReasonActionFailed
+	}
+	return streamv1.ReasonCoordinatorUnreachable
 }
 
 // do carries out one action and says what it was.
@@ -75,16 +105,6 @@ func (s *scope) do(ctx context.Context, action plan.Action) (doing string, err e
 		return "releasing the StreamJob", s.release(ctx)
 	default:
 		return fmt.Sprintf("carrying out %T", action), errors.ErrUnsupported
-	}
-}
-
-// reasonOf is the condition reason of an action that failed.
-func reasonOf(a plan.Action) string {
-	switch a.(type) {
-	case plan.Stop, plan.TakeSavepoint, plan.Cancel, plan.SetPolicy:
-		return streamv1.ReasonCoordinatorUnreachable
-	default:
-		return streamv1.ReasonActionFailed
 	}
 }
 

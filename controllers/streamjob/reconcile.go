@@ -93,15 +93,18 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 		return ctrl.Result{RequeueAfter: retryStale}, nil
 	}
 	if err := s.watchEngine(ctx); err != nil {
-		return ctrl.Result{}, s.fail(ctx, "issuing the certificates of the job", streamv1.ReasonActionFailed, err)
+		return ctrl.Result{}, s.fail(ctx, "issuing the certificates of the job", err)
 	}
 	p := s.next(observe.Observe(s.objects, s.Engines.Report(s.key)), s.now)
-	released, err := s.act(ctx, p.Actions)
+	released, refused, err := s.act(ctx, p.Actions)
 	if err != nil || released {
 		return ctrl.Result{}, err
 	}
 	if err := s.removeLostPods(ctx); err != nil {
 		return ctrl.Result{}, err
+	}
+	if refused != nil {
+		failed(&s.job.Status, &p.Status, s.failure(refused.reason, refused.err))
 	}
 	if err := s.writeStatus(ctx, &p.Status); err != nil {
 		return ctrl.Result{}, err
@@ -110,6 +113,9 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 		s.Recorder.Eventf(s.job, nil, string(e.Type), e.Reason, e.Action, "%s", cut(e.Note, maxNote))
 	}
 	s.Metrics.update(s.job)
+	if refused != nil {
+		return ctrl.Result{}, refused.err
+	}
 	if p.Next > 0 {
 		s.lookAgain(p.Next)
 	}

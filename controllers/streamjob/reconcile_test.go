@@ -269,6 +269,32 @@ func TestReconcile_CommandsTheCoordinator(t *testing.T) {
 		t.Errorf("the condition is %+v", c)
 	}
 
+	w.engines.refuse, w.engines.commands = &contract.APIError{Status: 409, Message: "savepoints need storage"}, nil
+	w.plans(func(s *streamv1.StreamJobStatus) {
+		s.Phase = streamv1.PhaseRunning
+		apimeta.SetStatusCondition(&s.Conditions, metav1.Condition{
+			Type: streamv1.ConditionReconciling, Status: metav1.ConditionFalse, Reason: streamv1.ReasonUpToDate,
+			LastTransitionTime: metav1.NewTime(w.clock.Now()),
+		})
+	}, plan.Stop{Grant: 1}, plan.Store{Grant: 3})
+	w.asked()
+	if _, err := w.Reconcile(t.Context(), ctrl.Request{NamespacedName: wordsKey}); err == nil {
+		t.Fatal("the pass succeeded")
+	}
+	status := w.job(t).Status
+	c = apimeta.FindStatusCondition(status.Conditions, streamv1.ConditionReconciling)
+	if c == nil || c.Reason != streamv1.ReasonActionFailed || !strings.Contains(c.Message, "savepoints need storage") {
+		t.Errorf("the condition is %+v", c)
+	}
+	if status.Phase != streamv1.PhaseRunning || !slices.Contains(w.asked(), "apply ConfigMap words-3") {
+		t.Error("a command that was refused held up the rest")
+	}
+	version := w.job(t).ResourceVersion
+	w.clock.SetTime(w.clock.Now().Add(10 * time.Second))
+	if _, err := w.Reconcile(t.Context(), ctrl.Request{NamespacedName: wordsKey}); err == nil || w.job(t).ResourceVersion != version {
+		t.Errorf("the same refusal was written again, error %v", err)
+	}
+
 	w.engines.report, w.engines.commands = &plan.Engine{Grant: 2}, nil
 	if _, err := w.Reconcile(t.Context(), ctrl.Request{NamespacedName: wordsKey}); err == nil || len(w.engines.commands) > 0 {
 		t.Errorf("a coordinator of another grant was told %v, error %v", w.engines.commands, err)
@@ -503,11 +529,11 @@ func TestFailed_LeavesReadyOfTheSameGenerationAlone(t *testing.T) {
 	apimeta.SetStatusCondition(&status.Conditions, metav1.Condition{
 		Type: streamv1.ConditionReady, Status: metav1.ConditionTrue, ObservedGeneration: 4, Reason: streamv1.ReasonRunning,
 	})
-	failed(status, 4, streamv1.ReasonActionFailed, "x")
+	failed(status.DeepCopy(), status, metav1.Condition{ObservedGeneration: 4, Reason: streamv1.ReasonActionFailed})
 	if !apimeta.IsStatusConditionTrue(status.Conditions, streamv1.ConditionReady) {
 		t.Error("a job that runs as asked is not ready because an action failed")
 	}
-	failed(status, 5, streamv1.ReasonActionFailed, "x")
+	failed(status.DeepCopy(), status, metav1.Condition{ObservedGeneration: 5, Reason: streamv1.ReasonActionFailed})
 	if c := apimeta.FindStatusCondition(status.Conditions, streamv1.ConditionReady); c.Status != metav1.ConditionFalse || c.ObservedGeneration != 5 {
 		t.Errorf("the condition of the next generation is %+v", c)
 	}

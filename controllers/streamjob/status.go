@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -58,28 +59,41 @@ func equalAsJSON(a, b any) (bool, error) {
 	return bytes.Equal(x, y), nil
 }
 
-// fail writes that an action failed, and nothing else that the plan wanted written, and returns the failure. A conflict or the end of the operator
-// says nothing about the job.
-func (s *scope) fail(ctx context.Context, doing, reason string, failure error) error {
+// fail writes that an action failed, and nothing else that the plan wanted written, and returns the failure. A conflict or the end
+// of the operator says nothing about the job.
+func (s *scope) fail(ctx context.Context, doing string, failure error) error {
 	wrapped := fmt.Errorf("%s: %w", doing, failure)
 	if apierrors.IsConflict(failure) || ctx.Err() != nil {
 		return wrapped
 	}
 	status := s.job.Status.DeepCopy()
-	failed(status, s.job.Generation, reason, wrapped.Error())
+	failed(&s.job.Status, status, s.failure(streamv1.ReasonActionFailed, wrapped))
 	return errors.Join(wrapped, s.writeStatus(ctx, status))
 }
 
-// failed makes the conditions say that an action failed and is tried again.
-func failed(status *streamv1.StreamJobStatus, generation int64, reason, message string) {
-	condition := metav1.Condition{
-		Type: streamv1.ConditionReconciling, Status: metav1.ConditionTrue, ObservedGeneration: generation,
-		Reason: reason, Message: cut("It is tried again after "+message, maxMessage),
+// failed makes the conditions of a status that follows another say that something failed and is tried again. A condition that is
+// what it was before keeps the time of its last transition, whatever was planned meanwhile: a failure that lasts is written
+// once.
+func failed(was, status *streamv1.StreamJobStatus, c metav1.Condition) {
+	c.Type, c.Status = streamv1.ConditionReconciling, metav1.ConditionTrue
+	c.Message = cut("It is tried again after "+c.Message, maxMessage)
+	apimeta.SetStatusCondition(&status.Conditions, c)
+	if ready := apimeta.FindStatusCondition(status.Conditions, streamv1.ConditionReady); ready == nil || ready.ObservedGeneration != c.ObservedGeneration {
+		c.Type, c.Status = streamv1.ConditionReady, metav1.ConditionFalse
+		apimeta.SetStatusCondition(&status.Conditions, c)
 	}
-	apimeta.SetStatusCondition(&status.Conditions, condition)
-	if ready := apimeta.FindStatusCondition(status.Conditions, streamv1.ConditionReady); ready == nil || ready.ObservedGeneration != generation {
-		condition.Type, condition.Status = streamv1.ConditionReady, metav1.ConditionFalse
-		apimeta.SetStatusCondition(&status.Conditions, condition)
+	for i := range status.Conditions {
+		now := &status.Conditions[i]
+		if before := apimeta.FindStatusCondition(was.Conditions, now.Type); before != nil && before.Status == now.Status {
+			now.LastTransitionTime = before.LastTransitionTime
+		}
+	}
+}
+
+// failure is a condition for [failed].
+func (s *scope) failure(reason string, err error) metav1.Condition {
+	return metav1.Condition{
+		ObservedGeneration: s.job.Generation, Reason: reason, Message: err.Error(), LastTransitionTime: metav1.NewTime(s.now.Truncate(time.Second)),
 	}
 }
 

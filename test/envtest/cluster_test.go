@@ -160,6 +160,16 @@ func (c *cluster) edit(change func(*streamv1.StreamJobSpec)) {
 	}
 }
 
+// pass lets time pass, and has the operator look at the StreamJob.
+func (c *cluster) pass(d time.Duration) {
+	c.t.Helper()
+	c.clock.pass(d)
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{"test":"%s"}}}`, c.clock.Now().Format(time.RFC3339Nano))
+	if err := admin.Patch(c.t.Context(), c.job(), client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 // delete deletes the StreamJob as a user would.
 func (c *cluster) delete() {
 	c.t.Helper()

@@ -32,6 +32,8 @@ type coordinator struct {
 	failure      *contract.Failure
 	restarts     int64
 	checkpointed bool
+	// frozen coordinators do not answer.
+	frozen bool
 }
 
 // connection is what the operator has of a coordinator.
@@ -49,7 +51,7 @@ func (c connection) enter(ctx context.Context) (*coordinator, error) {
 	}
 	c.storage.mu.Lock()
 	p := c.storage.coordinators[c.addr]
-	if p == nil || c.storage.script.silent {
+	if p == nil || p.frozen || c.storage.script.silent {
 		c.storage.mu.Unlock()
 		return nil, fmt.Errorf("dial %s: connection refused", c.addr)
 	}

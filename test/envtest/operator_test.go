@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/go-logr/logr/funcr"
@@ -26,6 +27,8 @@ import (
 	"github.com/weir-stream/weir/controllers/streamjob/engine"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
 	"github.com/weir-stream/weir/runtime/contract"
+
+	. "github.com/onsi/gomega"
 )
 
 // runtimeObject is any object of the API.
@@ -66,8 +69,12 @@ type operator struct {
 	// image of the engine that it comes with.
 	image string
 
-	mu       sync.Mutex
-	requests []string
+	mu struct {
+		sync.Mutex
+		// requests to the API server since they were asked for, watches left out, and when the last one was made.
+		requests []string
+		last     time.Time
+	}
 }
 
 // spend takes one write from the budget.
@@ -90,9 +97,26 @@ func (o *operator) spend() error {
 func (o *operator) asked() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	requests := o.requests
-	o.requests = nil
+	requests := o.mu.requests
+	o.mu.requests = nil
 	return requests
+}
+
+// rests waits until the operator has had nothing to ask the API server for a while.
+func (o *operator) rests(t *testing.T) {
+	t.Helper()
+	NewWithT(t).Eventually(func() error {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.mu.last.IsZero() {
+			return errors.New("it has asked nothing yet")
+		}
+		if quiet := time.Since(o.mu.last); quiet < time.Second {
+			return fmt.Errorf("it asked %s ago: %v", quiet, o.mu.requests[max(0, len(o.mu.requests)-3):])
+		}
+		o.mu.requests = nil
+		return nil
+	}).WithTimeout(patience).WithPolling(50*time.Millisecond).Should(Succeed(), "the operator comes to rest")
 }
 
 // operate runs the operator for the namespace of the test, until stop is called or the test ends.
@@ -212,7 +236,8 @@ func (r recorded) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Query().Get("watch") == "" {
 		path, _, _ := strings.Cut(req.URL.Path, "?")
 		r.operator.mu.Lock()
-		r.operator.requests = append(r.operator.requests, fmt.Sprintf("%s %s", req.Method, path))
+		r.operator.mu.requests = append(r.operator.mu.requests, fmt.Sprintf("%s %s", req.Method, path))
+		r.operator.mu.last = time.Now()
 		r.operator.mu.Unlock()
 	}
 	return r.next.RoundTrip(req)

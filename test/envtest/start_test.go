@@ -164,10 +164,9 @@ func TestOperator_RestsWithoutWrites(t *testing.T) {
 	c.create("parallelism: 2", bucket, checkpointing, dataflow)
 	c.running()
 	c.storage.set(func(s *script) { s.busy = true })
-	g := NewWithT(t)
-	g.Eventually(o.asked).WithTimeout(patience).WithPolling(time.Second).Should(BeEmpty(), "the operator comes to rest")
+	o.rests(t)
 	before := c.storage.lineage("j").last
-	g.Consistently(o.asked).WithTimeout(6*time.Second).WithPolling(time.Second).Should(BeEmpty(), "requests of a job at rest")
+	NewWithT(t).Consistently(o.asked).WithTimeout(6*time.Second).WithPolling(time.Second).Should(BeEmpty(), "requests of a job at rest")
 	if after := c.storage.lineage("j").last; after == before {
 		t.Error("no checkpoint has completed meanwhile, so that this shows nothing")
 	}

@@ -20,8 +20,6 @@ import (
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/test/envtest/conditions"
-
-	. "github.com/onsi/gomega"
 )
 
 // parallelism sets that of a spec.
@@ -196,8 +194,8 @@ func TestOperator_SavepointFailureKeepsTheOldVersion(t *testing.T) {
 		t.Errorf("there are %v, deployed is %+v", got, job.Status.Deployment)
 	}
 
-	c.storage.set(func(s *script) { s.savepoint, s.message = "", "storage is back" })
-	c.clock.pass(time.Minute)
+	c.storage.set(func(s *script) { s.savepoint = "" })
+	c.pass(time.Minute)
 	job = c.running()
 	if n := len(c.storage.asked("Stop")); n != 2 {
 		t.Errorf("it was tried with %v, want two operations", c.storage.asked("Stop"))
@@ -365,8 +363,8 @@ func TestOperator_UpgradesOnceWhenItsCheckIsMended(t *testing.T) {
 	c.storage.set(func(s *script) { s.check = &contract.Problem{Reason: contract.IncompatibleState, Message: "no"} })
 	c.edit(parallelism(3))
 	c.until("the failure shows", has(streamv1.ConditionStalled, metav1.ConditionTrue, streamv1.ReasonIncompatibleState))
-	c.storage.set(func(s *script) { s.check, s.message = nil, "state was mended" })
-	c.clock.pass(time.Minute)
+	c.storage.set(func(s *script) { s.check = nil })
+	c.pass(time.Minute)
 	checkUpgraded(t, c, before, c.running())
 }
 
@@ -377,8 +375,7 @@ func TestOperator_NewOperatorIsZeroDiff(t *testing.T) {
 	c := newCluster(t)
 	first := c.operate()
 	c.startTwo()
-	g := NewWithT(t)
-	g.Eventually(first.asked).WithTimeout(patience).WithPolling(time.Second).Should(BeEmpty(), "the operator comes to rest")
+	first.rests(t)
 	versions := func() map[string]string {
 		found := map[string]string{"job": c.job().ResourceVersion}
 		for _, list := range []client.ObjectList{&appsv1.DeploymentList{}, &appsv1.StatefulSetList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{}} {
@@ -393,8 +390,7 @@ func TestOperator_NewOperatorIsZeroDiff(t *testing.T) {
 	before := versions()
 	first.stop()
 	second := c.operate(withImage("weir:next"))
-	g.Eventually(second.asked).WithTimeout(patience).WithPolling(100 * time.Millisecond).ShouldNot(BeEmpty())
-	g.Eventually(second.asked).WithTimeout(patience).WithPolling(time.Second).Should(BeEmpty(), "the new operator comes to rest")
+	second.rests(t)
 	if diff := cmp.Diff(before, versions()); diff != "" {
 		t.Errorf("the new operator changed (-before +after):\n%s", diff)
 	}

@@ -236,7 +236,7 @@ func TestJobs_InACluster(t *testing.T) {
 			steps:     []func(*streamv1.StreamJob){phase(streamv1.PhaseSuspended)},
 			wantPatch: []string{`{"spec":{"state":"Suspended"}}`}, wantOut: "s3://b/chk-8\n",
 			wantErr: "12:00:00 page-views: waiting for the operator to look at generation 4\n" +
-				"12:00:00 page-views: suspended without a savepoint; it goes on from its newest checkpoint\n",
+				"12:00:00 page-views: suspended without a savepoint: it will go on from its newest checkpoint\n",
 		},
 		"suspend what has completed": {
 			args: []string{"suspend", "page-views"}, job: pageViews(), steps: []func(*streamv1.StreamJob){phase(streamv1.PhaseCompleted)},

@@ -166,11 +166,10 @@ func (s *session) suspend(ctx context.Context) error {
 		s.app.printf("suspension asked for\n")
 		return nil
 	}
-	before := job
 	return s.until(ctx, job.Generation, func(job *streamv1.StreamJob) (bool, error) {
 		switch job.Status.Phase {
 		case streamv1.PhaseSuspended:
-			s.printSuspended(before, job)
+			s.printSuspended(job)
 			return true, nil
 		case streamv1.PhaseCompleted:
 			return false, fmt.Errorf("StreamJob %s has read all its input, so there is nothing to suspend", s.name)
@@ -182,18 +181,18 @@ func (s *session) suspend(ctx context.Context) error {
 	})
 }
 
-// printSuspended prints what a suspended job goes on from. A job whose coordinator didn't answer is suspended without a savepoint.
-func (s *session) printSuspended(before, now *streamv1.StreamJob) {
-	was, is := before.Status.LastSavepoint, now.Status.LastSavepoint
-	fresh := is != nil && (was == nil || was.Path != is.Path)
+// printSuspended prints what a suspended job goes on from. Checkpoints and savepoints of a job are numbered together, so a checkpoint
+// that is newer than the savepoint says that there was none: the coordinator didn't answer.
+func (s *session) printSuspended(job *streamv1.StreamJob) {
+	saved, checkpoint := job.Status.LastSavepoint, job.Status.LastCheckpoint
 	switch {
-	case is != nil && (fresh || before.Status.Phase == streamv1.PhaseSuspended):
-		s.app.printf("%s\n", is.Path)
-	case now.Status.LastCheckpoint != nil:
-		s.sayf("suspended without a savepoint; it goes on from its newest checkpoint")
-		s.app.printf("%s\n", now.Status.LastCheckpoint.Path)
+	case saved == nil && checkpoint == nil:
+		s.sayf("suspended without any snapshot: it will start empty")
+	case saved == nil || checkpoint != nil && checkpoint.ID > saved.ID:
+		s.sayf("suspended without a savepoint: it will go on from its newest checkpoint")
+		s.app.printf("%s\n", checkpoint.Path)
 	default:
-		s.sayf("suspended without any snapshot; it starts empty")
+		s.app.printf("%s\n", saved.Path)
 	}
 }
 

@@ -41,18 +41,9 @@ func run(ctx context.Context, args []string) error {
 	}
 }
 
-// serve answers CONNECT with a connection to the address asked for, and POST /signal by sending a signal.
+// serve answers requests until the process is told to end.
 func serve(ctx context.Context) error {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /signal", handleSignal)
-	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
-	s := &http.Server{Addr: serveAddr, ReadHeaderTimeout: dialTimeout, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodConnect {
-			tunnel(w, r)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})}
+	s := &http.Server{Addr: serveAddr, ReadHeaderTimeout: dialTimeout, Handler: handler()}
 	go func() {
 		<-ctx.Done()
 		_ = s.Close()
@@ -61,6 +52,19 @@ func serve(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// handler answers CONNECT with a connection to the address asked for, and POST /signal by sending a signal.
+func handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /signal", handleSignal)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodConnect {
+			tunnel(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // tunnel connects the client with the host that it names.

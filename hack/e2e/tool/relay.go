@@ -18,6 +18,9 @@ const slowness = 300 * time.Millisecond
 
 // relay passes connections on until the process ends. SIGUSR1 makes it slow, and fast again.
 func relay(ctx context.Context, from, to string) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGUSR1)
+	defer signal.Stop(signals)
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", from)
 	if err != nil {
@@ -28,13 +31,13 @@ func relay(ctx context.Context, from, to string) error {
 		_ = l.Close()
 	}()
 	slow := &atomic.Bool{}
-	go toggle(ctx, slow)
+	go toggle(ctx, slow, signals)
 	dialer := net.Dialer{Timeout: dialTimeout}
 	for {
 		here, err := l.Accept()
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil //nolint:nilerr // it was told to end
+				return nil
 			}
 			return err
 		}
@@ -52,10 +55,7 @@ func relay(ctx context.Context, from, to string) error {
 }
 
 // toggle changes between fast and slow with each SIGUSR1.
-func toggle(ctx context.Context, slow *atomic.Bool) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGUSR1)
-	defer signal.Stop(signals)
+func toggle(ctx context.Context, slow *atomic.Bool, signals <-chan os.Signal) {
 	for {
 		select {
 		case <-signals:

@@ -30,6 +30,9 @@ import (
 func (s *scope) act(ctx context.Context, actions []plan.Action) (released bool, refused *refusal, err error) {
 	for _, a := range actions {
 		doing, err := s.do(ctx, a)
+		if isCommand(a) {
+			ctrl.LoggerFrom(ctx).Info("Commanded the coordinator", "action", doing, "taken", err == nil)
+		}
 		switch {
 		case err == nil:
 		case isDeleting(s.job) && apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
@@ -81,17 +84,17 @@ func (s *scope) do(ctx context.Context, action plan.Action) (doing string, err e
 	case plan.Delete:
 		return fmt.Sprintf("deleting the objects of grant %d", a.Grant), s.deleteVersion(ctx, a)
 	case plan.Stop:
-		return fmt.Sprintf("stopping the job of grant %d with a savepoint", a.Grant), s.command(ctx, a.Grant, func(c engine.Commands) error {
+		return fmt.Sprintf("stopping the job of grant %d with a savepoint", a.Grant), s.command(a.Grant, func(c engine.Commands) error {
 			_, err := c.Stop(ctx, a.Request)
 			return err
 		})
 	case plan.TakeSavepoint:
-		return fmt.Sprintf("asking grant %d for a savepoint", a.Grant), s.command(ctx, a.Grant, func(c engine.Commands) error {
+		return fmt.Sprintf("asking grant %d for a savepoint", a.Grant), s.command(a.Grant, func(c engine.Commands) error {
 			_, err := c.Savepoint(ctx, a.Request)
 			return err
 		})
 	case plan.Cancel:
-		return fmt.Sprintf("canceling the job of grant %d", a.Grant), s.command(ctx, a.Grant, func(c engine.Commands) error {
+		return fmt.Sprintf("canceling the job of grant %d", a.Grant), s.command(a.Grant, func(c engine.Commands) error {
 			_, err := c.Cancel(ctx, a.Request)
 			return err
 		})
@@ -109,7 +112,7 @@ func (s *scope) do(ctx context.Context, action plan.Action) (doing string, err e
 }
 
 // command commands the coordinator of a grant.
-func (s *scope) command(ctx context.Context, grant int64, call func(engine.Commands) error) error {
+func (s *scope) command(grant int64, call func(engine.Commands) error) error {
 	if e := s.Engines.Report(s.key); e == nil || e.Grant != grant {
 		return fmt.Errorf("grant %d is not the one that is watched", grant)
 	}
@@ -117,7 +120,6 @@ func (s *scope) command(ctx context.Context, grant int64, call func(engine.Comma
 	if err != nil {
 		return err
 	}
-	ctrl.LoggerFrom(ctx).Info("Commanding the coordinator", "grant", grant)
 	return call(c)
 }
 
@@ -130,7 +132,7 @@ func (s *scope) setPolicy(ctx context.Context, grant int64) error {
 	if err != nil {
 		return err
 	}
-	return s.command(ctx, grant, func(c engine.Commands) error {
+	return s.command(grant, func(c engine.Commands) error {
 		_, err := c.SetPolicy(ctx, policy)
 		return err
 	})

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/snapshot/assign"
+	"github.com/weir-stream/weir/runtime/storage"
+)
+
+// agentRetry is waited before an agent tries again to claim a head that somebody else wrote at the same time.
+const agentRetry = 100 * time.Millisecond
+
+// Check finds out whether a job could start: its graph can be built, its storage be read, and its newest state, or for a job without any the
+// snapshot to restore from, be taken by the graph. It writes nothing and claims nothing. The error says why the job could not start;
+// Job, Build, Store and Location of the options count.
+func Check(ctx context.Context, o Options) (contract.AgentResult, error) {
+	r := contract.AgentResult{Task: contract.AgentCheck}
+	c, err := New(o)
+	if err != nil {
+		return r, err
+	}
+	p := &prepared{cfg: c.o.Job}
+	if p.cfg.Parallelism == 0 {
+		p.cfg.Parallelism = 1
+	}
+	found, err := FindJob(ctx, c.o.Store, p.cfg)
+	if err != nil {
+		return r, err
+	}
+	if err := c.relocate(&p.cfg); err != nil {
+		return r, err
+	}
+	if err := c.adopt(ctx, p); err != nil {
+		return r, err
+	}
+	if err := c.layOut(p); err != nil {
+		return r, err
+	}
+	from := snapshot.Newest{Path: p.cfg.RestoreFrom}
+	if found == nil && p.cfg.JobID != "" && p.cfg.JobID != p.cfg.NewJobID {
+		return r, fmt.Errorf("looking for the state of job %s in %s: there is none: %w", p.cfg.JobID, c.o.Location, storage.ErrNotFound)
+	}
+	if found != nil {
+		r.JobID, r.HeadGrant, r.HeadFinal = found.JobID, found.Head.Epoch.Grant, headFinal(&found.Head)
+		if n, ok := found.Head.Newest(); ok {
+			from = n
+		}
+	}
+	m, err := c.takes(ctx, p, from)
+	if err != nil {
+		return r, err
+	}
+	if m != nil {
+		r.Newest = c.describeNewest(from, m)
+	}
+	r.OK = true
+	return r, nil
+}
+
+// takes checks that the graph can take the state of a snapshot; an empty path is an empty start.
+func (c *Coordinator) takes(ctx context.Context, p *prepared, from snapshot.Newest) (*snapshot.Manifest, error) {
+	var m *snapshot.Manifest
+	if from.Path != "" {
+		var err error
+		if m, _, err = readManifest(ctx, c.o.Store, from.Path, from.ManifestCRC32C); err != nil {
+			return nil, err
+		}
+	}
+	_, err := assign.Assign(p.shape, m, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState, AllowDrained: p.cfg.AllowDrained})
+	return m, err
+}
+
+func (c *Coordinator) describeNewest(n snapshot.Newest, m *snapshot.Manifest) *contract.SnapshotInfo {
+	return &contract.SnapshotInfo{ID: m.Checkpoint, Kind: kindName(m.Kind), Path: located(n.Path, c.o.Location), SizeBytes: m.Size()}
+}
+
+// Fence claims the head of a job with a grant, so that no coordinator of a lower one can take part any more, and reads what has happened:
+// the newest state, and the outcome of operations. A stop whose savepoint is complete counts as what the next coordinator
+// makes of it: the job goes on from that savepoint. The same grant again gives the same answer. A job without a head has nothing to fence.
+func Fence(ctx context.Context, o Options, operations []string) (contract.AgentResult, error) {
+	r := contract.AgentResult{Task: contract.AgentFence}
+	c, err := New(o)
+	if err != nil {
+		return r, err
+	}
+	h, found, err := c.claimForAgent(ctx, func(*snapshot.Head) {})
+	if err != nil {
+		return r, err
+	}
+	r.OK = true
+	if !found {
+		r.Warnings = append(r.Warnings, "storage has no state of the job")
+		return r, nil
+	}
+	c.tell(&r, &h)
+	for _, id := range operations {
+		if op, ok := h.Operation(id); ok {
+			r.Operations = append(r.Operations, c.describeOperation(op))
+		}
+	}
+	return r, nil
+}
+
+// Dispose claims the head of a job with a grant and deletes the job's checkpoints, as cancelling it with retention Delete does. Savepoints
+// stay. The head stays too and says that the job was cancelled and has no state. It can be repeated until nothing is left.
+func Dispose(ctx context.Context, o Options) (contract.AgentResult, error) {
+	r := contract.AgentResult{Task: contract.AgentDispose}
+	c, err := New(o)
+	if err != nil {
+		return r, err
+	}
+	// The head stops naming the checkpoints before they go: nothing may be named that isn't there.
+	h, found, err := c.claimForAgent(ctx, func(h *snapshot.Head) {
+		h.Checkpoints, h.Origin, h.NamedState = nil, nil, false
+		h.Final = &snapshot.Final{State: snapshot.FinalCanceled, At: time.Now()}
+	})
+	if err != nil {
+		return r, err
+	}
+	if !found {
+		r.OK = true
+		r.Warnings = append(r.Warnings, "storage has no state of the job")
+		return r, nil
+	}
+	for _, below := range []string{"checkpoints/", "shared/"} {
+		n, err := c.deleteAll(ctx, jobsDir(c.o.Job)+h.JobID+"/"+below)
+		r.Deleted += n
+		if err != nil {
+			return r, err
+		}
+	}
+	c.tell(&r, &h)
+	r.OK = true
+	return r, nil
+}
+
+// deleteAll deletes everything below a directory and returns how many objects that were.
+func (c *Coordinator) deleteAll(ctx context.Context, dir string) (int64, error) {
+	var n int64
+	err := c.o.Store.List(ctx, dir, func(storage.Object) error {
+		n++
+		return nil
+	})
+	if err == nil && n > 0 {
+		err = deleteObjects(ctx, c.o.Store, dir, nil)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("deleting the checkpoints in %s: %w", located(dir, c.o.Location), err)
+	}
+	return n, nil
+}
+
+// claimForAgent claims the head with the grant of the options and changes it; false when there is none.
+func (c *Coordinator) claimForAgent(ctx context.Context, change func(*snapshot.Head)) (snapshot.Head, bool, error) {
+	cfg := c.o.Job
+	if cfg.JobID == "" {
+		cfg.JobID = cfg.NewJobID
+	}
+	if cfg.JobID == "" {
+		return snapshot.Head{}, false, errors.New("claiming the head: the configuration names no job id")
+	}
+	dir, owner := jobsDir(cfg)+cfg.JobID+"/", newJobID()
+	for {
+		h, v, found, err := readHead(ctx, c.o.Store, dir)
+		if err != nil || !found {
+			return h, found, err
+		}
+		next, err := snapshot.Claim(h, true, c.o.Grant, owner, cfg.JobID)
+		if err != nil {
+			return h, true, err
+		}
+		change(&next)
+		_, outcome, err := trySwap(ctx, c.o.Store, dir, v, next)
+		switch outcome {
+		case snapshot.Swapped:
+			return next, true, nil
+		case snapshot.Fenced:
+			return h, true, fmt.Errorf("claiming the head: %w", errors.Join(snapshot.ErrFenced, err))
+		default: // somebody else wrote it, or it isn't known what became of it
+		}
+		if !pause(ctx, agentRetry) {
+			return h, true, fmt.Errorf("claiming the head: %w", errors.Join(err, context.Cause(ctx)))
+		}
+	}
+}
+
+// pause waits; false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// tell says what a head holds.
+func (c *Coordinator) tell(r *contract.AgentResult, h *snapshot.Head) {
+	r.JobID, r.HeadGrant, r.HeadFinal = h.JobID, h.Epoch.Grant, headFinal(h)
+	n, ok := h.Newest()
+	if !ok {
+		return
+	}
+	r.Newest = &contract.SnapshotInfo{ID: n.ID, Kind: "Checkpoint", Path: located(n.Path, c.o.Location)}
+	for _, checkpoint := range h.Checkpoints {
+		if checkpoint.ID == n.ID {
+			r.Newest.CompletedAt, r.Newest.SizeBytes = checkpoint.CompletedAt, checkpoint.Size
+			return
+		}
+	}
+	r.Newest.Kind = "Savepoint"
+	for _, op := range h.Operations {
+		if op.Checkpoint == n.ID {
+			r.Newest.CompletedAt, r.Newest.SizeBytes = op.At, op.Size
+		}
+	}
+}
+
+// describeOperation says what became of an operation: one that was under way when its coordinator was shut out did not come to an end.
+func (c *Coordinator) describeOperation(op snapshot.Operation) contract.Operation {
+	out := contract.Operation{
+		ID: op.ID, Type: contract.OperationType(op.Type), Phase: contract.OperationSucceeded,
+		Checkpoint: op.Checkpoint, Error: op.Error, EndedAt: op.At,
+	}
+	if op.Path != "" {
+		out.Path = located(op.Path, c.o.Location)
+	}
+	if op.Outcome != snapshot.OutcomeDone && op.Outcome != snapshot.OutcomeStopping {
+		out.Phase = contract.OperationFailed
+	}
+	return out
+}
+
+func headFinal(h *snapshot.Head) string {
+	if h.Final == nil {
+		return ""
+	}
+	return string(h.Final.State)
+}

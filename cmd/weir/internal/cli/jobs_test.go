@@ -393,6 +393,7 @@ func full() *streamv1.StreamJob {
 			},
 			Conditions: []metav1.Condition{
 				{Type: streamv1.ConditionReady, Status: metav1.ConditionFalse, Reason: streamv1.ReasonUpgrading, Message: "revision 3 replaces 2", LastTransitionTime: at(time.Minute)},
+				{Type: streamv1.ConditionReconciling, Status: metav1.ConditionTrue, Reason: streamv1.ReasonUpgrading, Message: "revision 3 replaces 2", LastTransitionTime: at(time.Minute)},
 				{Type: streamv1.ConditionRunning, Status: metav1.ConditionTrue, Reason: streamv1.ReasonRunning, LastTransitionTime: at(time.Hour)},
 			},
 		}

@@ -75,7 +75,7 @@ func (p *jobPrinter) summary() {
 		id = st.Job.ID
 	}
 	p.linef("Job", "%s/%s (%s)", p.job.Namespace, p.job.Name, orDash(id))
-	state := headline(p.job)
+	state := string(cmp.Or(st.Phase, streamv1.PhasePending))
 	if st.ObservedGeneration < p.job.Generation {
 		state += fmt.Sprintf(" (of generation %d; the operator has not looked at %d yet)", st.ObservedGeneration, p.job.Generation)
 	}
@@ -195,8 +195,15 @@ func (p *jobPrinter) conditions() {
 		return
 	}
 	_, _ = fmt.Fprintf(p.w, "\nCONDITION\tSTATUS\tSINCE\tREASON\tMESSAGE\n")
+	said := map[string]string{}
 	for _, c := range p.job.Status.Conditions {
-		_, _ = fmt.Fprintf(p.w, "%s\t%s\t%s\t%s\t%s\n", c.Type, c.Status, human.Duration(p.now.Sub(c.LastTransitionTime.Time)), c.Reason, orDash(oneLine(c.Message)))
+		message := orDash(oneLine(c.Message))
+		if by := said[c.Message]; by != "" && c.Message != "" {
+			message = "as " + by
+		} else {
+			said[c.Message] = c.Type
+		}
+		_, _ = fmt.Fprintf(p.w, "%s\t%s\t%s\t%s\t%s\n", c.Type, c.Status, human.Duration(p.now.Sub(c.LastTransitionTime.Time)), c.Reason, message)
 	}
 }
 

@@ -77,7 +77,8 @@ func hostOf(raw string) string {
 
 // explainAccess says what is needed to reach the coordinator.
 func explainAccess(doing, needed string, job *streamv1.StreamJob, err error) error {
-	if apierrors.IsForbidden(err) {
+	// What refuses an upgrade of the connection comes as text.
+	if apierrors.IsForbidden(err) || strings.Contains(err.Error(), " is forbidden: ") {
 		return fmt.Errorf("%s: %w (the control API of a job can be called by who may %s in namespace %q; %q shows what the operator knows)",
 			doing, err, needed, job.Namespace, "weir status "+job.Name)
 	}

@@ -38,15 +38,16 @@ type credentials struct {
 	checkedAt, renewAt time.Time
 }
 
-// watchEngine has the coordinator of the deployed version watched, if there is one.
-func (s *scope) watchEngine(ctx context.Context) error {
+// watchEngine has the coordinator of the deployed version watched, if there is one. heard says that it is known whether it
+// answers: right after the operator was started nothing is, and then nothing is to be decided.
+func (s *scope) watchEngine(ctx context.Context) (heard bool, err error) {
 	d := s.job.Status.Deployment
 	if d == nil || d.Ended != "" {
 		s.Engines.Forget(s.key)
-		return nil
+		return true, nil
 	}
 	target := engine.Target{Grant: d.Grant}
-	err := s.ensureCredentials(ctx, false)
+	err = s.ensureCredentials(ctx, false)
 	switch {
 	case err == nil:
 		target.TLS = s.mem.creds.tls
@@ -54,13 +55,13 @@ func (s *scope) watchEngine(ctx context.Context) error {
 		// Its secrets may be gone already: then the coordinator counts as not answering.
 		ctrl.LoggerFrom(ctx).Info("Not watching the coordinator of a StreamJob that is being deleted", "reason", err.Error())
 	default:
-		return err
+		return false, err
 	}
 	if ip := s.coordinatorIP(d.Grant); ip != "" && target.TLS != nil {
 		target.Addr = net.JoinHostPort(ip, strconv.Itoa(resources.APIPort))
 	}
 	s.Engines.Watch(s.key, target)
-	return nil
+	return s.Engines.Report(s.key) != nil, nil
 }
 
 // coordinatorIP is the address of the newest coordinator pod of a grant; empty when there is none that runs.

@@ -25,6 +25,9 @@ import (
 // sooner.
 const retryStale = 50 * time.Millisecond
 
+// retryUnheard is how soon a pass is tried again that did not know whether the coordinator answers. The poller usually tells sooner.
+const retryUnheard = 3 * time.Second
+
 // Reconcile makes one pass over a StreamJob.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	job := &streamv1.StreamJob{}
@@ -92,8 +95,12 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	if !s.mem.current(s.live, s.now) {
 		return ctrl.Result{RequeueAfter: retryStale}, nil
 	}
-	if err := s.watchEngine(ctx); err != nil {
+	heard, err := s.watchEngine(ctx)
+	if err != nil {
 		return ctrl.Result{}, s.fail(ctx, "issuing the certificates of the job", err)
+	}
+	if !heard {
+		return ctrl.Result{RequeueAfter: retryUnheard}, nil
 	}
 	p := s.next(observe.Observe(s.objects, s.Engines.Report(s.key)), s.now)
 	released, refused, err := s.act(ctx, p.Actions)

@@ -333,6 +333,18 @@ func TestReconcile_WatchesTheCoordinatorThatRuns(t *testing.T) {
 	}
 }
 
+func TestReconcile_DecidesNothingBeforeTheCoordinatorWasAsked(t *testing.T) {
+	w := newWorld(t, deployed())
+	w.engines.unheard = true
+	w.next = func(plan.Observation, time.Time) plan.Plan {
+		t.Error("something was decided")
+		return plan.Plan{}
+	}
+	if result := w.pass(t); result.RequeueAfter != retryUnheard {
+		t.Errorf("the pass ended with %+v", result)
+	}
+}
+
 func TestReconcile_IssuesCertificatesAgainThatAreGone(t *testing.T) {
 	pending := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "words-1-worker-0", Labels: map[string]string{streamv1.LabelJob: "words"}},

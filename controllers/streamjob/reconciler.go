@@ -41,7 +41,8 @@ type Engines interface {
 	Watch(key types.NamespacedName, t engine.Target)
 	// Forget ends that.
 	Forget(key types.NamespacedName)
-	// Report returns what was heard last; nil when the job is not watched.
+	// Report returns what was heard last; nil when the job is not watched, or when its coordinator has an address and it is not known
+	// yet whether it answers. A change is told as soon as it is.
 	Report(key types.NamespacedName) *plan.Engine
 	// Client returns what commands the coordinator.
 	Client(key types.NamespacedName) (engine.Commands, error)

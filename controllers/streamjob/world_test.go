@@ -35,6 +35,7 @@ var wordsKey = types.NamespacedName{Namespace: "ns", Name: "words"}
 type engines struct {
 	targets  map[types.NamespacedName]engine.Target
 	report   *plan.Engine
+	unheard  bool
 	commands []string
 	refuse   error
 }
@@ -45,7 +46,7 @@ func (e *engines) Changes() <-chan engine.Change                   { return nil 
 
 func (e *engines) Report(key types.NamespacedName) *plan.Engine {
 	t, ok := e.targets[key]
-	if !ok {
+	if !ok || e.unheard {
 		return nil
 	}
 	if e.report == nil {

@@ -130,11 +130,12 @@ func (p *Poller) newWatch(key types.NamespacedName, t Target) *watch {
 		report: plan.Engine{Grant: t.Grant, UnreachableSince: p.Clock.Now(), Error: ErrNoCoordinator.Error()},
 	}
 	if t.Addr == "" {
+		w.known = true
 		return w
 	}
 	api, err := p.Dial(key, t)
 	if err != nil {
-		w.report.Error = err.Error()
+		w.report.Error, w.known = err.Error(), true
 		return w
 	}
 	w.api, w.report.Error = api, "it was not asked yet"
@@ -152,13 +153,14 @@ func (p *Poller) Forget(key types.NamespacedName) {
 	}
 }
 
-// Report returns what is known of a job; nil when it is not watched. What it points to does not change any more.
+// Report returns what is known of a job; nil when it is not watched, or when its coordinator was neither heard nor found silent yet. That
+// takes 2 s at most, and then a change is told. What the report points to does not change any more.
 func (p *Poller) Report(key types.NamespacedName) *plan.Engine {
 	p.init()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := p.mu.jobs[key]
-	if w == nil {
+	if w == nil || !w.known {
 		return nil
 	}
 	return new(w.report)

@@ -172,6 +172,9 @@ func pass(d time.Duration) {
 func TestPoller_AsksARunningJobEveryTwoSeconds(t *testing.T) {
 	play(t, func(t *testing.T, b *bench) {
 		b.Watch(jobKey, engine.Target{Grant: 3, Addr: "a:1"})
+		if r := b.Report(jobKey); r != nil {
+			t.Errorf("before anybody was asked the report is %+v", r)
+		}
 		pass(time.Millisecond)
 		r := b.Report(jobKey)
 		if r == nil || r.Grant != 3 || r.Status == nil || r.Status.State != contract.JobRunning || r.Checkpoints == nil || !r.UnreachableSince.IsZero() {

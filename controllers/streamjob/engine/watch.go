@@ -41,8 +41,10 @@ type watch struct {
 	done  chan struct{}
 	ended bool
 
-	// report and commandedAt are guarded by the lock of the poller.
+	// report, known and commandedAt are guarded by the lock of the poller. known says that the report is worth something: the
+	// coordinator answered or did not, or has no address.
 	report      plan.Engine
+	known       bool
 	commandedAt time.Time
 
 	// The rest belongs to the goroutine that polls.
@@ -68,6 +70,7 @@ func (w *watch) inherit(next *watch) {
 		return
 	}
 	since, why := next.report.UnreachableSince, next.report.Error
+	next.known = next.known || w.known
 	next.report = w.report
 	if w.target.Addr == next.target.Addr && next.api != nil {
 		return
@@ -146,6 +149,7 @@ func (p *Poller) publish(w *watch, status *contract.JobStatus, history *contract
 		return plan.Engine{}, false
 	}
 	r := &w.report
+	w.known = true
 	if status != nil {
 		r.Status = status
 	}

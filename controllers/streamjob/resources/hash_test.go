@@ -241,6 +241,17 @@ func TestHashes_OfQuantitiesDoNotDependOnHowTheyAreWritten(t *testing.T) {
 	}
 }
 
+func TestHashes_TellLargeNumbersApart(t *testing.T) {
+	with := func(rows int64) *streamv1.StreamJobSpec {
+		return &streamv1.StreamJobSpec{Dataflow: &streamv1.Dataflow{Operators: []streamv1.Operator{
+			{Name: "numbers", Generator: &streamv1.GeneratorSource{Rows: rows}},
+		}}}
+	}
+	if RevisionHash(with(1<<53)) == RevisionHash(with(1<<53+1)) {
+		t.Error("numbers that only differ beyond the precision of a float are the same")
+	}
+}
+
 func TestHashes_SwitchingCheckpointsOnRestarts(t *testing.T) {
 	off, on := &streamv1.StreamJobSpec{}, &streamv1.StreamJobSpec{Checkpointing: &streamv1.Checkpointing{}}
 	if RevisionHash(off) == RevisionHash(on) {

@@ -52,7 +52,7 @@ func TestName_TellsJobAndGrant(t *testing.T) {
 		"suffix":                  {"clicks", 7, "worker", "clicks-7-worker"},
 		"as long as allowed":      {strings.Repeat("x", 39), 1, "xxxxxxxxxx", strings.Repeat("x", 39) + "-1-xxxxxxxxxx"},
 		"one too long":            {long, 1, "xxxxxxxxxx", strings.Repeat("x", 30) + "-9ae0221d-1-xxxxxxxxxx"},
-		"no dash before the hash": {strings.Repeat("x", 28) + "--" + strings.Repeat("y", 10), 1, "xxxxxxxxxxxx", strings.Repeat("x", 28) + "-4a8b3025-1-xxxxxxxxxxxx"},
+		"no dash before the hash": {strings.Repeat("x", 26) + "--" + strings.Repeat("y", 12), 1, "xxxxxxxxxxxx", strings.Repeat("x", 26) + "-b47ce5b3-1-xxxxxxxxxxxx"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

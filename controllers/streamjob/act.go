@@ -286,6 +286,8 @@ func (s *scope) release(ctx context.Context) error {
 	if err := s.patchFinalizers(ctx, controllerutil.RemoveFinalizer); err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
-	s.forget(s.key)
+	// The memory stays until the cache shows that the StreamJob is gone: a pass over an older copy would make objects again.
+	s.mem.released = true
+	s.Engines.Forget(s.key)
 	return nil
 }

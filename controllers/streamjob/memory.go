@@ -48,6 +48,8 @@ type memory struct {
 	writes  map[ref]write
 	applied map[ref]applied
 	creds   credentials
+	// released says that the StreamJob was let go, whatever the cache still shows.
+	released bool
 }
 
 // memories are those of all StreamJobs, safe for concurrent use.

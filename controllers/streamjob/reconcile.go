@@ -83,7 +83,7 @@ func (s *scope) lookAgain(in time.Duration) {
 }
 
 func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
-	if older(s.job.ResourceVersion, s.mem.version) {
+	if s.mem.released || older(s.job.ResourceVersion, s.mem.version) {
 		return ctrl.Result{RequeueAfter: retryStale}, nil
 	}
 	if err := s.ensureFinalizer(ctx); err != nil {

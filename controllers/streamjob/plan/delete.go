@@ -5,6 +5,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/runtime/contract"
@@ -44,6 +45,8 @@ func (p *planner) beginDelete() {
 	case live(p.was):
 		p.begin(streamv1.CancelOperation, streamv1.OperationCanceling)
 		p.event(Normal, "Cancelling", "Delete", "Cancelling the job because its StreamJob is being deleted")
+	case p.was.Deployment.Ended == streamv1.EndCancelled:
+		p.release() // the engine has done what retention says
 	default:
 		p.afterEnd()
 	}
@@ -197,10 +200,13 @@ func (p *planner) givesUpDisposing(why string) bool {
 	return true
 }
 
-// release lets the StreamJob go.
+// release lets the StreamJob go. That the job has ended is written down before its objects are deleted: otherwise an operator that is
+// killed in between would leave the next one to make them again, and to cancel a second time.
 func (p *planner) release() {
-	if live(p.was) && p.st.Deployment.Ended == "" {
+	if live(p.was) {
 		p.st.Deployment.Ended = streamv1.EndCancelled
+		p.again(10 * time.Millisecond)
+		return
 	}
 	p.released = true
 }

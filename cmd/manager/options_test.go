@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseOptions_Refuses(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		want string
+	}{
+		"no image":           {nil, "--engine-image"},
+		"a bad pull policy":  {[]string{"--engine-image=x", "--engine-image-pull-policy=Sometimes"}, "Always, IfNotPresent and Never"},
+		"no concurrency":     {[]string{"--engine-image=x", "--concurrency=0"}, "--concurrency"},
+		"a word":             {[]string{"--engine-image=x", "help"}, "only flags"},
+		"too much verbosity": {[]string{"--engine-image=x", "--v=9"}, "--v"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := parseOptions(tc.args, func(string) string { return "" })
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want it to name %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestParseOptions_TakesTheImageFromTheEnvironment(t *testing.T) {
+	o, err := parseOptions([]string{"--namespaces=a, b,,a"}, func(name string) string { return map[string]string{engineImageVariable: "weir:v1"}[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.engineImage != "weir:v1" || o.concurrency != 8 {
+		t.Errorf("got %+v", o)
+	}
+	if diff := cmp.Diff([]string{"a", "b"}, o.namespaceList()); diff != "" {
+		t.Errorf("namespaces (-want +got):\n%s", diff)
+	}
+}

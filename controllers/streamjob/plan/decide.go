@@ -91,6 +91,11 @@ func (p *planner) start() {
 	switch {
 	case d == nil && p.suspendWanted(), d != nil && d.Ended == streamv1.EndFinished:
 	case d == nil:
+		for _, v := range p.o.Versions {
+			if v.Exists { // of a status that was lost
+				p.st.Grant = max(p.st.Grant, v.Grant)
+			}
+		}
 		p.deploy(p.firstMode(), "")
 	case p.suspendWanted():
 		if d.Ended != streamv1.EndStopped {
@@ -166,7 +171,7 @@ func (p *planner) newJobID() string { return strings.ReplaceAll(string(p.job.UID
 func (p *planner) steady() {
 	v := p.deployed()
 	switch {
-	case p.adopts():
+	case p.adopts(), p.overtakes():
 	case p.suspendWanted():
 		p.begin(streamv1.SuspendOperation, p.savingOrFencing())
 	case v.Stored == nil && p.was.Deployment.Revision == p.o.Revision:
@@ -224,6 +229,24 @@ func (p *planner) adopts() bool {
 	p.st.Grant = max(p.st.Grant, problem.HeadGrant)
 	p.deploy(modeAdopted, note+": the job goes on from it")
 	p.event(Warning, "RetainedState", "Adopt", note+": the job goes on from it")
+	return true
+}
+
+// overtakes goes on from the state of this very StreamJob when a grant owns it that is higher than the deployed one: an agent of a
+// suspension that was given up has it, or the status was lost, as after a restore from a backup. A head of somebody else is left alone.
+func (p *planner) overtakes() bool {
+	problem := p.problem()
+	if problem == nil || problem.Reason != contract.Fenced || problem.HeadGrant <= p.was.Deployment.Grant {
+		return false
+	}
+	// The id of the job is made from the UID, and a grant up to the last one was given by this StreamJob.
+	if problem.JobID != p.newJobID() && problem.HeadGrant > p.was.Grant {
+		return false
+	}
+	note := fmt.Sprintf("Grant %d of this job has its state", problem.HeadGrant)
+	p.st.Grant = max(p.st.Grant, problem.HeadGrant)
+	p.deploy(modeResume, note)
+	p.event(Warning, "Overtaken", "Deploy", note+": the job goes on from there with a higher one")
 	return true
 }
 

@@ -270,6 +270,25 @@ func TestRun_BadFiles(t *testing.T) {
 	}
 }
 
+func TestValidate_SaysWhatKubernetesLacks(t *testing.T) {
+	const text = `
+apiVersion: stream.weir.dev/v1alpha1
+kind: StreamJob
+metadata: {name: j}
+spec:
+  storage: {volume: {path: /data}}
+  dataflow: {operators: [{name: in, generator: {rows: 1}}, {name: out, inputs: [in], log: {}}]}
+`
+	path := filepath.Join(t.TempDir(), "j.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := weir(t, "validate", path)
+	if code != exitOK || out != path+": StreamJob \"j\" is valid\n" || !strings.HasPrefix(errs, path+": not for Kubernetes as it is: spec.storage.volume.claimName: ") {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, out, errs)
+	}
+}
+
 func TestVersion(t *testing.T) {
 	if code, out, _ := weir(t, "version"); code != exitOK || out != "weir v0\n" {
 		t.Errorf("exit code %d, stdout %q", code, out)

@@ -13,6 +13,7 @@ import (
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/controllers/jobconfig"
+	"github.com/weir-stream/weir/controllers/streamjob/resources"
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/transport"
 )
@@ -65,11 +66,15 @@ func (a *App) validateCommand() *cobra.Command {
 		Use: "validate FILE", GroupID: "other", Args: exactArgs("FILE"),
 		Short: "Check a StreamJob as the API server and the engine would",
 		Long: `Check a StreamJob: the schema and the rules of the custom resource, then the dataflow with
-every expression in it. "-" reads standard input.`,
+every expression in it. What runs on this machine but not on Kubernetes is said on standard error.
+"-" reads standard input.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			job, cfg, err := loadJob(c.Context(), args[0])
 			if err != nil {
 				return err
+			}
+			for _, problem := range resources.Check(job) {
+				_, _ = fmt.Fprintf(a.Err, "%s: not for Kubernetes as it is: %s\n", args[0], problem)
 			}
 			if job.Spec.Program != nil {
 				a.printf("%s: StreamJob %q is valid; its graph is built and checked by its program alone\n", args[0], cfg.Name)

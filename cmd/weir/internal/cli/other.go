@@ -73,17 +73,17 @@ every expression in it. What runs on this machine but not on Kubernetes is said 
 			if err != nil {
 				return err
 			}
+			if job.Spec.Program != nil {
+				a.printf("%s: StreamJob %q is valid; its graph is built and checked by its program alone\n", args[0], cfg.Name)
+			} else {
+				if err := checkGraph(cfg); err != nil {
+					return fmt.Errorf("%s: %w", args[0], err)
+				}
+				a.printf("%s: StreamJob %q is valid\n", args[0], cfg.Name)
+			}
 			for _, problem := range resources.Check(job) {
 				_, _ = fmt.Fprintf(a.Err, "%s: not for Kubernetes as it is: %s\n", args[0], problem)
 			}
-			if job.Spec.Program != nil {
-				a.printf("%s: StreamJob %q is valid; its graph is built and checked by its program alone\n", args[0], cfg.Name)
-				return nil
-			}
-			if err := checkGraph(cfg); err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-			a.printf("%s: StreamJob %q is valid\n", args[0], cfg.Name)
 			return nil
 		},
 	}

@@ -30,8 +30,8 @@ type options struct {
 	version               bool
 }
 
-func parseOptions(args []string, getenv func(string) string) (*options, error) {
-	o := &options{}
+// flags returns the flags that set o.
+func flags(o *options, getenv func(string) string) *flag.FlagSet {
 	f := flag.NewFlagSet("manager", flag.ContinueOnError)
 	f.StringVar(&o.engineImage, "engine-image", getenv(engineImageVariable), "image of coordinators, workers and agents of jobs that are dataflows (default: environment variable "+engineImageVariable+")")
 	f.StringVar(&o.engineImagePullPolicy, "engine-image-pull-policy", "", "when that image is pulled: Always, IfNotPresent or Never (default: what Kubernetes makes of its tag)")
@@ -44,6 +44,12 @@ func parseOptions(args []string, getenv func(string) string) (*options, error) {
 	f.IntVar(&o.concurrency, "concurrency", 8, "how many StreamJobs are worked on at once")
 	f.IntVar(&o.verbosity, "v", 0, "how much is logged: 0 for what changes, 1 for each pass, 2 for more")
 	f.BoolVar(&o.version, "version", false, "print the version and end")
+	return f
+}
+
+func parseOptions(args []string, getenv func(string) string) (*options, error) {
+	o := &options{}
+	f := flags(o, getenv)
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}

@@ -3,10 +3,16 @@
 package main
 
 import (
+	"flag"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weir-stream/weir/controllers/streamjob"
 )
 
 func TestParseOptions_Refuses(t *testing.T) {
@@ -40,5 +46,32 @@ func TestParseOptions_TakesTheImageFromTheEnvironment(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"a", "b"}, o.namespaceList()); diff != "" {
 		t.Errorf("namespaces (-want +got):\n%s", diff)
+	}
+}
+
+func TestReference_NamesEveryFlagAndMetric(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reference/manager.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	flags(&options{}, func(string) string { return "" }).VisitAll(func(f *flag.Flag) { names = append(names, "`--"+f.Name+"`") })
+	descriptions := make(chan *prometheus.Desc, 100)
+	streamjob.NewMetrics().Describe(descriptions)
+	close(descriptions)
+	for d := range descriptions {
+		name := regexp.MustCompile(`fqName: "([^"]+)"`).FindStringSubmatch(d.String())
+		if name == nil {
+			t.Fatalf("reading the name of %s", d)
+		}
+		names = append(names, "`"+name[1]+"`")
+	}
+	if len(names) < 15 {
+		t.Errorf("found only %v", names)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(page), "| "+name+" |") {
+			t.Errorf("docs/reference/manager.md does not describe %s", name)
+		}
 	}
 }

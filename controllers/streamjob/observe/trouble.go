@@ -20,7 +20,7 @@ const (
 	maxText = 512
 	// mountPatience is how long a pod that a node has may take to get its volumes and its network.
 	mountPatience = 20 * time.Second
-	// crashMemory is how long a container must have run for its last crash to be forgotten, though it is not ready.
+	// crashMemory is how long a container must run for it not to count as crashing over and over.
 	crashMemory = time.Minute
 )
 
@@ -64,8 +64,10 @@ func containerTrouble(pod *corev1.Pod, s *corev1.ContainerStatus, now time.Time)
 		switch w.Reason {
 		case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
 			return imageTrouble(pod, s, w)
-		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError", "PreStartHookError", "PostStartHookError":
+		case "CreateContainerConfigError", "CreateContainerError", "PreCreateHookError", "PreStartHookError", "PostStartHookError":
 			return configTrouble(s, w)
+		case "RunContainerError":
+			return startTrouble(s, w.Message)
 		case "CrashLoopBackOff":
 			return crash(pod, s, s.LastTerminationState.Terminated)
 		}
@@ -76,6 +78,7 @@ func containerTrouble(pod *corev1.Pod, s *corev1.ContainerStatus, now time.Time)
 	return nil
 }
 
+// imageTrouble says the same while an image is being pulled again and while Kubernetes waits before it does that.
 func imageTrouble(pod *corev1.Pod, s *corev1.ContainerStatus, w *corev1.ContainerStateWaiting) *plan.Trouble {
 	image, field := s.Image, "spec.program.image"
 	for i := range pod.Spec.Containers {
@@ -86,9 +89,10 @@ func imageTrouble(pod *corev1.Pod, s *corev1.ContainerStatus, w *corev1.Containe
 			}
 		}
 	}
+	says := strings.TrimPrefix(oneLine(w.Message), fmt.Sprintf("Back-off pulling image %q: ", image))
 	return &plan.Trouble{Reason: streamv1.ReasonImagePullFailed, Message: fmt.Sprintf(
 		"image %q cannot be pulled: %s (check %s, that the nodes can reach the registry, and for a private one that the default service account of the namespace names its imagePullSecrets)",
-		image, reasonAnd(w), field)}
+		image, clip(strings.TrimPrefix(says, "ErrImagePull: ")), field)}
 }
 
 func configTrouble(s *corev1.ContainerStatus, w *corev1.ContainerStateWaiting) *plan.Trouble {
@@ -100,17 +104,20 @@ func configTrouble(s *corev1.ContainerStatus, w *corev1.ContainerStateWaiting) *
 		"container %s cannot be made: %s (%s)", s.Name, reasonAnd(w), remedy)}
 }
 
-// recentCrash returns how a container ended that was restarted after a crash and is not ready yet, or has ended again; nil
-// when it is well, or has run for long enough to be waiting for something else.
+// startTrouble tells that there is nothing to run in an image.
+func startTrouble(s *corev1.ContainerStatus, message string) *plan.Trouble {
+	return &plan.Trouble{Reason: streamv1.ReasonPodConfigInvalid, Message: fmt.Sprintf(
+		"container %s cannot be started: %s (the image must have the program as its entry point, built for the platform of the nodes)", s.Name, text(message))}
+}
+
+// recentCrash returns how a container ended that crashes over and over, while Kubernetes does not say so; nil for one that has
+// run for a while, or crashed only once: that is what restarts are for.
 func recentCrash(s *corev1.ContainerStatus, now time.Time) *corev1.ContainerStateTerminated {
-	if s.RestartCount == 0 || s.Ready {
-		return nil
-	}
-	end := s.State.Terminated
+	end, crashes := s.State.Terminated, s.RestartCount+1
 	if end == nil {
-		end = s.LastTerminationState.Terminated
+		end, crashes = s.LastTerminationState.Terminated, s.RestartCount
 	}
-	if end == nil || end.ExitCode == 0 {
+	if crashes < 2 || end == nil || end.ExitCode == 0 || end.FinishedAt.Sub(end.StartedAt.Time) >= crashMemory {
 		return nil
 	}
 	if r := s.State.Running; r != nil && now.Sub(r.StartedAt.Time) >= crashMemory {
@@ -119,14 +126,16 @@ func recentCrash(s *corev1.ContainerStatus, now time.Time) *corev1.ContainerStat
 	return end
 }
 
+// crash describes a container that crashes. The number of its restarts is left out: the text would change with each.
 func crash(pod *corev1.Pod, s *corev1.ContainerStatus, end *corev1.ContainerStateTerminated) *plan.Trouble {
-	t := &plan.Trouble{Reason: streamv1.ReasonPodCrashing}
-	if end == nil {
-		t.Message = fmt.Sprintf("container %s ends over and over (%d restarts)%s", s.Name, s.RestartCount, remedyOfEnd(pod, nil))
-		return t
+	if end != nil && (end.Reason == "StartError" || end.Reason == "ContainerCannotRun") {
+		return startTrouble(s, end.Message)
 	}
-	t.Message = fmt.Sprintf("container %s %s (%s)%s", s.Name, describeEnd(end), count(int(s.RestartCount), "restart"), remedyOfEnd(pod, end))
-	return t
+	how := "ends over and over"
+	if end != nil {
+		how = describeEnd(end)
+	}
+	return &plan.Trouble{Reason: streamv1.ReasonPodCrashing, Message: fmt.Sprintf("container %s %s%s", s.Name, how, remedyOfEnd(pod, end))}
 }
 
 // notMounted tells that a node has a pod for a while but has not got as far as its image. Nothing in the pod says why:
@@ -194,8 +203,6 @@ func remedyOfEnd(pod *corev1.Pod, end *corev1.ContainerStateTerminated) string {
 		return fmt.Sprintf(" (it needs more memory than it may have: raise %s.limits.memory)", resourcesField(pod))
 	case pod.Status.Reason == "Evicted":
 		return fmt.Sprintf(" (reserve what it needs: set %s.requests)", resourcesField(pod))
-	case end != nil && (end.Reason == "StartError" || end.Reason == "ContainerCannotRun"):
-		return " (the image must have the program as its entry point, built for the nodes' platform)"
 	case pod.Status.Phase == corev1.PodFailed:
 		return fmt.Sprintf(" (its log says more: kubectl logs -n %s %s)", pod.Namespace, pod.Name)
 	default:
@@ -232,13 +239,6 @@ func joined(a, b string) string {
 		return a + b
 	}
 	return a + ": " + b
-}
-
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }
 
 // text returns s on one line, its beginning if it is long.

@@ -112,7 +112,13 @@ func running(since time.Duration, ready bool) podOption {
 }
 
 func end(code int32, reason, message string) *corev1.ContainerStateTerminated {
-	return &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message, FinishedAt: ago(5 * time.Second)}
+	return &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message, StartedAt: ago(20 * time.Second), FinishedAt: ago(5 * time.Second)}
+}
+
+// longRun has a container end after an hour.
+func longRun(t *corev1.ContainerStateTerminated) *corev1.ContainerStateTerminated {
+	t.StartedAt = ago(time.Hour)
+	return t
 }
 
 func crashed(restarts int32, t *corev1.ContainerStateTerminated) podOption {
@@ -143,10 +149,12 @@ func TestTroubleOf_IsNothing(t *testing.T) {
 		"mounting for a short while":        newPod(scheduled(19*time.Second), condition(corev1.PodReadyToStartContainers, corev1.ConditionFalse, "", "")),
 		"running":                           newPod(running(time.Hour, true)),
 		"running, not ready yet":            newPod(running(time.Second, false)),
-		"well after crashes":                newPod(running(2*time.Second, true), crashed(7, end(1, "Error", ""))),
-		"waiting, a minute after a crash":   newPod(running(time.Minute, false), crashed(1, end(1, "Error", ""))),
+		"well a minute after crashes":       newPod(running(time.Minute, true), crashed(7, end(1, "Error", ""))),
+		"waiting, a minute after crashes":   newPod(running(time.Minute, false), crashed(2, end(1, "Error", ""))),
+		"killed once":                       newPod(running(time.Second, false), crashed(1, end(137, "Error", ""))),
+		"killed again, after a long time":   newPod(running(time.Second, false), crashed(2, longRun(end(137, "Error", "")))),
 		"its first crash, being restarted":  newPod(phase(corev1.PodRunning), terminated(end(1, "Error", "x"))),
-		"restarted after a clean end":       newPod(running(time.Second, false), crashed(1, end(0, "Completed", ""))),
+		"restarted after a clean end":       newPod(running(time.Second, false), crashed(2, end(0, "Completed", ""))),
 		"done":                              newPod(phase(corev1.PodSucceeded), terminated(end(0, "Completed", ""))),
 		"crashing, but being deleted":       newPod(deleting, waiting("CrashLoopBackOff", ""), crashed(3, end(1, "Error", ""))),
 		"failed, but being deleted":         newPod(deleting, failed("Evicted", "")),
@@ -173,12 +181,12 @@ func TestTroubleOf_SaysWhatAndTheRemedy(t *testing.T) {
 		"the image does not exist": {
 			newPod(waiting("ErrImagePull", `rpc error: code = NotFound desc = failed to pull and unpack image "example.com/clicks:1": not found`)),
 			streamv1.ReasonImagePullFailed,
-			[]string{`image "example.com/clicks:1" cannot be pulled: ErrImagePull: rpc error: code = NotFound`, "check spec.program.image", "imagePullSecrets"},
+			[]string{`image "example.com/clicks:1" cannot be pulled: rpc error: code = NotFound`, "check spec.program.image", "imagePullSecrets"},
 		},
 		"the image is waited for": {
 			newPod(engine, waiting("ImagePullBackOff", `Back-off pulling image "example.com/clicks:1": ErrImagePull: unauthorized`)),
 			streamv1.ReasonImagePullFailed,
-			[]string{"ImagePullBackOff: Back-off", "unauthorized", "check --engine-image of the operator"},
+			[]string{"cannot be pulled: unauthorized (check --engine-image of the operator"},
 		},
 		"the image is not on the node": {
 			newPod(waiting("ErrImageNeverPull", `Container image "example.com/clicks:1" is not present with pull policy of Never`)),
@@ -238,22 +246,22 @@ func TestTroubleOf_SaysWhatAndTheRemedy(t *testing.T) {
 		"crashing": {
 			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", "back-off 20s restarting failed container"), crashed(2, end(3, "Error", "opening storage: no such bucket"))),
 			streamv1.ReasonPodCrashing,
-			[]string{"container worker ended with exit code 3: opening storage: no such bucket (2 restarts)", "kubectl logs -n prod clicks-1-worker-0 --previous"},
+			[]string{"container worker ended with exit code 3: opening storage: no such bucket (its log says more: kubectl logs -n prod clicks-1-worker-0 --previous)", "kubectl logs -n prod clicks-1-worker-0 --previous"},
 		},
 		"crashing, and nobody knows how": {
 			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", "back-off"), func(p *corev1.Pod) { p.Status.ContainerStatuses[0].RestartCount = 4 }),
 			streamv1.ReasonPodCrashing,
-			[]string{"container worker ends over and over (4 restarts)"},
+			[]string{"container worker ends over and over (its log"},
 		},
 		"ending cleanly over and over": {
 			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", "back-off"), crashed(3, end(0, "Completed", ""))),
 			streamv1.ReasonPodCrashing,
-			[]string{"ended with exit code 0 (3 restarts)"},
+			[]string{"ended with exit code 0 (its log"},
 		},
 		"restarted a moment ago": {
-			newPod(running(59*time.Second, false), crashed(1, end(1, "Error", "x"))),
+			newPod(running(59*time.Second, false), crashed(2, end(1, "Error", "x"))),
 			streamv1.ReasonPodCrashing,
-			[]string{"exit code 1: x (1 restart)"},
+			[]string{"exit code 1: x (its log"},
 		},
 		"ended again": {
 			newPod(phase(corev1.PodRunning), crashed(1, end(1, "Error", "first")), terminated(end(2, "Error", "second"))),
@@ -272,13 +280,13 @@ func TestTroubleOf_SaysWhatAndTheRemedy(t *testing.T) {
 		},
 		"no program in the image": {
 			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", ""), crashed(2, end(128, "StartError", "failed to create containerd task: exec: \"worker\": executable file not found in $PATH"))),
-			streamv1.ReasonPodCrashing,
-			[]string{"ended with StartError, exit code 128: failed to create", "as its entry point"},
+			streamv1.ReasonPodConfigInvalid,
+			[]string{"container worker cannot be started: failed to create", "as its entry point"},
 		},
 		"a panic": {
 			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", ""), crashed(2, end(2, "Error", strings.Repeat("a line of the log\n", 100)+"panic: no such table\n\ngoroutine 1 [running]:\nmain.main()\n"))),
 			streamv1.ReasonPodCrashing,
-			[]string{"exit code 2: panic: no such table goroutine 1 [running]: main.main() (2 restarts)"},
+			[]string{"exit code 2: panic: no such table goroutine 1 [running]: main.main() (its log"},
 		},
 		"evicted": {
 			newPod(failed("Evicted", "The node was low on resource: memory. Threshold quantity: 100Mi, available: 60Mi.")),
@@ -342,6 +350,45 @@ func TestTroubleOf_SaysWhatAndTheRemedy(t *testing.T) {
 	}
 }
 
+// Kubernetes alternates between two states of a container while it tries again and again: the trouble stays the same.
+func TestTroubleOf_DoesNotFlap(t *testing.T) {
+	const pull = `failed to resolve image: no such host`
+	const start = `failed to create shim task: exec: "/nope": no such file or directory`
+	bad := end(1, "Error", "unknown flag: --nope")
+	tests := map[string][]*corev1.Pod{
+		"an image that cannot be pulled": {
+			newPod(waiting("ErrImagePull", pull)),
+			newPod(waiting("ImagePullBackOff", `Back-off pulling image "example.com/clicks:1": ErrImagePull: `+pull)),
+		},
+		"an entry point that does not exist": {
+			newPod(waiting("RunContainerError", start)),
+			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", "back-off 10s"), crashed(1, end(128, "StartError", start))),
+			newPod(waiting("RunContainerError", start), crashed(2, end(128, "StartError", start))),
+		},
+		"a program that ends at once": {
+			newPod(phase(corev1.PodRunning), terminated(bad), crashed(1, bad)),
+			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", "back-off 10s"), crashed(1, bad)),
+			newPod(running(time.Second, false), crashed(2, bad)),
+			newPod(running(time.Second, true), crashed(2, bad)),
+			newPod(phase(corev1.PodRunning), terminated(bad), crashed(2, bad)),
+			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", "back-off 20s"), crashed(2, bad)),
+		},
+	}
+	for name, pods := range tests {
+		t.Run(name, func(t *testing.T) {
+			first := TroubleOf(pods[0], now)
+			if first == nil {
+				t.Fatal("no trouble")
+			}
+			for i, pod := range pods {
+				if diff := cmp.Diff(first, TroubleOf(pod, now)); diff != "" {
+					t.Errorf("state %d (-first +this):\n%s", i, diff)
+				}
+			}
+		})
+	}
+}
+
 func TestTroubleOf_CutsLongTexts(t *testing.T) {
 	long := strings.Repeat("ü", 2000)
 	for name, pod := range map[string]*corev1.Pod{
@@ -363,7 +410,7 @@ func TestTroubleOf_CutsLongTexts(t *testing.T) {
 
 func TestTroubleOf_TheEndOfALogIsKept(t *testing.T) {
 	pod := newPod(waiting("CrashLoopBackOff", ""), crashed(2, end(1, "Error", strings.Repeat("a line of the log\n", 100)+"Error: no such bucket\n")))
-	if got := TroubleOf(pod, now).Message; !strings.Contains(got, "Error: no such bucket (2 restarts)") {
+	if got := TroubleOf(pod, now).Message; !strings.Contains(got, "Error: no such bucket (its log") {
 		t.Errorf("got %q", got)
 	}
 }

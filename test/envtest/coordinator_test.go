@@ -72,7 +72,7 @@ func (p *coordinator) goOn() {
 		p.state = contract.JobSuspended
 	}
 	if p.state == contract.JobSuspended {
-		p.problem = &contract.Problem{Reason: contract.Fenced, Message: "a coordinator with a higher grant owns the job", HeadGrant: p.line.grant}
+		p.problem = &contract.Problem{Reason: contract.Fenced, Message: "a coordinator with a higher grant owns the job", JobID: p.line.id, HeadGrant: p.line.grant}
 		return
 	}
 	p.settle()
@@ -110,7 +110,7 @@ func (p *coordinator) claim() {
 		}
 		return
 	case l != nil && l.grant > p.grant:
-		p.problem = &contract.Problem{Reason: contract.Fenced, Message: "a coordinator with a higher grant owns the job", HeadGrant: l.grant}
+		p.problem = &contract.Problem{Reason: contract.Fenced, Message: "a coordinator with a higher grant owns the job", JobID: l.id, HeadGrant: l.grant}
 		return
 	case l == nil:
 		l = &lineage{id: p.config.NewJobID}

@@ -23,7 +23,7 @@ func (c *cluster) leftovers() {
 	c.t.Helper()
 	c.noPods()
 	if services, maps := c.children(&corev1.ServiceList{}), c.children(&corev1.ConfigMapList{}); len(services)+len(maps) > 0 {
-		c.t.Errorf("there are %v %v", services, maps)
+		c.t.Errorf("there are %v %v%s", services, maps, c.dump())
 	}
 }
 

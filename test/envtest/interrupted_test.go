@@ -6,32 +6,37 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+
+	. "github.com/onsi/gomega"
 )
 
-// most is more writes and commands than any life that is interrupted here takes.
-const most = 60
+const (
+	// most is more writes and commands than anything takes that is interrupted here.
+	most = 60
+	// wave is how many places are tried at once.
+	wave = 7
+)
 
 // TestOperator_InterruptedAnywhere kills the operator after each of its writes and commands in turn, and starts another one: what
 // comes of it is what comes of an operator that is left alone, with one savepoint at most.
 func TestOperator_InterruptedAnywhere(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		begin func(*cluster)
-		act   func(*cluster)
-		end   func(*cluster, *testing.T)
-	}{
+	tests := map[string]interruption{
 		"start": {
-			begin: func(*cluster) {},
+			begin: func(*cluster) *streamv1.StreamJob { return nil },
 			act:   func(c *cluster) { c.create("parallelism: 2", bucket, checkpointing, dataflow) },
-			end: func(c *cluster, t *testing.T) {
+			done:  isRunning,
+			end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
 				t.Helper()
 				job := c.running()
 				if l := c.storage.lineage("j"); job.Status.Grant != 1 || l.claims != 1 || len(c.storage.started()) != 1 {
@@ -40,17 +45,23 @@ func TestOperator_InterruptedAnywhere(t *testing.T) {
 			},
 		},
 		"upgrade": {
-			begin: func(c *cluster) { c.startTwo() },
+			begin: func(c *cluster) *streamv1.StreamJob { return c.startTwo() },
 			act:   func(c *cluster) { c.edit(parallelism(3)) },
-			end: func(c *cluster, t *testing.T) {
+			done: func(c *cluster, job *streamv1.StreamJob) bool {
+				return isRunning(c, job) && len(c.children(&corev1.ConfigMapList{})) == 1 && len(c.children(&corev1.PodList{})) == 2
+			},
+			end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
 				t.Helper()
-				checkUpgraded(t, c, &c.versions()[len(c.versions())-1], c.running())
+				checkUpgraded(t, c, before, c.running())
 			},
 		},
 		"suspend": {
-			begin: func(c *cluster) { c.startTwo() },
+			begin: func(c *cluster) *streamv1.StreamJob { return c.startTwo() },
 			act:   func(c *cluster) { c.edit(state(streamv1.StateSuspended)) },
-			end: func(c *cluster, t *testing.T) {
+			done: func(c *cluster, job *streamv1.StreamJob) bool {
+				return has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonSuspended)(job) == nil && len(c.children(&corev1.ServiceList{})) == 0
+			},
+			end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
 				t.Helper()
 				job := c.suspended()
 				c.noPods()
@@ -60,12 +71,13 @@ func TestOperator_InterruptedAnywhere(t *testing.T) {
 			},
 		},
 		"delete": {
-			begin: func(c *cluster) {
+			begin: func(c *cluster) *streamv1.StreamJob {
 				c.create("parallelism: 2", bucket, deleteOnCancel, "deletionPolicy: Savepoint", dataflow)
-				c.running()
+				return c.running()
 			},
-			act: func(c *cluster) { c.delete() },
-			end: func(c *cluster, t *testing.T) {
+			act:  func(c *cluster) { c.delete() },
+			done: func(_ *cluster, job *streamv1.StreamJob) bool { return job == nil },
+			end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
 				t.Helper()
 				c.gone()
 				c.leftovers()
@@ -78,67 +90,75 @@ func TestOperator_InterruptedAnywhere(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var all stepLog
-			for k := range most {
-				if all.complete(k) {
-					break
-				}
-				t.Run(fmt.Sprint(k), func(t *testing.T) {
-					c := newCluster(t)
-					first := c.operate()
-					tc.begin(c)
-					first.rests(t)
-					first.stop()
-					doomed := c.operate(killedAfter(k))
-					tc.act(c)
-					if all.died(doomed, func() bool { return c.settled(name) }) {
-						doomed.stop()
-						c.operate()
+			var spared atomic.Bool
+			for place := 0; place < most && !spared.Load(); place += wave {
+				t.Run(fmt.Sprintf("from %d", place), func(t *testing.T) {
+					for k := place; k < place+wave; k++ {
+						t.Run(fmt.Sprint(k), func(t *testing.T) {
+							t.Parallel()
+							if !tc.killedAfter(t, k) {
+								spared.Store(true)
+							}
+						})
 					}
-					tc.end(c, t)
 				})
 			}
-			if all.last < 3 {
-				t.Errorf("the operator was killed at %d places only", all.last)
+			if !spared.Load() {
+				t.Errorf("the operator wrote more than %d times", most)
 			}
 		})
 	}
 }
 
-// stepLog knows after how many writes the operator had nothing left to do.
-type stepLog struct{ last int }
-
-// complete says that an operator with a budget of k was never killed before.
-func (s *stepLog) complete(k int) bool { return k > s.last }
-
-// died waits until the operator is killed, or done; then the next budget isn't worth a try.
-func (s *stepLog) died(o *operator, done func() bool) bool {
-	for {
-		select {
-		case <-o.dead:
-			s.last++
-			return true
-		case <-time.After(20 * time.Millisecond):
-			if done() {
-				return false
-			}
-		}
-	}
+// interruption is something that an operator is killed in the middle of.
+type interruption struct {
+	// begin makes what is there before, and returns it.
+	begin func(*cluster) *streamv1.StreamJob
+	act   func(*cluster)
+	// done says that nothing is left to do.
+	done func(*cluster, *streamv1.StreamJob) bool
+	end  func(t *testing.T, c *cluster, before *streamv1.StreamJob)
 }
 
-// settled says whether what a test began has come to its end.
-func (c *cluster) settled(what string) bool {
-	job := c.job()
-	switch {
-	case what == "delete":
-		return job == nil
-	case job == nil:
-		return false
-	case what == "suspend":
-		return has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonSuspended)(job) == nil
-	default:
-		return has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonRunning)(job) == nil
+// killedAfter goes through it with an operator that is killed after n writes and commands, if it needs as many, and another one that
+// is not.
+func (i interruption) killedAfter(t *testing.T, n int) bool {
+	t.Helper()
+	c := newCluster(t)
+	first := c.operate()
+	before := i.begin(c)
+	if before != nil {
+		first.rests(t)
 	}
+	first.stop()
+	doomed := c.operate(killedAfter(n))
+	i.act(c)
+	died := doomed.dies(t, func() bool { return i.done(c, c.job()) })
+	if died {
+		doomed.stop()
+		c.operate()
+	}
+	i.end(t, c, before)
+	return died
+}
+
+// dies waits until the operator has no write left for what it wants to do; false when there is nothing left to do before.
+func (o *operator) dies(t *testing.T, done func() bool) bool {
+	t.Helper()
+	died := false
+	NewWithT(t).Eventually(func() bool {
+		select {
+		case <-o.dead:
+			died = true
+		default:
+		}
+		return died || done()
+	}).WithTimeout(patience).WithPolling(20 * time.Millisecond).Should(BeTrue())
+	return died
+}
+
+func isRunning(_ *cluster, job *streamv1.StreamJob) bool {
+	return has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonRunning)(job) == nil
 }
 
 // TestOperator_TwoAtOnce runs two operators that both believe to lead: what they do is done once.

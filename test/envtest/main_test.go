@@ -76,7 +76,7 @@ func run(m *testing.M) (code int, err error) {
 	if admin, err = client.NewWithWatch(server, client.Options{Scheme: scheme, FieldOwner: "test"}); err != nil {
 		return 1, fmt.Errorf("making a client: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // this is the main of the tests
 	played := make(chan error, 1)
 	go func() { played <- nodes.run(ctx) }()
 	code = m.Run()

@@ -38,8 +38,8 @@ func TestOperator_Starts(t *testing.T) {
 	c := newCluster(t)
 	c.operate()
 	c.create("parallelism: 2", "workers: {slotsPerWorker: 1}", bucket, checkpointing, dataflow)
-	job := c.running()
-	job = c.until("the first checkpoint is known", func(job *streamv1.StreamJob) error {
+	c.running()
+	job := c.until("the first checkpoint is known", func(job *streamv1.StreamJob) error {
 		if job.Status.LastCheckpoint == nil {
 			return fmt.Errorf("there is none")
 		}
@@ -166,10 +166,34 @@ func TestOperator_RestsWithoutWrites(t *testing.T) {
 	c.storage.set(func(s *script) { s.busy = true })
 	o.rests(t)
 	before := c.storage.lineage("j").last
-	NewWithT(t).Consistently(o.asked).WithTimeout(6*time.Second).WithPolling(time.Second).Should(BeEmpty(), "requests of a job at rest")
+	NewWithT(t).Consistently(o.asked).WithTimeout(5*time.Second).WithPolling(time.Second).Should(BeEmpty(), "requests of a job at rest")
 	if after := c.storage.lineage("j").last; after == before {
 		t.Error("no checkpoint has completed meanwhile, so that this shows nothing")
 	}
+
+	// The kubelet writes the status of pods now and then, so that the operator looks at the job.
+	c.storage.set(func(s *script) { s.busy = false })
+	pods := c.children(&corev1.PodList{})
+	beat := func() {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: pods[0]}}
+		patch := fmt.Sprintf(`{"metadata":{"annotations":{"beat":"%d"}}}`, time.Now().UnixNano())
+		if err := admin.Patch(t.Context(), pod, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	beat()
+	c.eventually("the last checkpoint is known", func() error {
+		if known := c.job().Status.LastCheckpoint.ID; known != c.storage.lineage("j").last {
+			beat()
+			return fmt.Errorf("checkpoint %d is", known)
+		}
+		return nil
+	})
+	o.rests(t)
+	NewWithT(t).Consistently(func() []string {
+		beat()
+		return o.asked()
+	}).WithTimeout(2*time.Second).WithPolling(200*time.Millisecond).Should(BeEmpty(), "requests of an operator that looks at a job at rest")
 }
 
 // TestOperator_MakesDeletedChildrenAgain shows that what somebody deletes comes back as it was, and the job goes on.

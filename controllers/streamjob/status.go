@@ -78,7 +78,7 @@ func failed(was, status *streamv1.StreamJobStatus, c metav1.Condition) {
 	c.Type, c.Status = streamv1.ConditionReconciling, metav1.ConditionTrue
 	c.Message = cut("It is tried again after "+c.Message, maxMessage)
 	apimeta.SetStatusCondition(&status.Conditions, c)
-	if ready := apimeta.FindStatusCondition(status.Conditions, streamv1.ConditionReady); ready == nil || ready.ObservedGeneration != c.ObservedGeneration {
+	if ready := apimeta.FindStatusCondition(status.Conditions, streamv1.ConditionReady); ready == nil || ready.ObservedGeneration != c.ObservedGeneration || ready.Status != metav1.ConditionTrue {
 		c.Type, c.Status = streamv1.ConditionReady, metav1.ConditionFalse
 		apimeta.SetStatusCondition(&status.Conditions, c)
 	}

@@ -22,6 +22,32 @@ var (
 	ErrUnknownOutcome = errors.New("the outcome of the write is not known")
 )
 
+// Reason says of an error what is wrong with the store as a whole.
+type Reason uint8
+
+// The reasons.
+const (
+	// Unclassified is every other error: of one object, or of a store that doesn't answer.
+	Unclassified Reason = iota
+	// Missing means that the bucket or the directory doesn't exist.
+	Missing
+	// AccessDenied means that there are no credentials or rights, or the wrong ones.
+	AccessDenied
+	// Unsuitable means that the store lacks something that is needed, such as conditional writes.
+	Unsuitable
+	// Misconfigured means that the configuration can't be right, whatever the store.
+	Misconfigured
+)
+
+// ReasonOf returns the reason that an error of a store gives.
+func ReasonOf(err error) Reason {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return Unclassified
+	}
+	return e.Reason
+}
+
 // Error is what stores return.
 type Error struct {
 	// Op is what was being done, as a gerund: "reading".
@@ -32,6 +58,8 @@ type Error struct {
 	Store string
 	// Retriable says that the same call may succeed later without anybody changing anything.
 	Retriable bool
+	// Reason says what is wrong with the whole store, if that is it.
+	Reason Reason
 	// Remedy is what a person can do about it, or "".
 	Remedy string
 	// Err is the cause.
@@ -75,9 +103,9 @@ func Describe(op, key, store string, cause error) *Error {
 	case errors.Is(cause, syscall.EDQUOT):
 		e.Retriable, e.Remedy = true, "the disk quota is used up: free space or raise the quota"
 	case errors.Is(cause, syscall.EROFS):
-		e.Remedy = "the file system is read-only: mount it writable or choose another directory"
+		e.Reason, e.Remedy = AccessDenied, "the file system is read-only: mount it writable or choose another directory"
 	case errors.Is(cause, fs.ErrPermission):
-		e.Remedy = "give this process's user the right to it"
+		e.Reason, e.Remedy = AccessDenied, "give this process's user the right to it"
 	case errors.Is(cause, syscall.ENAMETOOLONG):
 		e.Remedy = "choose a shorter name or prefix"
 	case errors.Is(cause, syscall.EMFILE), errors.Is(cause, syscall.ENFILE):

@@ -52,7 +52,7 @@ func (p *probe) key(name string) string {
 }
 
 func (p *probe) refuse(format string, args ...any) error {
-	return &Error{Op: "probing", Store: p.store.String(), Err: fmt.Errorf(format, args...), Remedy: probeRemedy}
+	return &Error{Op: "probing", Store: p.store.String(), Err: fmt.Errorf(format, args...), Reason: Unsuitable, Remedy: probeRemedy}
 }
 
 // conditions checks the refusals one after the other, which gives the plainest errors.

@@ -43,7 +43,7 @@ type Store struct {
 // Open opens the directory, and makes it unless cfg says that it is only read.
 func Open(cfg storage.FileConfig) (*Store, error) {
 	if cfg.Dir == "" {
-		return nil, &storage.Error{Op: "opening a directory", Err: errors.New("none is given"), Remedy: "give the path of a directory"}
+		return nil, &storage.Error{Op: "opening a directory", Err: errors.New("none is given"), Reason: storage.Misconfigured, Remedy: "give the path of a directory"}
 	}
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
@@ -70,9 +70,9 @@ func openError(dir string, cause error) error {
 	if e, ok := errors.AsType[*storage.Error](err); ok && e.Remedy == "" {
 		switch {
 		case errors.Is(cause, fs.ErrNotExist):
-			e.Remedy = "check the path: it must exist to be read from"
+			e.Reason, e.Remedy = storage.Missing, "check the path: it must exist to be read from"
 		case errors.Is(cause, syscall.ENOTDIR), errors.Is(cause, fs.ErrExist):
-			e.Remedy = "it is a file: give the path of a directory"
+			e.Reason, e.Remedy = storage.Missing, "it is a file: give the path of a directory"
 		}
 	}
 	return err

@@ -64,6 +64,20 @@ var explanations = map[string]explanation{
 	"XMinioInsufficientWriteQuorum":  {"too few of the server's disks are available", "look at its log and at its disks"},
 }
 
+// reasons are what error codes of a server say of the whole store.
+var reasons = map[string]storage.Reason{
+	minio.NoSuchBucket:      storage.Missing,
+	"InvalidBucketName":     storage.Missing,
+	"XAdminUserNotFound":    storage.AccessDenied,
+	"InvalidAccessKeyId":    storage.AccessDenied,
+	"SignatureDoesNotMatch": storage.AccessDenied,
+	"InvalidToken":          storage.AccessDenied,
+	"ExpiredToken":          storage.AccessDenied,
+	minio.AccessDenied:      storage.AccessDenied,
+	"NotImplemented":        storage.Unsuitable,
+	"MethodNotAllowed":      storage.Unsuitable,
+}
+
 // explain completes an error.
 func (s *Store) explain(e *storage.Error, cause error) {
 	if resp, ok := errors.AsType[minio.ErrorResponse](cause); ok {
@@ -104,6 +118,10 @@ func (s *Store) explainResponse(e *storage.Error, cause error, resp minio.ErrorR
 		return
 	}
 	known, ok := explanations[resp.Code]
+	e.Reason = reasons[resp.Code]
+	if e.Reason == storage.Unclassified && (resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized) {
+		e.Reason = storage.AccessDenied
+	}
 	switch {
 	case ok:
 		e.Remedy = known.remedy

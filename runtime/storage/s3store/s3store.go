@@ -99,7 +99,7 @@ func newStore(cfg storage.S3Config) (*Store, error) {
 }
 
 func configError(cause, remedy string) error {
-	return &storage.Error{Op: "opening S3 storage", Err: errors.New(cause), Remedy: remedy}
+	return &storage.Error{Op: "opening S3 storage", Err: errors.New(cause), Reason: storage.Misconfigured, Remedy: remedy}
 }
 
 func parseEndpoint(endpoint string) (*url.URL, error) {
@@ -136,7 +136,10 @@ func credentialsOf(cfg storage.S3Config) (*credentials.Credentials, error) {
 		token = os.Getenv("AWS_SESSION_TOKEN")
 	}
 	if access == "" || secret == "" {
-		return nil, configError("there are no credentials", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+		return nil, &storage.Error{
+			Op: "opening S3 storage", Err: errors.New("there are no credentials"), Reason: storage.AccessDenied,
+			Remedy: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+		}
 	}
 	return credentials.NewStaticV4(access, secret, token), nil
 }

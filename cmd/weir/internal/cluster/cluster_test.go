@@ -289,19 +289,19 @@ func (f *tunnel) Forward(_ context.Context, pod string, port int) (string, error
 	return f.addr, f.err
 }
 
-func coordinatorPod(grant int64, phase corev1.PodPhase) *corev1.Pod {
+func coordinatorPod(grant int64, ready corev1.ConditionStatus) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "default", Name: fmt.Sprintf("page-views-%d-coordinator-x", grant),
 			Labels: resources.Labels("page-views", grant, resources.CoordinatorComponent),
 		},
-		Status: corev1.PodStatus{Phase: phase},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}},
 	}
 }
 
 func TestControlAPI_ShowsTheCertificateOfAClient(t *testing.T) {
 	addr, secret := coordinator(t)
-	c := inFake(interceptor.Funcs{}, job(), secret, coordinatorPod(3, corev1.PodRunning), coordinatorPod(4, corev1.PodRunning))
+	c := inFake(interceptor.Funcs{}, job(), secret, coordinatorPod(3, corev1.ConditionTrue), coordinatorPod(4, corev1.ConditionTrue))
 	f := &tunnel{addr: addr}
 	c.Forward = f
 	api, err := c.ControlAPI(t.Context(), job())
@@ -333,19 +333,19 @@ func TestControlAPI_SaysWhatIsMissing(t *testing.T) {
 		tunnel  error
 		want    string
 	}{
-		"a suspended job":       {ended, interceptor.Funcs{}, nil, nil, "StreamJob page-views is suspended, so no coordinator runs"},
-		"a job never started":   {never, interceptor.Funcs{}, nil, nil, "StreamJob page-views is pending, so no coordinator runs"},
-		"a pod that is pending": {job(), interceptor.Funcs{}, []client.Object{coordinatorPod(4, corev1.PodPending)}, nil, `doesn't run yet ("weir status page-views" shows why)`},
+		"a suspended job":     {ended, interceptor.Funcs{}, nil, nil, "StreamJob page-views is suspended, so no coordinator runs"},
+		"a job never started": {never, interceptor.Funcs{}, nil, nil, "StreamJob page-views is pending, so no coordinator runs"},
+		"a pod that crashes":  {job(), interceptor.Funcs{}, []client.Object{coordinatorPod(4, corev1.ConditionFalse)}, nil, `isn't ready to answer ("weir status page-views" shows why)`},
 		"no right to secrets": {
 			job(), noSecrets,
-			[]client.Object{coordinatorPod(4, corev1.PodRunning)},
+			[]client.Object{coordinatorPod(4, corev1.ConditionTrue)},
 			nil,
 			"can be called by who may get the secret page-views-client-tls in namespace",
 		},
 		"no right to tunnels": {
 			job(),
 			interceptor.Funcs{},
-			[]client.Object{coordinatorPod(4, corev1.PodRunning), secret},
+			[]client.Object{coordinatorPod(4, corev1.ConditionTrue), secret},
 			forbidden,
 			"can be called by who may create pods/portforward in namespace",
 		},

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,11 +70,18 @@ func (c *Cluster) coordinator(ctx context.Context, job *streamv1.StreamJob) (str
 		return "", c.explain("listing the pods", job.Name, err)
 	}
 	for i := range list.Items {
-		if p := &list.Items[i]; p.DeletionTimestamp.IsZero() && p.Status.Phase == corev1.PodRunning {
+		if p := &list.Items[i]; p.DeletionTimestamp.IsZero() && ready(p) {
 			return p.Name, nil
 		}
 	}
-	return "", fmt.Errorf("the coordinator of StreamJob %s doesn't run yet (%q shows why)", job.Name, "weir status "+job.Name)
+	return "", fmt.Errorf("the coordinator of StreamJob %s isn't ready to answer (%q shows why)", job.Name, "weir status "+job.Name)
+}
+
+// ready says that the pod answers; one that crashes over and over counts as running, but not as ready.
+func ready(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 func orPending(p streamv1.Phase) streamv1.Phase {

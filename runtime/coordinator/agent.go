@@ -45,7 +45,7 @@ func Check(ctx context.Context, o Options) (contract.AgentResult, error) {
 	}
 	from := snapshot.Newest{Path: p.cfg.RestoreFrom}
 	if found == nil && p.cfg.JobID != "" && p.cfg.JobID != p.cfg.NewJobID {
-		return r, fmt.Errorf("looking for the state of job %s in %s: there is none: %w", p.cfg.JobID, c.o.Location, storage.ErrNotFound)
+		return r, &GoneError{JobID: p.cfg.JobID, Location: c.o.Location}
 	}
 	if found != nil {
 		r.JobID, r.HeadGrant, r.HeadFinal = found.JobID, found.Head.Epoch.Grant, headFinal(&found.Head)

@@ -41,7 +41,7 @@ func TestCheck_TellsWhetherTheJobCouldStart(t *testing.T) {
 		if r, err := Check(t.Context(), o); err != nil || !r.OK || r.Newest != nil {
 			t.Fatalf("without state: %+v, %v", r, err)
 		}
-		if _, err := Check(t.Context(), c.options()); !errors.Is(err, storage.ErrNotFound) {
+		if _, err := Check(t.Context(), c.options()); err == nil || ProblemOf(err).Reason != contract.RestoreNotFound {
 			t.Errorf("a job whose state is gone: %v", err)
 		}
 		c.stopped()

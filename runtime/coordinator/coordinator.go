@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -37,6 +38,9 @@ type Options struct {
 	Grant int64
 	// Fresh starts a new job beside the state that storage has, unless Job names a job id.
 	Fresh bool
+	// Operated says that somebody gives the job ids: a job id that Job names must have its state in storage, and state of another
+	// job of the same name is a [RetainedError], except for the job id NewJobID of Job, which may be started anew.
+	Operated bool
 	// Build makes the graph of the job.
 	Build func(contract.JobConfig) (*graph.Graph, error)
 	// Store is where snapshots and the head go. Location describes it to people and is put before paths.
@@ -111,6 +115,8 @@ type Coordinator struct {
 		sync.Mutex
 		shut bool
 	}
+	// ready says that the loop runs, or has run to its end.
+	ready atomic.Bool
 	final final
 }
 

@@ -80,11 +80,16 @@ func (c *Coordinator) prepare(ctx context.Context) (*prepared, error) {
 
 // findJob fills in the job id, the directory and the grant.
 func (c *Coordinator) findJob(ctx context.Context, p *prepared) error {
-	found, err := FindJob(ctx, c.o.Store, p.cfg)
+	found, err := c.lookFor(ctx, p.cfg)
 	if err != nil {
 		return err
 	}
 	p.grant = c.o.Grant
+	if c.o.Operated {
+		if err := c.operated(p, found); err != nil {
+			return err
+		}
+	}
 	switch {
 	case found == nil || (c.o.Fresh && p.cfg.JobID == ""):
 		if p.cfg.JobID == "" {
@@ -102,6 +107,32 @@ func (c *Coordinator) findJob(ctx context.Context, p *prepared) error {
 		c.o.Log.Info("Found the job in storage", "jobID", found.JobID, "epochGrant", found.Head.Epoch.Grant, "grant", p.grant)
 	}
 	p.dir = jobsDir(p.cfg) + p.cfg.JobID + "/"
+	return nil
+}
+
+// lookFor finds the job in storage; of several the one that was to be started anew, if it is there.
+func (c *Coordinator) lookFor(ctx context.Context, cfg contract.JobConfig) (*Found, error) {
+	if c.o.Operated && cfg.JobID == "" && cfg.NewJobID != "" {
+		own := cfg
+		own.JobID = cfg.NewJobID
+		if found, err := FindJob(ctx, c.o.Store, own); found != nil || err != nil {
+			return found, err
+		}
+	}
+	return FindJob(ctx, c.o.Store, cfg)
+}
+
+// operated checks what storage holds against the ids that were given, and fills in that of a new job.
+func (c *Coordinator) operated(p *prepared, found *Found) error {
+	cfg := &p.cfg
+	switch {
+	case found == nil && cfg.JobID != "" && cfg.JobID != cfg.NewJobID && c.o.Durable:
+		return &GoneError{JobID: cfg.JobID, Location: c.o.Location}
+	case found == nil && cfg.JobID == "":
+		cfg.JobID = cfg.NewJobID
+	case found != nil && cfg.JobID == "" && found.JobID != cfg.NewJobID:
+		return &RetainedError{Found: *found}
+	}
 	return nil
 }
 
@@ -178,13 +209,13 @@ func (c *Coordinator) adopt(ctx context.Context, p *prepared) error {
 func (c *Coordinator) layOut(p *prepared) error {
 	g, err := c.o.Build(p.cfg)
 	if err != nil {
-		return fmt.Errorf("building the graph of the job: %w", err)
+		return &InvalidJobError{Err: fmt.Errorf("building the graph of the job: %w", err)}
 	}
 	plan, err := graph.NewPlan(g, graph.Options{
 		Parallelism: p.cfg.Parallelism, MaxParallelism: p.cfg.MaxParallelism, DisableChaining: p.cfg.DisableChaining,
 	})
 	if err != nil {
-		return err
+		return &InvalidJobError{Err: err}
 	}
 	p.cfg.MaxParallelism = plan.MaxParallelism
 	p.parallelism = plan.Slots

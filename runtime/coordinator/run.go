@@ -25,6 +25,7 @@ func (c *Coordinator) Run(ctx context.Context) (Result, error) {
 	servers := c.startServers()
 	l, err := c.prepareLoop(ctx)
 	if err == nil {
+		c.ready.Store(true)
 		l.run(ctx)
 		err = c.conclude(l)
 	} else {

@@ -36,6 +36,7 @@ func (l *loop) report(now time.Time) *contract.JobStatus {
 		MeasuredAt:     now,
 		Operations:     l.ops.list(),
 		Storage:        l.o.Location,
+		Durable:        l.o.Durable,
 		Message:        s.Message,
 	}
 	if s.Attempt.K > 0 {

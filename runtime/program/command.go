@@ -59,7 +59,7 @@ func (c Command) root(signals <-chan os.Signal) *cobra.Command {
 		Use: c.Name, Short: c.Short, SilenceUsage: true, SilenceErrors: true, Version: c.Version,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(c.coordinatorCommand(signals), WorkerCommand(c))
+	root.AddCommand(c.coordinatorCommand(signals), WorkerCommand(c), c.agentCommand(signals))
 	if c.Defaults != nil {
 		root.AddCommand(c.runCommand(signals))
 	}
@@ -105,32 +105,47 @@ func (c Command) jobConfig(path string) (contract.JobConfig, error) {
 }
 
 func (c Command) coordinatorCommand(signals <-chan os.Signal) *cobra.Command {
-	var job, listenAddr, apiAddr, tlsDir string
-	var grant int64
+	var f coordinatorFlags
 	cmd := &cobra.Command{
 		Use: "coordinator", Args: cobra.NoArgs,
 		Short: "Run the coordinator of a job",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := c.jobConfig(job)
+			ctx, stop := untilSignal(cmd.Context(), signals)
+			defer stop()
+			if f.supervise {
+				return lastWords(f.terminationLog, c.supervise(ctx, f))
+			}
+			cfg, err := c.jobConfig(f.job)
 			if err != nil {
 				return err
 			}
-			ctx, stop := untilSignal(cmd.Context(), signals)
-			defer stop()
-			return c.coordinate(ctx, cfg, coordinatorFlags{listenAddr, apiAddr, tlsDir, grant})
+			return lastWords(f.terminationLog, c.coordinate(ctx, cfg, f))
 		},
 	}
-	cmd.Flags().StringVar(&job, "job", "", "file with the configuration of the job as JSON")
-	cmd.Flags().StringVar(&listenAddr, "listen", "127.0.0.1:6123", "address for workers")
-	cmd.Flags().StringVar(&apiAddr, "api", "127.0.0.1:8081", "address of the control API")
-	cmd.Flags().StringVar(&tlsDir, "tls", "", "directory with certificates, for mutual TLS")
-	cmd.Flags().Int64Var(&grant, "grant", 1, "number of this deployment of the coordinator, ascending in the life of the job")
+	flags := cmd.Flags()
+	flags.StringVar(&f.job, "job", "", "file with the configuration of the job as JSON")
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:6123", "address for workers")
+	flags.StringVar(&f.api, "api", "127.0.0.1:8081", "address of the control API")
+	flags.StringVar(&f.tlsDir, "tls", "", "directory with certificates, for mutual TLS")
+	flags.Int64Var(&f.grant, "grant", 1, "number of this deployment of the coordinator, ascending in the life of the job")
+	flags.BoolVar(&f.supervise, "supervise", false, "stay up and tell: what keeps the job from starting, which is tried again, and how it ended")
+	flags.StringVar(&f.health, "health", "", "address for health checks and metrics without TLS, with --supervise (default: none)")
+	flags.StringVar(&f.terminationLog, "termination-log", "", "file for the reason when this process ends with an error")
 	return cmd
 }
 
 type coordinatorFlags struct {
-	listen, api, tlsDir string
-	grant               int64
+	job, listen, api, tlsDir, health, terminationLog string
+	grant                                            int64
+	supervise                                        bool
+}
+
+// lastWords writes the reason for the end of this process to a file, for those who look after it.
+func lastWords(file string, err error) error {
+	if err == nil || file == "" {
+		return err
+	}
+	return errors.Join(err, os.WriteFile(file, []byte(err.Error()+"\n"), 0o600))
 }
 
 // coordinate runs a coordinator for workers of other processes.
@@ -144,14 +159,9 @@ func (c Command) coordinate(ctx context.Context, cfg contract.JobConfig, f coord
 		return err
 	}
 	defer s.close()
-	o := coordinator.Options{
-		Job: cfg, Grant: f.grant, Build: c.Build.safely, Store: s.store, Location: s.location, Durable: s.durable,
-		Version: c.Version, Log: log.WithName("coordinator"),
-	}
-	if f.tlsDir != "" {
-		if o.APITLS, o.ControlTLS, err = coordinatorTLS(f.tlsDir); err != nil {
-			return err
-		}
+	o := c.coordinatorOptions(cfg, s, f)
+	if o.APITLS, o.ControlTLS, err = coordinatorTLS(f.tlsDir); err != nil {
+		return err
 	}
 	if o.Control, err = listen(ctx, f.listen, "workers (--listen)"); err != nil {
 		return err
@@ -175,6 +185,68 @@ func (c Command) coordinate(ctx context.Context, cfg contract.JobConfig, f coord
 	return nil
 }
 
+func (c Command) coordinatorOptions(cfg contract.JobConfig, s *openedStorage, f coordinatorFlags) coordinator.Options {
+	return coordinator.Options{
+		Job: cfg, Grant: f.grant, Build: c.Build.safely, Store: s.store, Location: s.location, Durable: s.durable,
+		Version: c.Version, Log: JSONLogger(os.Stderr).WithName("coordinator"),
+	}
+}
+
+// supervise runs coordinators under a supervisor. The configuration is read anew for each.
+func (c Command) supervise(ctx context.Context, f coordinatorFlags) error {
+	if f.grant < 1 {
+		return errors.New("--grant must be 1 or more")
+	}
+	cfg, err := c.jobConfig(f.job)
+	if err != nil {
+		return err
+	}
+	apiTLS, controlTLS, err := coordinatorTLS(f.tlsDir)
+	if err != nil {
+		return err
+	}
+	o := coordinator.SupervisorOptions{
+		Namespace: cfg.Namespace, Name: cfg.Name, Grant: f.grant, APITLS: apiTLS, Log: JSONLogger(os.Stderr).WithName("supervisor"),
+		Make: func(ctx context.Context) (*coordinator.Coordinator, func(), error) {
+			return c.nextCoordinator(ctx, f, controlTLS)
+		},
+	}
+	if o.API, err = listen(ctx, f.api, "the control API (--api)"); err != nil {
+		return err
+	}
+	if f.health != "" {
+		if o.Health, err = listen(ctx, f.health, "health checks (--health)"); err != nil {
+			return errors.Join(err, o.API.Close())
+		}
+	}
+	o.Log.Info("Serving", "workers", f.listen, "api", o.API.Addr().String(), "grant", f.grant)
+	return coordinator.NewSupervisor(o).Run(ctx)
+}
+
+// nextCoordinator makes a coordinator, and what releases its storage.
+func (c Command) nextCoordinator(ctx context.Context, f coordinatorFlags, controlTLS *tls.Config) (*coordinator.Coordinator, func(), error) {
+	cfg, err := c.jobConfig(f.job)
+	if err != nil {
+		return nil, nil, &coordinator.InvalidJobError{Err: err}
+	}
+	s, err := openStorage(ctx, cfg.Storage)
+	if err != nil {
+		return nil, nil, err
+	}
+	o := c.coordinatorOptions(cfg, s, f)
+	o.Operated, o.ControlTLS = true, controlTLS
+	if o.Control, err = listen(ctx, f.listen, "workers (--listen)"); err != nil {
+		s.close()
+		return nil, nil, err
+	}
+	co, err := coordinator.New(o)
+	if err != nil {
+		s.close()
+		return nil, nil, &coordinator.InvalidJobError{Err: errors.Join(err, o.Control.Close())}
+	}
+	return co, s.close, nil
+}
+
 // WorkerCommand is the command that runs a worker.
 func WorkerCommand(c Command) *cobra.Command {
 	var f workerFlags
@@ -192,7 +264,7 @@ func WorkerCommand(c Command) *cobra.Command {
 				ctx, cut = withLifeline(ctx, os.Stdin)
 				defer cut()
 			}
-			return c.work(ctx, f)
+			return lastWords(f.terminationLog, c.work(ctx, f))
 		},
 	}
 	cmd.Flags().StringVar(&f.coordinator, "coordinator", "127.0.0.1:6123", "address of the coordinator")
@@ -202,6 +274,8 @@ func WorkerCommand(c Command) *cobra.Command {
 	cmd.Flags().StringVar(&f.namePrefix, "name-prefix", "worker", "without --name, what the random name begins with")
 	cmd.Flags().IntVar(&f.slots, "slots", 1, "how many subtasks of each operator this worker takes")
 	cmd.Flags().StringVar(&f.tlsDir, "tls", "", "directory with certificates, for mutual TLS")
+	cmd.Flags().StringVar(&f.health, "health", "", "address for health checks; the process then stays up after the job has ended, until it is told to end (default: none)")
+	cmd.Flags().StringVar(&f.terminationLog, "termination-log", "", "file for the reason when this process ends with an error")
 	cmd.Flags().BoolVar(&f.lifeline, "lifeline", false, "end when standard input ends")
 	cmd.Flags().BoolVar(&f.plain, "plain", false, "log text instead of JSON")
 	cmd.Flags().IntVar(&f.verbose, "verbose", 0, "with --plain, how much to log")
@@ -212,9 +286,9 @@ func WorkerCommand(c Command) *cobra.Command {
 }
 
 type workerFlags struct {
-	coordinator, listen, advertise, name, namePrefix, tlsDir string
-	slots, verbose                                           int
-	lifeline, plain                                          bool
+	coordinator, listen, advertise, health, terminationLog, name, namePrefix, tlsDir string
+	slots, verbose                                                                   int
+	lifeline, plain                                                                  bool
 }
 
 func (f workerFlags) logger() logr.Logger {
@@ -254,15 +328,35 @@ func (c Command) work(ctx context.Context, f workerFlags) error {
 		o.TLS = &files
 	}
 	o.Connect = worker.Dial(f.coordinator, secure)
-	err := worker.Run(ctx, o)
+	if f.health == "" {
+		return untilTold(ctx, worker.Run(ctx, o))
+	}
+	h, err := startHealth(ctx, f.health)
+	if err != nil {
+		return err
+	}
+	defer h.stop()
+	o.Registered = h.registered.Store
+	err = worker.Run(ctx, o)
+	if err == nil {
+		<-ctx.Done() // the job is over, and whoever looks after this process would only start it again
+	}
+	return untilTold(ctx, err)
+}
+
+// untilTold leaves out the error of a process that was told to end.
+func untilTold(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return nil
 	}
 	return err
 }
 
-// coordinatorTLS returns the configurations of the control API and of the server for workers.
+// coordinatorTLS returns the configurations of the control API and of the server for workers; none without a directory.
 func coordinatorTLS(dir string) (api, control *tls.Config, err error) {
+	if dir == "" {
+		return nil, nil, nil
+	}
 	files := transport.CertFiles(dir, "coordinator")
 	if api, err = files.Server(transport.RoleClient, transport.RoleCoordinator); err != nil {
 		return nil, nil, err

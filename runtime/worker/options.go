@@ -40,6 +40,8 @@ type Options struct {
 	Build func(job contract.JobConfig) (*graph.Graph, error)
 	// Store opens the storage of the job; the worker does not close it.
 	Store func(ctx context.Context, job contract.JobConfig) (storage.Store, error)
+	// Registered, if set, is told when the coordinator has accepted this worker, and when the connection is lost again.
+	Registered func(registered bool)
 	// ConnectTimeout bounds how long the worker tries to reach the coordinator before it gives up. Default 5 min.
 	ConnectTimeout time.Duration
 	// CancelTimeout bounds how long tasks may take to end once they are cancelled. One that takes longer is

@@ -16,7 +16,7 @@ import (
 
 const (
 	firstBackoff = 100 * time.Millisecond
-	maxBackoff   = 5 * time.Second
+	maxBackoff   = time.Second
 	// registerTimeout bounds the wait for the answer to a registration.
 	registerTimeout = 10 * time.Second
 	// flushTimeout bounds how long the end of a worker waits for its last messages to go out.
@@ -93,6 +93,10 @@ func (w *worker) session(ctx context.Context) (registered bool, err error) {
 	}
 	if err := w.accepted(ctx, reg); err != nil {
 		return false, err
+	}
+	if told := w.opts.Registered; told != nil {
+		told(true)
+		defer told(false)
 	}
 	sending, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup

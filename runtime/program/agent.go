@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/coordinator"
+)
+
+// defaultAgentTimeout bounds what an agent does.
+const defaultAgentTimeout = time.Minute
+
+// agentFlags are those of all tasks of an agent.
+type agentFlags struct {
+	job, log   string
+	grant      int64
+	operations []string
+	timeout    time.Duration
+}
+
+// agentCommand is for those who operate jobs: what needs the storage of a job, or its graph, while no coordinator can be asked. Each task writes its
+// outcome as JSON (contract.AgentResult) to the termination log, and to standard output.
+func (c Command) agentCommand(signals <-chan os.Signal) *cobra.Command {
+	var f agentFlags
+	cmd := &cobra.Command{Use: "agent", Short: "Do something with the storage of a job that has no coordinator", Args: cobra.NoArgs}
+	task := func(use, short string, do func(context.Context, coordinator.Options) (contract.AgentResult, error)) {
+		cmd.AddCommand(&cobra.Command{
+			Use: use, Short: short, Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				ctx, stop := untilSignal(cmd.Context(), signals)
+				defer stop()
+				ctx, cancel := context.WithTimeout(ctx, f.timeout)
+				defer cancel()
+				return c.agent(ctx, f, do)
+			},
+		})
+	}
+	task("check", "Find out whether the job could start and take its newest state", coordinator.Check)
+	task("fence", "Shut out coordinators of lower grants, and read what has happened", func(ctx context.Context, o coordinator.Options) (contract.AgentResult, error) {
+		return coordinator.Fence(ctx, o, f.operations)
+	})
+	task("dispose", "Delete the checkpoints of the job", coordinator.Dispose)
+	flags := cmd.PersistentFlags()
+	flags.StringVar(&f.job, "job", "", "file with the configuration of the job as JSON")
+	flags.Int64Var(&f.grant, "grant", 1, "grant to claim the job with")
+	flags.StringArrayVar(&f.operations, "operation", nil, "id of an operation whose outcome is wanted; can be given again")
+	flags.StringVar(&f.log, "termination-log", "", "file that the outcome is written to")
+	flags.DurationVar(&f.timeout, "timeout", defaultAgentTimeout, "how long it may take")
+	return cmd
+}
+
+// agent does one task. What stands in the way of the task is a part of its outcome; the error is for an outcome that could not be told.
+func (c Command) agent(ctx context.Context, f agentFlags, do func(context.Context, coordinator.Options) (contract.AgentResult, error)) error {
+	if f.grant < 1 {
+		return errors.New("--grant must be 1 or more")
+	}
+	r, err := c.agentResult(ctx, f, do)
+	if err != nil {
+		r.OK, r.Problem = false, coordinator.ProblemOf(err)
+	}
+	text, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(os.Stdout, "%s\n", text); err != nil {
+		return fmt.Errorf("writing the outcome: %w", err)
+	}
+	if f.log == "" {
+		return nil
+	}
+	if err := os.WriteFile(f.log, text, 0o600); err != nil {
+		return fmt.Errorf("writing the outcome to the termination log: %w", err)
+	}
+	return nil
+}
+
+func (c Command) agentResult(ctx context.Context, f agentFlags, do func(context.Context, coordinator.Options) (contract.AgentResult, error)) (contract.AgentResult, error) {
+	cfg, err := c.jobConfig(f.job)
+	if err != nil {
+		return contract.AgentResult{}, err
+	}
+	s, err := openStorage(ctx, cfg.Storage)
+	if err != nil {
+		return contract.AgentResult{}, err
+	}
+	defer s.close()
+	return do(ctx, coordinator.Options{
+		Job: cfg, Grant: f.grant, Build: c.Build.safely, Store: s.store, Location: s.location, Durable: s.durable,
+		Version: c.Version, Log: JSONLogger(os.Stderr).WithName("agent"),
+	})
+}

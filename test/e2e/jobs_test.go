@@ -6,6 +6,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +20,9 @@ const keys = 40
 
 // rate is how many rows the ledger makes a second: enough that every kill hits some, few enough for ten jobs on two cores.
 const rate = 400
+
+// savepointPrefix is where the savepoints of all jobs go, in their storage.
+const savepointPrefix = "savepoints/"
 
 func seconds(n float64) metav1.Duration {
 	return metav1.Duration{Duration: time.Duration(n * float64(time.Second))}
@@ -40,7 +44,7 @@ func (s *scenario) newJob(name string) *streamv1.StreamJob {
 					Endpoint: stage.S3Endpoint, Bucket: stage.Bucket, Prefix: s.ns + "/state",
 					CredentialsSecretRef: &streamv1.SecretReference{Name: secretName},
 				},
-				Savepoints: &streamv1.SavepointStorage{Prefix: "savepoints"},
+				Savepoints: &streamv1.SavepointStorage{Prefix: strings.TrimSuffix(savepointPrefix, "/")},
 			},
 			Restart: &streamv1.Restart{ExponentialDelay: &streamv1.ExponentialDelayRestart{
 				InitialDelay: seconds(0.2), MaxDelay: seconds(2),
@@ -95,14 +99,29 @@ func (s *scenario) start(job *streamv1.StreamJob) *streamv1.StreamJob {
 	return s.await(job.Name, "the first checkpoint", checkpointed(0))
 }
 
-// progress waits for two checkpoints that are newer than what is known of a job: rows from now are in the second.
+// progress waits until the engine has completed two checkpoints from now on: rows from now are in the second. It asks the engine, since
+// the status of the job shows newer checkpoints only now and then. It returns the job.
 func (s *scenario) progress(job *streamv1.StreamJob) *streamv1.StreamJob {
 	s.Helper()
-	before := int64(0)
-	if c := s.job(job.Name).Status.LastCheckpoint; c != nil {
-		before = c.ID
-	}
-	return s.await(job.Name, "progress", checkpointed(before+1))
+	job = s.job(job.Name)
+	api := s.controlAPI(job.Name, s.pod(job, coordinator))
+	first := int64(0)
+	s.eventually("two checkpoints", func() string {
+		status, err := api.Job(s.Context())
+		switch {
+		case err != nil:
+			return err.Error()
+		case status.LastCheckpoint == nil:
+			return "there is none"
+		case first == 0:
+			first = status.LastCheckpoint.ID
+		}
+		if status.LastCheckpoint.ID < first+2 {
+			return fmt.Sprintf("the newest is %d, %d was there", status.LastCheckpoint.ID, first)
+		}
+		return ""
+	})
+	return s.job(job.Name)
 }
 
 // suspend stops a job and returns it once it is suspended.

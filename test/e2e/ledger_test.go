@@ -46,7 +46,7 @@ func (s *scenario) list(prefix string) []string {
 func (s *scenario) savepoints() []string {
 	s.Helper()
 	return slices.DeleteFunc(s.list(s.ns+"/state"), func(name string) bool {
-		return !strings.Contains(name, "savepoint-") || path.Base(name) != "_metadata"
+		return !strings.HasPrefix(name, savepointPrefix) || path.Base(name) != "_metadata"
 	})
 }
 

@@ -24,7 +24,7 @@ func (s *scenario) left() (l left) {
 		switch {
 		case path.Base(name) == "head.json":
 			l.heads++
-		case path.Base(name) == "_metadata" && strings.Contains(name, "savepoint-"):
+		case path.Base(name) == "_metadata" && strings.HasPrefix(name, savepointPrefix):
 			l.savepoints++
 		case path.Base(name) == "_metadata":
 			l.checkpoints++

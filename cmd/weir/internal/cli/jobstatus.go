@@ -121,7 +121,7 @@ func describeRestore(now time.Time, r *streamv1.RestoreReport) string {
 		}
 		text += ", " + r.Path
 	}
-	if r.RequestedMode != "" && r.RequestedMode != r.EffectiveMode {
+	if r.RequestedMode != "" && r.RequestedMode != r.EffectiveMode && r.RequestedMode != "Resume" {
 		text += fmt.Sprintf(" (asked for: %s)", r.RequestedMode)
 	}
 	if r.Reason != "" {

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
@@ -36,11 +37,17 @@ func readJob(t *testing.T, text string) *streamv1.StreamJob {
 	return &job
 }
 
-// makeJob creates a StreamJob from the fields of its spec, one a line.
+// makeJob creates the StreamJob j from the fields of its spec, one a line.
 func makeJob(t *testing.T, namespace string, fields ...string) *streamv1.StreamJob {
 	t.Helper()
-	job := readJob(t, "apiVersion: stream.weir.dev/v1alpha1\nkind: StreamJob\nmetadata: {name: j}\nspec:\n  "+strings.Join(fields, "\n  ")+"\n")
-	job.Namespace = namespace
+	return makeNamed(t, types.NamespacedName{Namespace: namespace, Name: "j"}, fields...)
+}
+
+// makeNamed creates a StreamJob from the fields of its spec, one a line.
+func makeNamed(t *testing.T, key types.NamespacedName, fields ...string) *streamv1.StreamJob {
+	t.Helper()
+	job := readJob(t, "apiVersion: stream.weir.dev/v1alpha1\nkind: StreamJob\nmetadata: {}\nspec:\n  "+strings.Join(fields, "\n  ")+"\n")
+	job.Namespace, job.Name = key.Namespace, key.Name
 	if err := admin.Create(t.Context(), job); err != nil {
 		t.Fatal(err)
 	}

@@ -68,6 +68,8 @@ type operator struct {
 	stop func()
 	// image of the engine that it comes with.
 	image string
+	// elsewhere are the namespaces that it looks after besides that of the test.
+	elsewhere []string
 
 	mu struct {
 		sync.Mutex
@@ -119,7 +121,7 @@ func (o *operator) rests(t *testing.T) {
 	}).WithTimeout(patience).WithPolling(50*time.Millisecond).Should(Succeed(), "the operator comes to rest")
 }
 
-// operate runs the operator for the namespace of the test, until stop is called or the test ends.
+// operate runs the operator for the namespace of the test, and what options say, until stop is called or the test ends.
 func (c *cluster) operate(options ...func(*operator)) *operator {
 	c.t.Helper()
 	o := &operator{dead: make(chan struct{}), image: "weir:test"}
@@ -131,7 +133,7 @@ func (c *cluster) operate(options ...func(*operator)) *operator {
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return recorded{o, next} })
 	opts := quietManager()
 	var err error
-	if opts.Cache, err = streamjob.CacheOptions([]string{c.namespace}); err != nil {
+	if opts.Cache, err = streamjob.CacheOptions(append(o.elsewhere, c.namespace)); err != nil {
 		c.t.Fatal(err)
 	}
 	opts.Logger = funcr.NewJSON(func(line string) { _, _ = c.Write([]byte(line)) }, funcr.Options{Verbosity: 1})
@@ -146,8 +148,8 @@ func (c *cluster) operate(options ...func(*operator)) *operator {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	poller := &engine.Poller{Dial: func(_ types.NamespacedName, t engine.Target) (engine.API, error) {
-		return mortal{connection{c.storage, t.Addr}, o}, nil
+	poller := &engine.Poller{Dial: func(key types.NamespacedName, t engine.Target) (engine.API, error) {
+		return mortal{connection{nodes.world(key.Namespace).storage, t.Addr}, o}, nil
 	}}
 	if err := mgr.Add(poller); err != nil {
 		c.t.Fatal(err)
@@ -174,6 +176,11 @@ func (c *cluster) operate(options ...func(*operator)) *operator {
 
 // withImage is an operator that comes with another image of the engine.
 func withImage(image string) func(*operator) { return func(o *operator) { o.image = image } }
+
+// alsoIn looks after the namespace of another world too.
+func alsoIn(other *cluster) func(*operator) {
+	return func(o *operator) { o.elsewhere = append(o.elsewhere, other.namespace) }
+}
 
 // killedAfter lets the operator do n writes and commands; what it tries afterwards does not happen.
 func killedAfter(n int) func(*operator) { return func(o *operator) { o.budget.Store(int64(n)) } }

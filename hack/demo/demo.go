@@ -116,15 +116,15 @@ func (d *demo) show(ctx context.Context) error {
 	if err := d.upload(ctx, &d.first); err != nil {
 		return err
 	}
-	job, err := d.await(ctx, "two checkpoints", func(job *streamv1.StreamJob) bool {
-		return job.Status.LastCheckpoint != nil && job.Status.LastCheckpoint.ID > 1
-	})
+	job, err := d.await(ctx, "checkpoints", func(job *streamv1.StreamJob) bool { return job.Status.LastCheckpoint != nil })
 	if err != nil {
 		return err
 	}
-	sayf("Checkpoint %d is complete: %s", job.Status.LastCheckpoint.ID, job.Status.LastCheckpoint.Path)
-	if err := d.print(ctx, "get", "sj"); err != nil {
-		return err
+	sayf("Checkpoints complete; the status is updated every half minute and has number %d: %s", job.Status.LastCheckpoint.ID, job.Status.LastCheckpoint.Path)
+	for _, what := range []string{"sj", "pods"} {
+		if err := d.print(ctx, "get", what); err != nil {
+			return err
+		}
 	}
 	uploads, uploadCtx := errgroup.WithContext(ctx)
 	sayf("The second half of the text arrives: %s", &d.second)
@@ -164,7 +164,7 @@ func (d *demo) startJob(ctx context.Context) error {
 		return errors.New("waiting for the first record: there was none")
 	}
 	sayf("The job runs: the first record was processed %.1f s after kubectl apply", d.pulse.First().Sub(applied).Seconds())
-	return d.print(ctx, "get", "pods")
+	return nil
 }
 
 // upgrade edits the job while it runs, and shows what becomes of that.
@@ -174,12 +174,16 @@ func (d *demo) upgrade(ctx context.Context) error {
 	if _, err := d.cluster.Kubectl(ctx, "patch", "sj", name, "--namespace", namespace, "--type", "merge", "--patch", patch); err != nil {
 		return err
 	}
-	shown := ""
+	shown, seen := "", false
 	var next *stage.RowTimes
 	job, err := d.await(ctx, "the new version", func(job *streamv1.StreamJob) bool {
 		if now := summary(job); now != shown {
 			shown = now
 			sayf("  %s", now)
+		}
+		if o := job.Status.Operation; !seen && o != nil && o.Phase == streamv1.OperationStarting {
+			seen = true
+			_ = d.print(ctx, "get", "sj") // the look after it counts
 		}
 		if next == nil && job.Status.Deployment != nil && job.Status.Deployment.Generation == job.Generation {
 			next, _ = d.follow(ctx, job) // its pod may not be there yet: the next look finds it

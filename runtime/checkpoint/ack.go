@@ -112,7 +112,7 @@ func (c *Coordinator) HandleDecline(now time.Time, d protocol.Decline) {
 
 func (c *Coordinator) expiredText(p *pending) string {
 	if p.state != collecting {
-		return fmt.Sprintf("not complete within %v: its manifest was not written in time", c.o.Timeout)
+		return fmt.Sprintf("not complete within %v: its manifest was not written in time", c.limit(p))
 	}
 	missing := p.missing()
 	names := make([]string, len(missing))
@@ -123,7 +123,7 @@ func (c *Coordinator) expiredText(p *pending) string {
 	if n := len(p.outstanding) - len(missing); n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return fmt.Sprintf("not complete within %v: no acknowledgement of %s%s", c.o.Timeout, strings.Join(names, ", "), more)
+	return fmt.Sprintf("not complete within %v: no acknowledgement of %s%s", c.limit(p), strings.Join(names, ", "), more)
 }
 
 // missing lists tasks that have not acknowledged, at most some.

@@ -26,11 +26,11 @@ type Coordinator struct {
 	tasks   map[protocol.TaskID]*task
 	order   []protocol.TaskID
 
-	// periodic is what the caller wants; nextPeriodic is zero while there is no timer.
-	periodic     bool
-	nextPeriodic time.Time
-	queue        []*request
-	requests     int64
+	// periodic is what the caller wants; nextPeriodic is zero while there is no timer, lastPeriodic when it ended last.
+	periodic                   bool
+	nextPeriodic, lastPeriodic time.Time
+	queue                      []*request
+	requests                   int64
 
 	pending []*pending // ids ascending, including the one being finalized
 	ready   []*pending // acknowledged in full, waiting to be finalized
@@ -183,7 +183,7 @@ func (c *Coordinator) armPeriodic(now time.Time) {
 	if d := c.o.Interval - c.o.MinPause; d > 0 {
 		delay += time.Duration(c.o.Rand.Int64N(int64(d) + 1))
 	}
-	c.nextPeriodic = now.Add(delay)
+	c.nextPeriodic, c.lastPeriodic = now.Add(delay), time.Time{}
 }
 
 func (c *Coordinator) stopPeriodic() {
@@ -194,13 +194,15 @@ func (c *Coordinator) stopPeriodic() {
 // HandleTime lets time pass.
 func (c *Coordinator) HandleTime(now time.Time) {
 	for _, p := range slices.Clone(c.pending) {
-		if p.state != committing && !now.Before(p.createdAt.Add(c.o.Timeout)) {
+		if p.state != committing && !now.Before(c.deadline(p)) {
 			c.abort(now, p, ReasonExpired, c.expiredText(p))
 		}
 	}
+	c.expireQueued(now)
 	if !c.nextPeriodic.IsZero() && !now.Before(c.nextPeriodic) {
 		missed := now.Sub(c.nextPeriodic) / c.o.Interval
-		c.nextPeriodic = c.nextPeriodic.Add((missed + 1) * c.o.Interval) //nolint:durationcheck // missed is a number of intervals
+		c.lastPeriodic = c.nextPeriodic.Add(missed * c.o.Interval) //nolint:durationcheck // missed is a number of intervals
+		c.nextPeriodic = c.lastPeriodic.Add(c.o.Interval)
 		c.enqueuePeriodic(now)
 	}
 	c.resend(now)
@@ -218,8 +220,11 @@ func (c *Coordinator) NextWake() (time.Time, bool) {
 	at(c.nextPeriodic)
 	for _, p := range c.pending {
 		if p.state != committing {
-			at(p.createdAt.Add(c.o.Timeout))
+			at(c.deadline(p))
 		}
+	}
+	for _, q := range c.queue {
+		at(q.deadline)
 	}
 	if c.stop != nil && len(c.stop.outstanding) > 0 {
 		at(c.stop.resendAt)

@@ -75,6 +75,8 @@ type model struct {
 	opCount     int
 	stopped     bool
 	completions int
+	// retention is the one that was in force when a change of the head was asked for.
+	retention map[int64]int
 }
 
 type taskTrigger struct {
@@ -125,6 +127,7 @@ func (m *model) incarnate() {
 	}
 	m.c, m.running = c, false
 	m.swaps, m.writes, m.deletes = nil, nil, nil
+	m.retention = map[int64]int{}
 	m.attempt.N++
 	m.attempt.K = 0
 	for id := range m.ops {
@@ -199,6 +202,8 @@ func (m *model) step() {
 		m.c.Suspend(m.now, ReasonTaskFailure, "a task failed")
 	case n < 98:
 		m.crash()
+	case n < 99:
+		m.changePolicy()
 	}
 	m.effects()
 }
@@ -223,8 +228,9 @@ func (m *model) apply(u UpdateHead) {
 			m.failf("the newest state went from %d back to %d", n.ID, after.ID)
 		}
 	}
-	if len(m.head.Checkpoints) > m.o.Retention {
-		m.failf("%d checkpoints are kept, not %d", len(m.head.Checkpoints), m.o.Retention)
+	// A change of the retention comes too late for a commit that is under way.
+	if n := m.retention[u.Token]; u.Complete != nil && len(m.head.Checkpoints) > n {
+		m.failf("%d checkpoints are kept, not %d", len(m.head.Checkpoints), n)
 	}
 }
 
@@ -281,11 +287,27 @@ func (m *model) request() {
 		m.c.RequestCheckpoint(m.now, id)
 	case 2, 3:
 		m.log("request savepoint %s", id)
-		m.c.RequestSavepoint(m.now, id, "", record.StopNone)
+		m.c.RequestSavepoint(m.now, SavepointRequest{Operation: id, Timeout: time.Duration(m.rnd.IntN(3)) * time.Second})
 	default:
 		m.log("request stop %s", id)
-		m.c.RequestSavepoint(m.now, id, "", record.StopFreeze)
+		m.c.RequestSavepoint(m.now, SavepointRequest{Operation: id, Stop: record.StopFreeze, Timeout: time.Duration(m.rnd.IntN(3)) * time.Second})
 	}
+}
+
+// changePolicy puts another policy into force.
+func (m *model) changePolicy() {
+	p := Policy{
+		Interval: time.Duration(m.rnd.IntN(3)) * time.Second, Timeout: time.Duration(2+m.rnd.IntN(8)) * time.Second, TolerableFailures: 100,
+		MaxConcurrent: 1 + m.rnd.IntN(3), Retention: 1 + m.rnd.IntN(3),
+	}
+	if p.MaxConcurrent == 1 && m.rnd.IntN(2) == 0 {
+		p.MinPause = time.Second
+	}
+	m.log("policy %+v", p)
+	if err := m.c.SetPolicy(m.now, p); err != nil {
+		m.failf("setting a policy: %v", err)
+	}
+	m.o = m.o.with(p)
 }
 
 // effects carries out and checks.
@@ -315,6 +337,7 @@ func (m *model) effects() {
 			m.writes = append(m.writes, e)
 		case UpdateHead:
 			m.swaps = append(m.swaps, e)
+			m.retention[e.Token] = m.o.Retention
 			m.checkCommits()
 		case Delete:
 			m.deletes = append(m.deletes, e.Token)

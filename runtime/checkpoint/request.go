@@ -29,6 +29,9 @@ type request struct {
 	operation string
 	target    string
 	stop      record.StopMode
+	// timeout and deadline are the caller's; zero means that of all snapshots, counted from the trigger.
+	timeout  time.Duration
+	deadline time.Time
 	// final asks for the snapshot that lets tasks at the end of their data finish.
 	final bool
 }
@@ -82,8 +85,21 @@ func (c *Coordinator) RequestCheckpoint(now time.Time, operation string) {
 	c.advance(now)
 }
 
-// RequestSavepoint asks for a savepoint below target (empty: the default), with stop other than StopNone one that stops the job.
-func (c *Coordinator) RequestSavepoint(now time.Time, operation, target string, stop record.StopMode) {
+// SavepointRequest asks for a savepoint.
+type SavepointRequest struct {
+	// Operation is its id.
+	Operation string
+	// Target is the directory below which it is written; empty: the default.
+	Target string
+	// Stop other than StopNone stops the job with it.
+	Stop record.StopMode
+	// Timeout gives it up that long after the request; 0: when it is as old as any snapshot may get.
+	Timeout time.Duration
+}
+
+// RequestSavepoint asks for a savepoint.
+func (c *Coordinator) RequestSavepoint(now time.Time, r SavepointRequest) {
+	operation, target, stop := r.Operation, r.Target, r.Stop
 	typ := (&request{stop: stop}).kind()
 	if !c.admit(now, operation, typ) {
 		return
@@ -108,7 +124,11 @@ func (c *Coordinator) RequestSavepoint(now time.Time, operation, target string, 
 		c.stop = &stopping{operation: snapshot.Operation{ID: operation, Type: typ, Stop: stop}}
 		c.stopPeriodic()
 	}
-	c.enqueue(now, &request{priority: prioritySavepoint, operation: operation, target: dir, stop: stop})
+	q := &request{priority: prioritySavepoint, operation: operation, target: dir, stop: stop, timeout: r.Timeout}
+	if q.timeout > 0 {
+		q.deadline = now.Add(q.timeout)
+	}
+	c.enqueue(now, q)
 	c.advance(now)
 }
 
@@ -143,6 +163,7 @@ func (c *Coordinator) refuse(now time.Time, operation string, typ snapshot.Opera
 func (c *Coordinator) refuseLater(now time.Time, q *request, why string) {
 	if q.stop != record.StopNone {
 		c.stop = nil
+		c.armPeriodic(now)
 	}
 	if q.operation != "" {
 		c.recordFailure(now, q.operation, q.kind(), q.stop, why)
@@ -187,6 +208,29 @@ func (c *Coordinator) enqueue(now time.Time, q *request) {
 	}
 }
 
+// deadline is when a snapshot is given up.
+func (c *Coordinator) deadline(p *pending) time.Time {
+	if !p.request.deadline.IsZero() {
+		return p.request.deadline
+	}
+	return p.createdAt.Add(c.o.Timeout)
+}
+
+// limit is how long a snapshot may take, for people.
+func (c *Coordinator) limit(p *pending) time.Duration { return cmp.Or(p.request.timeout, c.o.Timeout) }
+
+// expireQueued gives up requests that could not start in time.
+func (c *Coordinator) expireQueued(now time.Time) {
+	for _, q := range slices.Clone(c.queue) {
+		if q.deadline.IsZero() || now.Before(q.deadline) {
+			continue
+		}
+		c.queue = slices.DeleteFunc(c.queue, func(x *request) bool { return x == q })
+		why := cmp.Or(c.counts.Waiting, "its turn had not come")
+		c.refuseLater(now, q, fmt.Sprintf("not started within %v: %s", q.timeout, why))
+	}
+}
+
 // enqueuePeriodic queues the one periodic request; a backlog is never built.
 func (c *Coordinator) enqueuePeriodic(now time.Time) {
 	waiting := slices.ContainsFunc(c.queue, func(q *request) bool { return q.priority == priorityPeriodic })
@@ -195,10 +239,17 @@ func (c *Coordinator) enqueuePeriodic(now time.Time) {
 	}
 }
 
+// waitsForIDs says why no snapshot starts while the head is being swapped for more ids.
+const waitsForIDs = "checkpoint ids are being reserved in storage"
+
 // choose takes the request that may start now from the queue; nil if none may.
 func (c *Coordinator) choose(now time.Time) *request {
 	c.counts.Waiting = ""
-	if len(c.queue) == 0 || c.reserving != 0 {
+	if len(c.queue) == 0 {
+		return nil
+	}
+	if c.reserving != 0 {
+		c.counts.Waiting = waitsForIDs
 		return nil
 	}
 	first := c.queue[0]

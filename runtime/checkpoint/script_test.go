@@ -75,6 +75,12 @@ func (s *script) do(w []string) error {
 		s.c.Suspend(s.now, ReasonTaskFailure, "a task failed")
 	case "at":
 		return s.wait(arg(1))
+	case "after": // like at, counted from now
+		d, err := time.ParseDuration(arg(1))
+		if err != nil {
+			return err
+		}
+		return s.wait((s.now.Sub(scriptStart) + d).String())
 	case "late": // like at, but the coordinator wasn't woken
 		d, err := time.ParseDuration(arg(1))
 		s.now = scriptStart.Add(d)
@@ -118,7 +124,21 @@ func (s *script) do(w []string) error {
 	case "checkpoint":
 		s.c.RequestCheckpoint(s.now, arg(1))
 	case "savepoint":
-		s.c.RequestSavepoint(s.now, arg(1), strings.TrimPrefix(arg(3), "to="), stopModes[arg(2)])
+		r := SavepointRequest{Operation: arg(1), Stop: stopModes[arg(2)]}
+		for _, a := range w[min(3, len(w)):] {
+			k, v, _ := strings.Cut(a, "=")
+			switch k {
+			case "to":
+				r.Target = v
+			case "within":
+				r.Timeout, _ = time.ParseDuration(v)
+			}
+		}
+		s.c.RequestSavepoint(s.now, r)
+	case "policy":
+		if err := s.c.SetPolicy(s.now, policyOf(w[1:])); err != nil {
+			s.c.emit(noted("refused: " + err.Error()))
+		}
 	case "eod":
 		s.c.HandleEndOfData(s.now, protocol.EndOfData{Attempt: s.attempt, Task: taskOf(arg(1))})
 	case "finished":
@@ -191,6 +211,30 @@ func (s *script) create(args []string) error {
 	c, err := New(o, s.head)
 	s.c, s.swaps, s.deletes = c, nil, nil
 	return err
+}
+
+func policyOf(args []string) Policy {
+	var p Policy
+	for _, a := range args {
+		k, v, _ := strings.Cut(a, "=")
+		n, _ := strconv.Atoi(v)
+		d, _ := time.ParseDuration(v)
+		switch k {
+		case "interval":
+			p.Interval = d
+		case "minPause":
+			p.MinPause = d
+		case "timeout":
+			p.Timeout = d
+		case "maxConcurrent":
+			p.MaxConcurrent = n
+		case "tolerable":
+			p.TolerableFailures = n
+		case "retention":
+			p.Retention = n
+		}
+	}
+	return p
 }
 
 // longest makes Int64N yield nearly its bound.

@@ -72,7 +72,7 @@ func (s *soloist) ack(id int64) {
 func TestCoordinator_StopSubsumesOlderCheckpoints(t *testing.T) {
 	s := newSoloist(t, 2)
 	s.RequestCheckpoint(s.now, "a")
-	s.RequestSavepoint(s.now, "b", "", record.StopFreeze)
+	s.RequestSavepoint(s.now, SavepointRequest{Operation: "b", Stop: record.StopFreeze})
 	s.settle()
 	if len(s.triggers) != 2 {
 		t.Fatalf("%d snapshots were triggered, want 2", len(s.triggers))
@@ -96,7 +96,7 @@ func TestCoordinator_StopDoesntSpin(t *testing.T) {
 	if len(s.triggers) != 1 {
 		t.Fatalf("%d snapshots were triggered, want the final one", len(s.triggers))
 	}
-	s.RequestSavepoint(s.now, "b", "", record.StopFreeze)
+	s.RequestSavepoint(s.now, SavepointRequest{Operation: "b", Stop: record.StopFreeze})
 	s.settle()
 	s.HandleDecline(s.now, protocol.Decline{Attempt: s.attempt, Task: s.task, Checkpoint: s.triggers[0].Checkpoint, Reason: protocol.DeclinedAsync})
 	s.settle()

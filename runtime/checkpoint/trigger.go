@@ -60,6 +60,7 @@ func (c *Coordinator) advance(now time.Time) {
 		}
 		if c.nextID >= c.reserved {
 			c.queue = slices.Insert(c.queue, 0, q)
+			c.counts.Waiting = waitsForIDs
 			c.reserve()
 			return
 		}

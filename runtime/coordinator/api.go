@@ -37,6 +37,8 @@ type submission struct {
 	typ    contract.OperationType
 	target string
 	drain  bool
+	// timeout gives a savepoint up; 0: the checkpoint timeout.
+	timeout time.Duration
 	// savepoint makes a cancellation take one first.
 	savepoint bool
 }
@@ -47,6 +49,7 @@ type jobControl interface {
 	checkpoints(ctx context.Context) (*contract.CheckpointsReport, error)
 	submit(ctx context.Context, s submission) (contract.Operation, error)
 	operation(ctx context.Context, id string, wait time.Duration) (contract.Operation, error)
+	setPolicy(ctx context.Context, p contract.Policy) (contract.Policy, error)
 }
 
 // api serves the control API of one job.
@@ -102,6 +105,7 @@ func (a *api) routes() http.Handler {
 	handle("POST "+contract.PathStop, a.stop)
 	handle("POST "+contract.PathCancel, a.cancel)
 	handle("GET "+contract.PathOperations+"/{id}", a.operation)
+	handle("PUT "+contract.PathPolicy, a.policy)
 	mux.Handle("/", a.answer(notFound))
 	return mux
 }
@@ -210,7 +214,7 @@ func (a *api) savepoint(r *http.Request) (any, int, error) {
 	if err := decode(r, &q); err != nil {
 		return nil, 0, err
 	}
-	return a.submit(r, submission{id: q.OperationID, typ: contract.SavepointOperation, target: q.Target})
+	return a.submit(r, submission{id: q.OperationID, typ: contract.SavepointOperation, target: q.Target, timeout: q.Timeout.D()})
 }
 
 func (a *api) stop(r *http.Request) (any, int, error) {
@@ -218,7 +222,7 @@ func (a *api) stop(r *http.Request) (any, int, error) {
 	if err := decode(r, &q); err != nil {
 		return nil, 0, err
 	}
-	return a.submit(r, submission{id: q.OperationID, typ: contract.StopOperation, target: q.Target, drain: q.Drain})
+	return a.submit(r, submission{id: q.OperationID, typ: contract.StopOperation, target: q.Target, drain: q.Drain, timeout: q.Timeout.D()})
 }
 
 func (a *api) cancel(r *http.Request) (any, int, error) {
@@ -229,7 +233,9 @@ func (a *api) cancel(r *http.Request) (any, int, error) {
 	if q.Target != "" && !q.Savepoint {
 		return nil, 0, badRequest("a target is given but no savepoint is asked for", `set "savepoint": true or leave the target out`)
 	}
-	return a.submit(r, submission{id: q.OperationID, typ: contract.CancelOperation, target: q.Target, savepoint: q.Savepoint})
+	return a.submit(r, submission{
+		id: q.OperationID, typ: contract.CancelOperation, target: q.Target, savepoint: q.Savepoint, timeout: q.Timeout.D(),
+	})
 }
 
 func (a *api) submit(r *http.Request, s submission) (any, int, error) {

@@ -25,6 +25,7 @@ type fakeControl struct {
 	op        contract.Operation
 	err       error
 	submitted []submission
+	policies  []contract.Policy
 	waited    time.Duration
 }
 
@@ -42,6 +43,11 @@ func (f *fakeControl) submit(_ context.Context, s submission) (contract.Operatio
 func (f *fakeControl) operation(_ context.Context, _ string, wait time.Duration) (contract.Operation, error) {
 	f.waited = wait
 	return f.op, f.err
+}
+
+func (f *fakeControl) setPolicy(_ context.Context, p contract.Policy) (contract.Policy, error) {
+	f.policies = append(f.policies, p)
+	return p, f.err
 }
 
 func serve(t *testing.T, f *fakeControl) (*contract.Client, string) {
@@ -75,9 +81,9 @@ func TestAPI_Operations(t *testing.T) {
 		},
 		"stop": {
 			call: func(ctx context.Context, c *contract.Client) (*contract.Operation, error) {
-				return c.Stop(ctx, contract.StopRequest{OperationID: "a", Target: "t", Drain: true})
+				return c.Stop(ctx, contract.StopRequest{OperationID: "a", Target: "t", Drain: true, Timeout: contract.Duration(time.Second)})
 			},
-			want: submission{id: "a", typ: contract.StopOperation, target: "t", drain: true},
+			want: submission{id: "a", typ: contract.StopOperation, target: "t", drain: true, timeout: time.Second},
 		},
 		"cancel": {
 			call: func(ctx context.Context, c *contract.Client) (*contract.Operation, error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/weir-stream/weir/runtime/checkpoint"
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/job"
 	"github.com/weir-stream/weir/runtime/protocol"
@@ -314,15 +315,15 @@ func (l *loop) submit(s submission) (contract.Operation, error) {
 	case contract.CheckpointOperation:
 		l.machine.HandleCheckpoint(now, s.id)
 	case contract.SavepointOperation:
-		l.machine.HandleSavepoint(now, s.id, s.target, record.StopNone)
+		l.machine.HandleSavepoint(now, checkpoint.SavepointRequest{Operation: s.id, Target: s.target, Timeout: s.timeout})
 	case contract.StopOperation:
 		mode := record.StopFreeze
 		if s.drain {
 			mode = record.StopDrain
 		}
-		l.machine.HandleSavepoint(now, s.id, s.target, mode)
+		l.machine.HandleSavepoint(now, checkpoint.SavepointRequest{Operation: s.id, Target: s.target, Stop: mode, Timeout: s.timeout})
 	case contract.CancelOperation:
-		l.machine.HandleCancel(now, s.id, s.savepoint, s.target)
+		l.machine.HandleCancel(now, job.CancelRequest{Operation: s.id, Savepoint: s.savepoint, Target: s.target, Timeout: s.timeout})
 	}
 	return op.Operation, nil
 }

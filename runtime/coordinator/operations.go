@@ -203,6 +203,9 @@ func (s submission) validate() error {
 		return badRequest(fmt.Sprintf("operationID %q is not valid", s.id),
 			"give 1 to 64 letters, digits, dots, dashes or underscores that begin and end with a letter or digit")
 	}
+	if s.timeout < 0 {
+		return badRequest(fmt.Sprintf("timeout %v is negative", s.timeout), "leave it out for the checkpoint timeout")
+	}
 	for part := range strings.SplitSeq(s.target, "/") {
 		if part == ".." {
 			return badRequest(fmt.Sprintf("target %q leaves the job's storage", s.target), `give a path without ".."`)

@@ -16,6 +16,7 @@ import (
 	"github.com/weir-stream/weir/runtime/job"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/storage/remotestore"
 	"github.com/weir-stream/weir/runtime/transport/control"
 )
 
@@ -41,12 +42,14 @@ func (c *Coordinator) Job(ctx context.Context) (*contract.JobStatus, error) { re
 
 // Stop asks to stop the job with a savepoint.
 func (c *Coordinator) Stop(ctx context.Context, r contract.StopRequest) (contract.Operation, error) {
-	return c.submit(ctx, submission{id: r.OperationID, typ: contract.StopOperation, target: r.Target, drain: r.Drain})
+	return c.submit(ctx, submission{id: r.OperationID, typ: contract.StopOperation, target: r.Target, drain: r.Drain, timeout: r.Timeout.D()})
 }
 
 // Cancel asks to cancel the job.
 func (c *Coordinator) Cancel(ctx context.Context, r contract.CancelRequest) (contract.Operation, error) {
-	return c.submit(ctx, submission{id: r.OperationID, typ: contract.CancelOperation, target: r.Target, savepoint: r.Savepoint})
+	return c.submit(ctx, submission{
+		id: r.OperationID, typ: contract.CancelOperation, target: r.Target, savepoint: r.Savepoint, timeout: r.Timeout.D(),
+	})
 }
 
 // Operation returns an operation, waiting up to wait for its end.
@@ -156,6 +159,9 @@ func (c *Coordinator) startServers() *servers {
 	s := &servers{c: c, errs: make(chan error, 2)}
 	if c.o.Control != nil {
 		s.control = control.NewServer(c.o.ControlTLS, c.Handle)
+		if !c.o.Durable {
+			remotestore.Register(s.control, c.o.Store) // workers in other processes have no other way to it
+		}
 		s.running.Go(func() {
 			if err := s.control.Serve(c.o.Control); err != nil {
 				s.errs <- fmt.Errorf("serving workers: %w", err)

@@ -38,6 +38,7 @@ func (l *loop) report(now time.Time) *contract.JobStatus {
 		Storage:        l.o.Location,
 		Durable:        l.o.Durable,
 		Message:        s.Message,
+		PolicyRevision: l.machine.Policy().Revision,
 	}
 	if s.Attempt.K > 0 {
 		out.Attempt = s.Attempt.String()

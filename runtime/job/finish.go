@@ -107,17 +107,17 @@ func (m *Machine) answer(op snapshot.Operation) {
 	m.emit(Reply{Operation: op})
 }
 
-// HandleSavepoint takes a request for a savepoint below target (empty: the default), with stop other than StopNone one
-// that stops the job. A Reply with the operation id follows, at the latest with Exit. A repeat of an id is no new request.
-func (m *Machine) HandleSavepoint(now time.Time, operation, target string, stop record.StopMode) {
+// HandleSavepoint takes a request for a savepoint, which may stop the job. A Reply with the operation id follows, at the latest
+// with Exit. A repeat of an id is no new request.
+func (m *Machine) HandleSavepoint(now time.Time, r checkpoint.SavepointRequest) {
 	typ := snapshot.OperationSavepoint
-	if stop != record.StopNone {
+	if r.Stop != record.StopNone {
 		typ = snapshot.OperationStop
 	}
-	if m.early(now, operation, typ) {
+	if m.early(now, r.Operation, typ) {
 		return
 	}
-	m.snapshots.RequestSavepoint(now, operation, target, stop)
+	m.snapshots.RequestSavepoint(now, r)
 	m.pump(now)
 }
 
@@ -150,8 +150,19 @@ func (m *Machine) early(now time.Time, operation string, typ snapshot.OperationT
 	return true
 }
 
+// CancelRequest asks to cancel the job.
+type CancelRequest struct {
+	// Operation is its id.
+	Operation string
+	// Savepoint takes one first, below Target and within Timeout; see [checkpoint.SavepointRequest].
+	Savepoint bool
+	Target    string
+	Timeout   time.Duration
+}
+
 // HandleCancel takes a request to cancel the job, after a savepoint if that is asked for.
-func (m *Machine) HandleCancel(now time.Time, operation string, savepoint bool, target string) {
+func (m *Machine) HandleCancel(now time.Time, r CancelRequest) {
+	operation := r.Operation
 	if err := checkpoint.CheckOperationID(operation); err != nil {
 		m.emit(Reply{Operation: snapshot.Operation{
 			ID: operation, Type: snapshot.OperationCancel, Outcome: snapshot.OutcomeFailed, Error: err.Error(), At: now,
@@ -168,11 +179,13 @@ func (m *Machine) HandleCancel(now time.Time, operation string, savepoint bool, 
 		m.emit(Reply{Operation: op})
 		return
 	}
-	if savepoint {
+	if r.Savepoint {
 		if m.cancelWith == "" {
 			m.cancelWith = operation
 		}
-		m.snapshots.RequestSavepoint(now, operation, target, record.StopFreeze)
+		m.snapshots.RequestSavepoint(now, checkpoint.SavepointRequest{
+			Operation: operation, Target: r.Target, Stop: record.StopFreeze, Timeout: r.Timeout,
+		})
 		m.pump(now)
 		return
 	}

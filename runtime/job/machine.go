@@ -16,8 +16,10 @@ import (
 type Machine struct {
 	o        Options
 	strategy Strategy
-	effects  []Effect
-	exited   bool
+	// policy is the revision of the one that was set last.
+	policy  string
+	effects []Effect
+	exited  bool
 
 	state   State
 	message string
@@ -77,8 +79,9 @@ func (m *Machine) checkpointOptions() checkpoint.Options {
 		o.SavepointDir = cfg.Storage.SavepointPrefix
 	}
 	if c := cfg.Checkpointing; c != nil {
-		o.Interval, o.Timeout, o.MinPause = c.Interval.D(), c.Timeout.D(), c.MinPause.D()
-		o.MaxConcurrent, o.TolerableFailures, o.Retention = c.MaxConcurrent, c.TolerableFailures, c.RetentionCount
+		p := checkpointPolicy(c)
+		o.Interval, o.Timeout, o.MinPause = p.Interval, p.Timeout, p.MinPause
+		o.MaxConcurrent, o.TolerableFailures, o.Retention = p.MaxConcurrent, p.TolerableFailures, p.Retention
 	}
 	return o
 }

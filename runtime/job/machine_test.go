@@ -148,9 +148,15 @@ func (s *script) command(d *datadriven.TestData) {
 		s.m.HandleCheckpoint(s.now, d.CmdArgs[0].Key)
 	case "savepoint":
 		stop := map[string]record.StopMode{"none": record.StopNone, "freeze": record.StopFreeze, "drain": record.StopDrain}[s.arg(d, "stop", "none")]
-		s.m.HandleSavepoint(s.now, d.CmdArgs[0].Key, "", stop)
+		timeout, _ := time.ParseDuration(s.arg(d, "timeout", "0s"))
+		s.m.HandleSavepoint(s.now, checkpoint.SavepointRequest{Operation: d.CmdArgs[0].Key, Stop: stop, Timeout: timeout})
 	case "cancel":
-		s.m.HandleCancel(s.now, d.CmdArgs[0].Key, s.flag(d, "savepoint"), "")
+		s.m.HandleCancel(s.now, job.CancelRequest{Operation: d.CmdArgs[0].Key, Savepoint: s.flag(d, "savepoint")})
+	case "policy":
+		if err := s.m.HandlePolicy(s.now, s.policy(d)); err != nil {
+			s.printf("refused: %v (needs a restart: %v)", err, errors.Is(err, job.ErrNeedsRestart))
+		}
+		s.printf("in force: %q", s.m.Policy().Revision)
 	case "shutdown":
 		s.m.HandleShutdown(s.now)
 	case "pass":
@@ -161,6 +167,27 @@ func (s *script) command(d *datadriven.TestData) {
 	default:
 		s.t.Fatalf("unknown command %s", d.Cmd)
 	}
+}
+
+// policy reads one from the arguments.
+func (s *script) policy(d *datadriven.TestData) contract.Policy {
+	interval, _ := time.ParseDuration(s.arg(d, "interval", "1h"))
+	p := contract.Policy{
+		Revision:      d.CmdArgs[0].Key,
+		Checkpointing: &contract.Checkpointing{Interval: contract.Duration(interval), Mode: contract.Mode(s.arg(d, "mode", "")), RetentionCount: 2},
+	}
+	if s.flag(d, "off") {
+		p.Checkpointing = nil
+	}
+	strategy := s.arg(d, "restart", "fixed")
+	if strategy != "fixed" {
+		p.Restart.None = &struct{}{}
+	}
+	if strategy != "none" {
+		attempts, _ := strconv.Atoi(s.arg(d, "attempts", "2"))
+		p.Restart.FixedDelay = &contract.FixedDelay{Attempts: &attempts, Delay: contract.Duration(3 * time.Second)}
+	}
+	return p
 }
 
 func (s *script) from(id protocol.TaskID, msg protocol.FromWorker) {

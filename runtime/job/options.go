@@ -58,16 +58,21 @@ func (o *Options) EnsureDefaults() {
 	setDefault(&o.RetryInterval, time.Second)
 	setDefault(&o.CleanupTimeout, 30*time.Second)
 	if o.StopTimeout == 0 {
-		o.StopTimeout = 10 * time.Minute
-		if c := o.Config.Checkpointing; c != nil && c.Timeout > 0 {
-			o.StopTimeout = c.Timeout.D()
-		}
+		o.StopTimeout = stopTimeout(&o.Config)
 	}
 	if o.Plan.Slots == 0 {
 		for _, v := range o.Plan.Vertices {
 			o.Plan.Slots = max(o.Plan.Slots, v.Parallelism)
 		}
 	}
+}
+
+// stopTimeout is the default of StopTimeout.
+func stopTimeout(c *contract.JobConfig) time.Duration {
+	if c.Checkpointing != nil && c.Checkpointing.Timeout > 0 {
+		return c.Checkpointing.Timeout.D()
+	}
+	return 10 * time.Minute
 }
 
 // Validate says what is wrong with the options, after EnsureDefaults.

@@ -328,11 +328,11 @@ func (d *director) request() {
 		case 0:
 			d.c.RequestCheckpoint(now, id)
 		case 1:
-			d.c.RequestSavepoint(now, id, "", record.StopNone)
+			d.c.RequestSavepoint(now, checkpoint.SavepointRequest{Operation: id, Stop: record.StopNone})
 		case 2:
-			d.c.RequestSavepoint(now, id, "", record.StopFreeze)
+			d.c.RequestSavepoint(now, checkpoint.SavepointRequest{Operation: id, Stop: record.StopFreeze})
 		case 3:
-			d.c.RequestSavepoint(now, id, "", record.StopDrain)
+			d.c.RequestSavepoint(now, checkpoint.SavepointRequest{Operation: id, Stop: record.StopDrain})
 		case 4:
 			d.fail("by chance")
 		}

@@ -68,8 +68,9 @@ type version struct {
 	plan   *graph.Plan
 	// line is the lineage it belongs to.
 	line *lineage
-	// limited says that the restart strategy may give up.
-	limited bool
+	// limited says that the restart strategy may give up or might have, patient that it must not.
+	limited, patient bool
+	scenario         *scenario
 }
 
 // newScenario makes a small graph: one to three sources, united by key in a counter, perhaps a second counter behind it,
@@ -166,28 +167,41 @@ func shifted(keys []int64, by int64) []int64 {
 // With patience its restarts have no limit; with split every operator is a task of its own.
 func (s *scenario) version(r *rand.Rand, number int, patience, split bool, out *outside) (*version, error) {
 	p := 1 + r.IntN(s.maxParallelism)
-	v := &version{number: number, grant: int64(number)}
+	v := &version{number: number, grant: int64(number), scenario: s}
 	v.config = contract.JobConfig{
 		Namespace: "default", Name: "sim", JobID: "j", Parallelism: p, MaxParallelism: s.groups, DisableChaining: r.IntN(3) == 0 || split,
-		Checkpointing: &contract.Checkpointing{
-			Interval: contract.Duration(time.Duration(50+r.IntN(400)) * time.Millisecond), Timeout: contract.Duration(time.Duration(500+r.IntN(3000)) * time.Millisecond),
-			TolerableFailures: r.IntN(4), RetentionCount: 1 + r.IntN(3), MaxConcurrent: 1, Mode: contract.ExactlyOnce,
-		},
 		Restart: contract.Restart{FixedDelay: &contract.FixedDelay{Delay: contract.Duration(time.Duration(1+r.IntN(300)) * time.Millisecond)}},
 		Storage: &contract.Storage{Volume: &contract.Volume{Path: "sim"}},
 	}
-	if r.IntN(4) == 0 {
-		v.config.Checkpointing.MaxConcurrent = 2 + r.IntN(2)
-	} else if r.IntN(4) == 0 {
-		v.config.Checkpointing.MinPause = contract.Duration(time.Duration(1+r.IntN(300)) * time.Millisecond)
-	}
-	if s.atLeastOnce {
-		v.config.Checkpointing.Mode = contract.AtLeastOnce
-	}
+	v.config.Checkpointing = s.checkpointing(r)
+	v.patient = patience
 	v.restarts(r, patience)
 	var err error
 	v.plan, err = graph.NewPlan(s.graph(p, out), graph.Options{Parallelism: p, MaxParallelism: s.groups, DisableChaining: v.config.DisableChaining})
 	return v, err
+}
+
+// checkpointing picks the settings of checkpoints.
+func (s *scenario) checkpointing(r *rand.Rand) *contract.Checkpointing {
+	c := &contract.Checkpointing{
+		Interval: contract.Duration(time.Duration(50+r.IntN(400)) * time.Millisecond), Timeout: contract.Duration(time.Duration(500+r.IntN(3000)) * time.Millisecond),
+		TolerableFailures: r.IntN(4), RetentionCount: 1 + r.IntN(3), MaxConcurrent: 1, Mode: contract.ExactlyOnce,
+	}
+	if r.IntN(4) == 0 {
+		c.MaxConcurrent = 2 + r.IntN(2)
+	} else if r.IntN(4) == 0 {
+		c.MinPause = contract.Duration(time.Duration(1+r.IntN(300)) * time.Millisecond)
+	}
+	if s.atLeastOnce {
+		c.Mode = contract.AtLeastOnce
+	}
+	return c
+}
+
+// changePolicy picks anew what may change while the job runs.
+func (v *version) changePolicy(r *rand.Rand) {
+	v.config.Checkpointing = v.scenario.checkpointing(r)
+	v.restarts(r, v.patient)
 }
 
 // restarts picks a restart strategy. One that gives up is followed by another version of the job.

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weir-stream/weir/runtime/checkpoint"
+	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/job"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
@@ -174,6 +177,7 @@ type request struct {
 	kind      snapshot.OperationType
 	stop      record.StopMode
 	savepoint bool
+	timeout   time.Duration
 }
 
 // schedule lets the next request come.
@@ -187,8 +191,31 @@ func (u *users) schedule() {
 	})
 }
 
+// changePolicy gives the job another policy, which a coordinator that starts later finds in its configuration.
+func (u *users) changePolicy() {
+	w, v := u.w, u.w.version
+	v.changePolicy(w.clock.rnd)
+	w.tracef(nil, "a user changes the policy to %+v %+v", *v.config.Checkpointing, v.config.Restart)
+	c := w.current
+	if c == nil || !c.lead || c.version != v {
+		return
+	}
+	p := contract.Policy{Revision: fmt.Sprintf("policy%d", u.n), Checkpointing: v.config.Checkpointing, Restart: v.config.Restart}
+	c.p.run(func() {
+		c.do(func(now time.Time) {
+			if err := c.machine.HandlePolicy(now, p); err != nil && !strings.Contains(err.Error(), "has ended") {
+				w.failf("the policy was refused: %v", err)
+			}
+		})
+	})
+}
+
 func (u *users) ask() {
 	u.n++
+	if u.w.clock.chance(4) {
+		u.changePolicy()
+		return
+	}
 	r := &request{id: fmt.Sprintf("op%d", u.n), version: u.w.version}
 	switch u.w.clock.rnd.IntN(8) {
 	case 0, 1, 2:
@@ -201,6 +228,9 @@ func (u *users) ask() {
 		r.kind, r.stop = snapshot.OperationStop, record.StopDrain
 	case 7:
 		r.kind, r.savepoint = snapshot.OperationCancel, u.w.clock.chance(2)
+	}
+	if u.w.clock.chance(4) {
+		r.timeout = u.w.clock.between(50*time.Millisecond, 2*time.Second)
 	}
 	u.open[r.id] = r
 	u.w.tracef(nil, "a user asks for %s %s stop=%d", r.kind, r.id, r.stop)
@@ -220,9 +250,9 @@ func (u *users) send(r *request) {
 				case snapshot.OperationCheckpoint:
 					c.machine.HandleCheckpoint(now, r.id)
 				case snapshot.OperationCancel:
-					c.machine.HandleCancel(now, r.id, r.savepoint, "")
+					c.machine.HandleCancel(now, job.CancelRequest{Operation: r.id, Savepoint: r.savepoint, Timeout: r.timeout})
 				default:
-					c.machine.HandleSavepoint(now, r.id, "", r.stop)
+					c.machine.HandleSavepoint(now, checkpoint.SavepointRequest{Operation: r.id, Stop: r.stop, Timeout: r.timeout})
 				}
 			})
 		})

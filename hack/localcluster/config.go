@@ -40,9 +40,8 @@ func (c *cluster) containerdSocket() string { return c.path("run", "containerd",
 func (c *cluster) writeConfig() error {
 	files := map[string]string{
 		"kubelet.yaml": c.kubeletConfig(), "kube-proxy.yaml": c.proxyConfig(), "containerd.toml": c.containerdConfig(),
-		"Corefile": c.corefile(), "cni/10-weir.conflist": cniConfig(), "resolv.conf": "", "seccomp": "",
+		"Corefile": c.corefile(), "cni/10-weir.conflist": c.cniConfig(), "resolv.conf": "",
 	}
-	delete(files, "seccomp")
 	for name, text := range files {
 		if err := write(c.path("config", name), text, 0o644); err != nil {
 			return err
@@ -173,7 +172,8 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.tracing.processor
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
         SystemdCgroup = false
-`, c.path("containerd"), c.path("run", "containerd"), c.containerdSocket(), pauseImage, filepath.Join(c.bin, "cni"), c.path("config", "cni"))
+        Root = %q
+`, c.path("containerd"), c.path("run", "containerd"), c.containerdSocket(), pauseImage, filepath.Join(c.bin, "cni"), c.path("config", "cni"), c.path("run", "runc"))
 }
 
 func (c *cluster) corefile() string {
@@ -194,19 +194,19 @@ func (c *cluster) corefile() string {
 `, nodeIP, c.kubeconfig("coredns"))
 }
 
-func cniConfig() string {
+func (c *cluster) cniConfig() string {
 	return fmt.Sprintf(`{
   "cniVersion": "1.0.0",
   "name": "weir",
   "plugins": [
     {
       "type": "bridge", "bridge": %q, "isGateway": true, "ipMasq": false, "hairpinMode": true,
-      "ipam": {"type": "host-local", "ranges": [[{"subnet": %q}]], "routes": [{"dst": "0.0.0.0/0"}]}
+      "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": %q}]], "routes": [{"dst": "0.0.0.0/0"}]}
     },
     {"type": "portmap", "capabilities": {"portMappings": true}}
   ]
 }
-`, podBridge, podCIDR)
+`, podBridge, c.path("cni"), podCIDR)
 }
 
 // components are what runs, in the order in which it is started.

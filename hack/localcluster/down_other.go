@@ -4,9 +4,6 @@
 
 package main
 
-import (
-	"context"
-	"errors"
-)
+import "errors"
 
-func (c *cluster) down(context.Context) error { return errors.New("a local cluster needs Linux") }
+func unmountBelow(string) error { return errors.New("a local cluster needs Linux") }

@@ -47,11 +47,11 @@ func run(ctx context.Context, args []string) error {
 	}
 	switch rest := args[1:]; args[0] {
 	case "build":
-		return c.build(ctx, len(rest) == 1 && rest[0] == "envtest")
+		return c.alone(ctx, func(ctx context.Context) error { return c.build(ctx, len(rest) == 1 && rest[0] == "envtest") })
 	case "up":
-		return c.privileged(ctx, c.up)
+		return c.privileged(ctx, func(ctx context.Context) error { return c.alone(ctx, c.up) })
 	case "down":
-		return c.privileged(ctx, c.down)
+		return c.privileged(ctx, func(ctx context.Context) error { return c.alone(ctx, c.down) })
 	case "status":
 		return c.status()
 	case "load-image":
@@ -83,6 +83,36 @@ func (c *cluster) privileged(ctx context.Context, f func(context.Context) error)
 		return errors.New("a local cluster needs root on Linux: use kind elsewhere, and CLUSTER=kind with make")
 	}
 	return f(ctx)
+}
+
+// alone does something while no other localcluster of this tree builds, starts or ends anything.
+func (c *cluster) alone(ctx context.Context, f func(context.Context) error) error {
+	if err := os.MkdirAll(c.bin, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.Open(c.bin)
+	if err != nil {
+		return err
+	}
+	// Closing it gives the lock back, the end of the program, too.
+	defer func() { _ = dir.Close() }()
+	for said := false; ; said = true {
+		err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f(ctx)
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return fmt.Errorf("locking %s: %w", c.bin, err)
+		}
+		if !said {
+			c.sayf("Waiting for another localcluster to finish")
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // findRoot looks for the root of the repository from the working directory upwards.

@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -18,10 +20,45 @@ func settings() map[string]string {
 	return map[string]string{"net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "1"}
 }
 
+// changedSettings are settings of the kernel that the cluster changes: those above, those of the kubelet and those of kube-proxy.
+func changedSettings() []string {
+	return append(slices.Sorted(maps.Keys(settings())),
+		"kernel/keys/root_maxbytes", "kernel/keys/root_maxkeys", "kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "vm/panic_on_oom",
+		"net/ipv4/conf/all/route_localnet")
+}
+
+// rememberSettings keeps what they are; once.
+func (c *cluster) rememberSettings() error {
+	for _, name := range changedSettings() {
+		kept := c.kept(name)
+		if _, err := os.Stat(kept); err == nil {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join("/proc/sys", name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reading a setting of the kernel: %w", err)
+		}
+		if err := write(kept, string(b), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cluster) kept(name string) string {
+	return c.path("sysctl", strings.ReplaceAll(name, "/", "."))
+}
+
 // networkUp makes the bridge that carries the address of the node.
 func (c *cluster) networkUp(ctx context.Context) error {
+	if err := c.rememberSettings(); err != nil {
+		return err
+	}
 	for name, want := range settings() {
-		if err := c.change(name, want); err != nil {
+		if err := change(name, want); err != nil {
 			return err
 		}
 	}
@@ -40,8 +77,8 @@ func (c *cluster) networkUp(ctx context.Context) error {
 	return nil
 }
 
-// change changes a setting of the kernel and remembers what it was.
-func (c *cluster) change(name, want string) error {
+// change changes a setting of the kernel.
+func change(name, want string) error {
 	file := filepath.Join("/proc/sys", name)
 	b, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) && strings.Contains(name, "bridge") {
@@ -52,10 +89,6 @@ func (c *cluster) change(name, want string) error {
 	}
 	if strings.TrimSpace(string(b)) == want {
 		return nil
-	}
-	kept := c.path("sysctl", strings.ReplaceAll(name, "/", "."))
-	if err := write(kept, string(b), 0o600); err != nil {
-		return err
 	}
 	return os.WriteFile(file, []byte(want), 0o644)
 }
@@ -69,10 +102,9 @@ func (c *cluster) networkDown(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 	}
-	for name := range settings() {
-		kept := c.path("sysctl", strings.ReplaceAll(name, "/", "."))
-		if b, err := os.ReadFile(kept); err == nil {
-			errs = append(errs, os.WriteFile(filepath.Join("/proc/sys", name), b, 0o644))
+	for _, name := range changedSettings() {
+		if b, err := os.ReadFile(c.kept(name)); err == nil {
+			errs = append(errs, change(name, strings.TrimSpace(string(b))))
 		}
 	}
 	return errors.Join(errs...)

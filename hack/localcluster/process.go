@@ -32,19 +32,23 @@ type started struct {
 func (c *cluster) pidFile(name string) string { return c.path("run", name+".pid") }
 func (c *cluster) logFile(name string) string { return c.path("log", name+".log") }
 
-// running returns the process of a component; false when it doesn't run.
+// running returns the process of a component, also one that no file remembers; false when it doesn't run.
 func (c *cluster) running(name string) (started, bool) {
+	if s, ok := c.remembered(name); ok && s.alive() {
+		return s, true
+	}
+	return c.find(name)
+}
+
+// remembered returns what was written down of a component's process.
+func (c *cluster) remembered(name string) (started, bool) {
 	b, err := os.ReadFile(c.pidFile(name))
 	if err != nil {
 		return started{}, false
 	}
 	pid, ticks, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
 	n, err := strconv.Atoi(pid)
-	if err != nil {
-		return started{}, false
-	}
-	s := started{n, ticks}
-	return s, s.alive()
+	return started{n, ticks}, err == nil
 }
 
 func (s started) alive() bool {
@@ -69,8 +73,8 @@ func processStart(pid int) (ticks, state string, err error) {
 
 // start starts a component unless it runs.
 func (c *cluster) start(p component) error {
-	if _, ok := c.running(p.name); ok {
-		return nil
+	if s, ok := c.running(p.name); ok {
+		return c.remember(p.name, s)
 	}
 	log, err := os.OpenFile(c.logFile(p.name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
 	if err != nil {
@@ -89,7 +93,11 @@ func (c *cluster) start(p component) error {
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", p.name, err)
 	}
-	return errors.Join(os.WriteFile(c.pidFile(p.name), fmt.Appendf(nil, "%d %s\n", cmd.Process.Pid, ticks), 0o644), cmd.Process.Release())
+	return errors.Join(c.remember(p.name, started{cmd.Process.Pid, ticks}), cmd.Process.Release())
+}
+
+func (c *cluster) remember(name string, s started) error {
+	return write(c.pidFile(name), fmt.Sprintf("%d %s\n", s.pid, s.ticks), 0o644)
 }
 
 // end ends a process: first politely, after the grace for good.

@@ -21,3 +21,7 @@ cluster-status: ## Say what of the local Kubernetes cluster runs.
 .PHONY: envtest-assets
 envtest-assets: ## Build the API server, etcd and kubectl that the tests of the API need.
 	go run ./hack/localcluster build envtest
+
+.PHONY: cluster-test
+cluster-test: ## Test the local Kubernetes cluster on this machine, which must have none (root on Linux).
+	go test -tags cluster -count=1 -timeout 20m -v -run '^TestCycle' ./hack/localcluster

@@ -21,6 +21,9 @@ const readyTimeout = time.Minute
 
 // up starts what doesn't run.
 func (c *cluster) up(ctx context.Context) error {
+	if err := c.refuseNode(); err != nil {
+		return err
+	}
 	if err := errors.Join(c.installTools(ctx), c.build(ctx, false)); err != nil {
 		return err
 	}
@@ -29,7 +32,7 @@ func (c *cluster) up(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := errors.Join(c.makeCerts(), c.writeConfig()); err != nil {
+	if err := errors.Join(c.rememberFolders(), c.makeCerts(), c.writeConfig()); err != nil {
 		return err
 	}
 	if err := c.networkUp(ctx); err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/snapshot"
-	"github.com/weir-stream/weir/runtime/snapshot/assign"
 	"github.com/weir-stream/weir/runtime/storage"
 )
 
@@ -26,55 +25,37 @@ func Check(ctx context.Context, o Options) (contract.AgentResult, error) {
 	if err != nil {
 		return r, err
 	}
+	c.o.Operated = true
 	p := &prepared{cfg: c.o.Job}
 	if p.cfg.Parallelism == 0 {
 		p.cfg.Parallelism = 1
 	}
-	found, err := FindJob(ctx, c.o.Store, p.cfg)
-	if err != nil {
+	p.grant = max(c.o.Grant, 1)
+	if p.found, err = FindJob(ctx, c.o.Store, p.cfg); err != nil {
 		return r, err
 	}
-	if err := c.relocate(&p.cfg); err != nil {
-		return r, err
-	}
-	if err := c.adopt(ctx, p); err != nil {
-		return r, err
-	}
-	if err := c.layOut(p); err != nil {
-		return r, err
-	}
-	from := snapshot.Newest{Path: p.cfg.RestoreFrom}
-	if found == nil && p.cfg.JobID != "" && p.cfg.JobID != p.cfg.NewJobID {
+	if p.found == nil && p.cfg.JobID != "" && p.cfg.JobID != p.cfg.NewJobID {
 		return r, &GoneError{JobID: p.cfg.JobID, Location: c.o.Location}
 	}
-	if found != nil {
-		r.JobID, r.HeadGrant, r.HeadFinal = found.JobID, found.Head.Epoch.Grant, headFinal(&found.Head)
-		if n, ok := found.Head.Newest(); ok {
-			from = n
+	if p.found != nil {
+		r.JobID, r.HeadGrant, r.HeadFinal = p.found.JobID, p.found.Head.Epoch.Grant, headFinal(&p.found.Head)
+		p.grant = max(p.grant, r.HeadGrant+1) // that of the coordinator that would start
+	}
+	for _, step := range []func() error{
+		func() error { return c.relocate(&p.cfg) },
+		func() error { return c.adopt(ctx, p) },
+		func() error { return c.layOut(p) },
+		func() error { return c.takes(p) },
+	} {
+		if err := step(); err != nil {
+			return r, err
 		}
 	}
-	m, err := c.takes(ctx, p, from)
-	if err != nil {
-		return r, err
-	}
-	if m != nil {
-		r.Newest = c.describeNewest(from, m)
+	if p.from != nil {
+		r.Newest = c.describeNewest(p.from.Newest, p.from.manifest)
 	}
 	r.OK = true
 	return r, nil
-}
-
-// takes checks that the graph can take the state of a snapshot; an empty path is an empty start.
-func (c *Coordinator) takes(ctx context.Context, p *prepared, from snapshot.Newest) (*snapshot.Manifest, error) {
-	var m *snapshot.Manifest
-	if from.Path != "" {
-		var err error
-		if m, _, err = readManifest(ctx, c.o.Store, from.Path, from.ManifestCRC32C); err != nil {
-			return nil, err
-		}
-	}
-	_, err := assign.Assign(p.shape, m, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState, AllowDrained: p.cfg.AllowDrained})
-	return m, err
 }
 
 func (c *Coordinator) describeNewest(n snapshot.Newest, m *snapshot.Manifest) *contract.SnapshotInfo {

@@ -31,6 +31,17 @@ type prepared struct {
 	plan        job.Plan
 	shape       assign.Shape
 	parallelism int
+	// found is what storage holds of the job, nil for nothing; from the state to start from, nil for none.
+	found *Found
+	from  *startingState
+}
+
+// startingState is a snapshot that a job starts from.
+type startingState struct {
+	snapshot.Newest
+	manifest *snapshot.Manifest
+	// err says why there is no manifest.
+	err error
 }
 
 // prepareLoop probes the storage, finds the job in it, builds the graph and makes the machine.
@@ -56,18 +67,15 @@ func (c *Coordinator) prepare(ctx context.Context) (*prepared, error) {
 	if cfg.Parallelism == 0 {
 		cfg.Parallelism = 1
 	}
-	if !c.o.Durable && c.o.Control != nil && cfg.Checkpointing != nil {
-		return nil, errors.New("preparing the job: it has checkpoints but no storage, and workers in other processes can't reach the coordinator's memory: " +
-			"give it a storage, or run it in one process")
-	}
-	if c.o.Durable {
-		if err := c.probe(ctx); err != nil {
-			return nil, err
-		}
-	}
 	p := &prepared{cfg: cfg}
 	if err := c.findJob(ctx, p); err != nil {
 		return nil, err
+	}
+	// Storage that holds a head of this job passed when that was created, and answers sooner without being asked again.
+	if c.o.Durable && p.found == nil {
+		if err := c.probe(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.relocate(&p.cfg); err != nil {
 		return nil, err
@@ -75,7 +83,23 @@ func (c *Coordinator) prepare(ctx context.Context) (*prepared, error) {
 	if err := c.adopt(ctx, p); err != nil {
 		return nil, err
 	}
-	return p, c.layOut(p)
+	if err := c.layOut(p); err != nil {
+		return nil, err
+	}
+	if c.o.Operated && p.starts() {
+		// The life-cycle would find the same and end the job for good; here somebody may still put it right.
+		return p, c.takes(p)
+	}
+	return p, nil
+}
+
+// starts says that the job neither ended under this grant nor belongs to a higher one.
+func (p *prepared) starts() bool {
+	if p.found == nil {
+		return true
+	}
+	h := &p.found.Head
+	return p.grant > h.Epoch.Grant || (p.grant == h.Epoch.Grant && h.Final == nil)
 }
 
 // findJob fills in the job id, the directory and the grant.
@@ -92,6 +116,7 @@ func (c *Coordinator) findJob(ctx context.Context, p *prepared) error {
 	}
 	switch {
 	case found == nil || (c.o.Fresh && p.cfg.JobID == ""):
+		found = nil
 		if p.cfg.JobID == "" {
 			p.cfg.JobID = newJobID()
 		}
@@ -106,6 +131,7 @@ func (c *Coordinator) findJob(ctx context.Context, p *prepared) error {
 		}
 		c.o.Log.Info("Found the job in storage", "jobID", found.JobID, "epochGrant", found.Head.Epoch.Grant, "grant", p.grant)
 	}
+	p.found = found
 	p.dir = jobsDir(p.cfg) + p.cfg.JobID + "/"
 	return nil
 }
@@ -153,8 +179,7 @@ func (c *Coordinator) relocate(cfg *contract.JobConfig) error {
 	}
 	rel, ok := Relative(cfg.RestoreFrom, c.o.Location)
 	if !ok {
-		return fmt.Errorf("preparing the job: the snapshot %s to restore from is not in the job's storage %s: copy it there, or give the job the storage that has it",
-			cfg.RestoreFrom, c.o.Location)
+		return &elsewhereError{path: cfg.RestoreFrom, location: c.o.Location}
 	}
 	cfg.RestoreFrom = rel
 	return nil
@@ -179,30 +204,61 @@ func located(path, location string) string {
 
 func (l *loop) located(path string) string { return located(path, l.o.Location) }
 
-// adopt takes the number of key groups from the state there is when the configuration leaves it open: it can't change.
+// adopt reads the state to start from, and takes the number of key groups from it when the configuration leaves that open: it can't change.
 func (c *Coordinator) adopt(ctx context.Context, p *prepared) error {
-	if p.cfg.MaxParallelism != 0 {
-		return nil
-	}
-	path := p.cfg.RestoreFrom
-	if found, err := FindJob(ctx, c.o.Store, p.cfg); err != nil {
-		return err
-	} else if found != nil {
-		if n, ok := found.Head.Newest(); ok {
-			path = n.Path
-		}
-	}
-	if path == "" {
-		return nil
-	}
-	m, _, err := readManifest(ctx, c.o.Store, path, 0)
+	from, err := p.startsFrom()
 	if err != nil {
-		// The machine reads it again and says what is wrong, or falls back.
-		c.o.Log.V(1).Info("Leaving maxParallelism at its default", "reason", err.Error())
+		if c.o.Operated && p.starts() {
+			return err
+		}
+		return nil //nolint:nilerr // the machine finds out again and ends the job
+	}
+	if from.Path == "" || (p.cfg.MaxParallelism != 0 && !c.o.Operated) {
 		return nil
 	}
-	p.cfg.MaxParallelism = m.MaxParallelism
+	p.from = &startingState{Newest: from}
+	p.from.manifest, _, p.from.err = readManifest(ctx, c.o.Store, from.Path, from.ManifestCRC32C)
+	if p.from.err != nil {
+		// The machine reads it again and says what is wrong, or falls back.
+		c.o.Log.V(1).Info("Leaving maxParallelism at its default", "reason", p.from.err.Error())
+		return nil
+	}
+	if p.cfg.MaxParallelism == 0 {
+		p.cfg.MaxParallelism = p.from.manifest.MaxParallelism
+	}
 	return nil
+}
+
+// startsFrom is the state to start from, as the machine chooses it; with an empty path it is an empty start.
+func (p *prepared) startsFrom() (snapshot.Newest, error) {
+	if p.found == nil {
+		return snapshot.Newest{Path: p.cfg.RestoreFrom}, nil
+	}
+	h := &p.found.Head
+	if n, ok := h.Newest(); ok {
+		return n, nil
+	}
+	switch {
+	case h.Origin != nil:
+		return snapshot.Newest{Path: h.Origin.Path}, nil
+	case h.NamedState:
+		return snapshot.Newest{}, &GoneError{JobID: p.found.JobID, Location: "what its head names"}
+	default:
+		return snapshot.Newest{Path: p.cfg.RestoreFrom}, nil
+	}
+}
+
+// takes checks that the graph can take the state to start from.
+func (c *Coordinator) takes(p *prepared) error {
+	var m *snapshot.Manifest
+	if p.from != nil {
+		if p.from.err != nil {
+			return p.from.err
+		}
+		m = p.from.manifest
+	}
+	_, err := assign.Assign(p.shape, m, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState, AllowDrained: p.cfg.AllowDrained})
+	return err
 }
 
 // layOut builds the graph and plans it.

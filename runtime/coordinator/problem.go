@@ -42,6 +42,15 @@ func (e *GoneError) Error() string {
 	return fmt.Sprintf("the state of job %s is not in %s", e.JobID, e.Location)
 }
 
+// elsewhereError says that the snapshot to restore from is not in the storage of the job.
+type elsewhereError struct{ path, location string }
+
+// Error names the snapshot and the storage.
+func (e *elsewhereError) Error() string {
+	return fmt.Sprintf("preparing the job: the snapshot %s to restore from is not in the job's storage %s: copy it there, or give the job the storage that has it",
+		e.path, e.location)
+}
+
 // ProblemOf classifies an error of [Coordinator.Run], [Check], [Fence], [Dispose], or of opening a storage. JobID and what the head says are
 // left out, except for a [RetainedError].
 func ProblemOf(err error) *contract.Problem {
@@ -53,6 +62,10 @@ func ProblemOf(err error) *contract.Problem {
 	}
 	if _, ok := errors.AsType[*GoneError](err); ok {
 		p.Reason, p.Remedy = contract.RestoreNotFound, "bring it back, or start another job"
+		return p
+	}
+	if _, ok := errors.AsType[*elsewhereError](err); ok {
+		p.Reason = contract.RestoreNotFound
 		return p
 	}
 	if _, ok := errors.AsType[*InvalidJobError](err); ok {

@@ -84,7 +84,7 @@ func (c *cluster) removeOutside(sockets []string) error {
 	if err != nil {
 		return errors.Join(errs...) // it never got that far
 	}
-	for _, dir := range strings.FieldsSeq(string(made)) {
+	for dir := range strings.FieldsSeq(string(made)) {
 		if strings.HasPrefix(dir, kubeletDir) {
 			errs = append(errs, removeExisting(filepath.Join(dir, "kubelet.sock")))
 		}

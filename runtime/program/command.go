@@ -19,6 +19,7 @@ import (
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/coordinator"
 	"github.com/weir-stream/weir/runtime/storage"
+	"github.com/weir-stream/weir/runtime/storage/remotestore"
 	"github.com/weir-stream/weir/runtime/transport"
 	"github.com/weir-stream/weir/runtime/worker"
 )
@@ -160,6 +161,9 @@ func (c Command) coordinate(ctx context.Context, cfg contract.JobConfig, f coord
 	}
 	defer s.close()
 	o := c.coordinatorOptions(cfg, s, f)
+	if !s.durable {
+		o.Store = remotestore.Limit(s.store, remotestore.DefaultLimit)
+	}
 	if o.APITLS, o.ControlTLS, err = coordinatorTLS(f.tlsDir); err != nil {
 		return err
 	}
@@ -235,6 +239,9 @@ func (c Command) nextCoordinator(ctx context.Context, f coordinatorFlags, contro
 	}
 	o := c.coordinatorOptions(cfg, s, f)
 	o.Operated, o.ControlTLS = true, controlTLS
+	if !s.durable {
+		o.Store = remotestore.Limit(s.store, remotestore.DefaultLimit)
+	}
 	if o.Control, err = listen(ctx, f.listen, "workers (--listen)"); err != nil {
 		s.close()
 		return nil, nil, err
@@ -306,10 +313,14 @@ func (c Command) work(ctx context.Context, f workerFlags) error {
 	if f.name == "" {
 		f.name = newName(f.namePrefix)
 	}
+	var secure *tls.Config
 	o := worker.Options{
 		Name: f.name, Slots: f.slots, Version: c.Version, DataListenAddr: f.listen, AdvertiseAddr: f.advertise,
 		Build: c.Build.safely,
 		Store: func(ctx context.Context, job contract.JobConfig) (storage.Store, error) {
+			if job.Storage == nil {
+				return remotestore.Dial(f.coordinator, secure)
+			}
 			s, err := openStorage(ctx, job.Storage)
 			if err != nil {
 				return nil, err
@@ -318,7 +329,6 @@ func (c Command) work(ctx context.Context, f workerFlags) error {
 		},
 		Log: f.logger().WithName("worker"),
 	}
-	var secure *tls.Config
 	if f.tlsDir != "" {
 		files := transport.CertFiles(f.tlsDir, "worker")
 		var err error

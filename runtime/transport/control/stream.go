@@ -78,9 +78,9 @@ func NewServer(tlsConfig *tls.Config, h Handler) *grpc.Server {
 	return s
 }
 
-// Dial connects to the coordinator; tlsConfig nil means no TLS. The stream lives until it
-// fails, Close is called, or ctx ends.
-func Dial(ctx context.Context, addr string, tlsConfig *tls.Config) (WorkerStream, error) {
+// NewConn returns a connection to the server of a coordinator, for other services than that of its workers. It is made with the first
+// call. tlsConfig nil means no TLS.
+func NewConn(addr string, tlsConfig *tls.Config) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if tlsConfig != nil {
 		creds = credentials.NewTLS(tlsConfig)
@@ -93,6 +93,16 @@ func Dial(ctx context.Context, addr string, tlsConfig *tls.Config) (WorkerStream
 	)
 	if err != nil {
 		return nil, fmt.Errorf("dialing coordinator %s: %w", addr, err)
+	}
+	return conn, nil
+}
+
+// Dial connects to the coordinator; tlsConfig nil means no TLS. The stream lives until it
+// fails, Close is called, or ctx ends.
+func Dial(ctx context.Context, addr string, tlsConfig *tls.Config) (WorkerStream, error) {
+	conn, err := NewConn(addr, tlsConfig)
+	if err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	desc := &grpc.StreamDesc{StreamName: streamName, ServerStreams: true, ClientStreams: true}

@@ -5,11 +5,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -145,6 +147,38 @@ func TestCluster_FindsProcessesThatNobodyRemembers(t *testing.T) {
 	}
 	if s.alive() {
 		t.Error("it still runs")
+	}
+}
+
+// A component must not hold a lock for ever that a caller holds around the program, as flock does.
+func TestCluster_ComponentsDoNotGetTheFilesOfTheCaller(t *testing.T) {
+	c := newTestCluster(t)
+	if err := os.Symlink(lookPath(t, "sleep"), filepath.Join(c.bin, "sleeper")); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.Create(filepath.Join(t.TempDir(), "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lock.Close() })
+	inherited, err := syscall.Dup(int(lock.Fd())) // a copy isn't closed when another program is executed
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(inherited) })
+	if err := c.start(component{name: "sleeper", args: []string{"1000"}}); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := c.running("sleeper")
+	t.Cleanup(func() { _ = s.end(time.Second) })
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.pid))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("got %v, %v", files, err)
+	}
+	for _, f := range files {
+		if target, err := os.Readlink(f); err == nil && target == lock.Name() {
+			t.Errorf("%s is the caller's %s", f, target)
+		}
 	}
 }
 

@@ -81,6 +81,7 @@ func (c *cluster) start(p component) error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
+	keepFiles()
 	// No context: it outlives this program.
 	cmd := exec.Command(filepath.Join(c.bin, p.name), p.args...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, c.state
@@ -94,6 +95,20 @@ func (c *cluster) start(p component) error {
 		return fmt.Errorf("starting %s: %w", p.name, err)
 	}
 	return errors.Join(c.remember(p.name, started{cmd.Process.Pid, ticks}), cmd.Process.Release())
+}
+
+// keepFiles sees to it that no process gets the files that this program has got from the one that started it: a lock in one of
+// them would be held as long as the cluster runs.
+func keepFiles() {
+	files, err := filepath.Glob("/proc/self/fd/[0-9]*")
+	if err != nil {
+		return // the pattern is right
+	}
+	for _, f := range files {
+		if fd, err := strconv.Atoi(filepath.Base(f)); err == nil && fd > syscall.Stderr {
+			syscall.CloseOnExec(fd)
+		}
+	}
 }
 
 func (c *cluster) remember(name string, s started) error {

@@ -53,14 +53,6 @@ type Problem struct {
 	HeadFinal string `json:"headFinal,omitempty"`
 }
 
-// Error returns cause and remedy.
-func (p *Problem) Error() string {
-	if p.Remedy == "" {
-		return p.Message
-	}
-	return fmt.Sprintf("%s (%s)", p.Message, p.Remedy)
-}
-
 // TerminationLog is the file whose content Kubernetes shows as the termination message of a container.
 const TerminationLog = "/dev/termination-log"
 

@@ -65,7 +65,7 @@ func (s *supervised) await(what string, want func(*contract.JobStatus) bool) *co
 		if err == nil && want(st) {
 			return st
 		}
-		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // of the virtual clock
+		time.Sleep(100 * time.Millisecond)
 	}
 	st, err := s.status(s.t.Context())
 	s.t.Fatalf("waiting for %s in vain: %+v %v", what, st, err)
@@ -128,7 +128,7 @@ func TestSupervisor_GoesOnTellingHowTheJobEnded(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.await("the end", func(s *contract.JobStatus) bool { return s.State == contract.JobStopped })
-		time.Sleep(time.Hour) //nolint:forbidigo // of the virtual clock
+		time.Sleep(time.Hour)
 		op, err := s.operation(t.Context(), "stop-1", 0)
 		if err != nil || op.Phase != contract.OperationSucceeded || op.Path == "" {
 			t.Errorf("an hour later the operation is %+v, %v", op, err)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -227,7 +228,7 @@ func (a *attempt) trigger(m *protocol.Trigger) {
 // complete tells all tasks that a snapshot is complete.
 func (a *attempt) complete(m *protocol.Complete) {
 	for _, s := range a.tasks {
-		s.complete(m.Checkpoint, m.Stop)
+		s.complete(m.Checkpoint, m.Stop, slices.Contains(m.Stay, s.id))
 	}
 }
 

@@ -16,6 +16,9 @@ import (
 
 const (
 	firstBackoff = 100 * time.Millisecond
+	// quickBackoff bounds the pauses at first: a coordinator that is being started, or replaced, is soon there.
+	quickBackoff = 200 * time.Millisecond
+	quickPeriod  = 20 * time.Second
 	maxBackoff   = time.Second
 	// registerTimeout bounds the wait for the answer to a registration.
 	registerTimeout = 10 * time.Second
@@ -61,7 +64,11 @@ func (w *worker) sessions(ctx context.Context) error {
 		if !pause(ctx, backoff/2+rand.N(backoff/2)) {
 			return context.Cause(ctx)
 		}
-		backoff = min(2*backoff, maxBackoff)
+		limit := maxBackoff
+		if time.Since(since) < quickPeriod {
+			limit = quickBackoff
+		}
+		backoff = min(2*backoff, limit)
 	}
 }
 

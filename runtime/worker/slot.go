@@ -143,19 +143,19 @@ func (s *taskSlot) report(state protocol.TaskState, err error, fatal bool) {
 	s.a.w.out.put(protocol.FromWorker{Status: st})
 }
 
-// trigger starts a snapshot.
+// trigger starts a snapshot. A task that has ended says so, which answers it: one that finished has nothing left to save.
 func (s *taskSlot) trigger(b record.Barrier) {
-	if s.mail.Post(func(c *task.Core) error { return c.Trigger(b) }) {
-		return
-	}
-	s.a.w.out.put(protocol.FromWorker{Decline: &protocol.Decline{
-		Attempt: s.a.id, Task: s.id, Checkpoint: b.Checkpoint, Reason: protocol.DeclinedNotReady, Error: "the task has ended",
-	}})
+	s.mail.Post(func(c *task.Core) error { return c.Trigger(b) })
 }
 
 // complete tells the task that a snapshot is complete. One that has finished has nothing left to commit.
-func (s *taskSlot) complete(checkpoint int64, stop record.StopMode) {
-	posted := s.mail.Post(func(c *task.Core) error { return s.commit(c, checkpoint, stop) })
+func (s *taskSlot) complete(checkpoint int64, stop record.StopMode, stay bool) {
+	posted := s.mail.Post(func(c *task.Core) error {
+		if stay {
+			c.Stay(checkpoint)
+		}
+		return s.commit(c, checkpoint, stop)
+	})
 	if !posted && stop != record.StopNone && s.finished.Load() {
 		s.notified(checkpoint)
 	}

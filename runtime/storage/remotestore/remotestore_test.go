@@ -38,7 +38,9 @@ func serve(t *testing.T, s storage.Store) (c *remotestore.Client, end func()) {
 		if !ended {
 			ended = true
 			server.Stop()
-			<-done
+			if err := <-done; err != nil {
+				t.Errorf("the server ended: %v", err)
+			}
 		}
 	}
 	t.Cleanup(func() {

@@ -62,6 +62,10 @@ test: envtest-assets ## Run all tests with the race detector: unit, storage conf
 .PHONY: test-race
 test-race: test ## The same as test: the race detector is always on.
 
+.PHONY: test-envtest
+test-envtest: envtest-assets ## Run the tests of API and operator against a real API server.
+	go test -race -timeout 15m ./test/envtest/...
+
 .PHONY: test-fast
 test-fast: ## Run the short tests without the race detector, for use while editing.
 	go test -short ./...

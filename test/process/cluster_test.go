@@ -162,7 +162,7 @@ func (c *cluster) start(name string, args ...string) *process {
 }
 
 // coordinator starts a coordinator with the configuration as it is now.
-func (c *cluster) coordinator(grant int) *process {
+func (c *cluster) coordinator(grant int, flags ...string) *process {
 	c.t.Helper()
 	c.names++
 	file := filepath.Join(c.dir, fmt.Sprintf("job-%d.json", c.names))
@@ -183,7 +183,8 @@ func (c *cluster) coordinator(grant int) *process {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(c.client.Close)
-	return c.start(fmt.Sprintf("coordinator-%d", c.names), "coordinator", "--job", file, "--listen", c.control, "--api", c.api, "--grant", fmt.Sprint(grant))
+	args := []string{"coordinator", "--job", file, "--listen", c.control, "--api", c.api, "--grant", fmt.Sprint(grant)}
+	return c.start(fmt.Sprintf("coordinator-%d", c.names), append(args, flags...)...)
 }
 
 // workers starts so many workers with a slot each.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/snapshot/assign"
 	"github.com/weir-stream/weir/runtime/storage"
 )
 
@@ -53,6 +54,7 @@ func Check(ctx context.Context, o Options) (contract.AgentResult, error) {
 	}
 	if p.from != nil {
 		r.Newest = c.describeNewest(p.from.Newest, p.from.manifest)
+		r.Warnings = assign.Warnings(p.shape, p.from.manifest, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState})
 	}
 	r.OK = true
 	return r, nil

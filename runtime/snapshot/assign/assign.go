@@ -223,6 +223,13 @@ func finishedSubtasks(o *snapshot.OperatorState) int {
 	return n
 }
 
+// hasUnion says whether an operator has union state.
+func hasUnion(o *snapshot.OperatorState) bool {
+	return slices.ContainsFunc(o.Subtasks, func(s snapshot.SubtaskState) bool {
+		return slices.ContainsFunc(s.Lists, func(l operator.List) bool { return l.Mode == operator.Union })
+	})
+}
+
 // checkFinished finds vertices that are neither finished nor unfinished as a whole, and finished ones whose input goes on.
 func (a *assigner) checkFinished() {
 	done := map[string]bool{}
@@ -257,10 +264,15 @@ func (a *assigner) deploy(v *Vertex, out map[protocol.TaskID]protocol.TaskDeploy
 		tasks[i].Task = protocol.TaskID{Vertex: v.Name, Subtask: i}
 		tasks[i].Finished = a.taskFinished(v, i, out)
 	}
+	stays := false
 	for _, op := range v.Operators {
 		if old := a.old[op.Name]; old != nil {
 			a.addState(op, old, tasks)
+			stays = stays || hasUnion(old) && !finished(old)
 		}
+	}
+	for i := range tasks {
+		tasks[i].Stays = stays && tasks[i].Finished
 	}
 	for _, t := range tasks {
 		out[t.Task] = t

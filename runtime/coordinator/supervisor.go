@@ -104,10 +104,14 @@ func (s *Supervisor) supervise(ctx context.Context) {
 			delay = firstRestart
 		}
 		p := problemWithHead(err)
-		p.Since = time.Now()
+		now := time.Now()
+		p.Since = now
+		if _, before := s.now(); before != nil && before.Reason == p.Reason && time.Since(began) < lastRestart {
+			p.Since = before.Since // it goes on
+		}
 		again := p.Reason != contract.Fenced && p.Reason != contract.RetainedState
 		if again {
-			p.RetryAt = p.Since.Add(delay)
+			p.RetryAt = now.Add(delay)
 		}
 		s.o.Log.Error(err, "The coordinator could not do its work", "reason", p.Reason, "triedAgain", again)
 		s.blame(p)

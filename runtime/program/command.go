@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"syscall"
@@ -347,6 +348,7 @@ func (c Command) work(ctx context.Context, f workerFlags) error {
 	}
 	defer h.stop()
 	o.Registered = h.registered.Store
+	o.ConnectTimeout = math.MaxInt64 // whoever looks after this process judges by its health
 	err = worker.Run(ctx, o)
 	if err == nil {
 		<-ctx.Done() // the job is over, and whoever looks after this process would only start it again

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
@@ -25,6 +26,12 @@ const (
 
 	keepaliveTime    = 10 * time.Second
 	keepaliveTimeout = 10 * time.Second
+
+	// connectTimeout bounds one try to connect: the address may be that of a pod that is gone, where nobody answers.
+	connectTimeout = 3 * time.Second
+	// firstDelay and lastDelay are waited between such tries.
+	firstDelay = 100 * time.Millisecond
+	lastDelay  = time.Second
 )
 
 // WorkerStream is a worker's end of its connection. Send and Recv are each used from one
@@ -88,6 +95,10 @@ func NewConn(addr string, tlsConfig *tls.Config) (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient("passthrough:///"+addr,
 		grpc.WithTransportCredentials(creds),
 		grpc.WithNoProxy(),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: firstDelay, Multiplier: 1.6, Jitter: 0.2, MaxDelay: lastDelay},
+			MinConnectTimeout: connectTimeout,
+		}),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
 	)

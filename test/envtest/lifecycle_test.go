@@ -263,15 +263,20 @@ func TestOperator_AdoptsRetainedState(t *testing.T) {
 	if s.Job.ID != "old" || s.Grant != 8 || s.Restore.EffectiveMode != "Adopted" || s.Restore.Path != checkpoint.Path || s.Restore.Reason == "" {
 		t.Errorf("job %+v, grant %d, restore %+v", s.Job, s.Grant, s.Restore)
 	}
-	if made := c.storage.started(); len(made) != 0 {
-		t.Errorf("the jobs %v were started empty", made)
-	}
 	c.eventually("only the version that adopted is left", func() error {
 		if got := c.children(&appsv1.DeploymentList{}); !slices.Equal(got, []string{"j-8-coordinator"}) {
 			return fmt.Errorf("there are %v", got)
 		}
 		return nil
 	})
+	c.edit(parallelism(3))
+	job = c.running()
+	if saved := c.storage.lineage("j").savepoints(); len(saved) != 1 || job.Status.Job.ID != "old" || job.Status.Restore.Path != saved[0].Path {
+		t.Errorf("upgraded to job %s from %+v, savepoints %+v", job.Status.Job.ID, job.Status.Restore, saved)
+	}
+	if made := c.storage.started(); len(made) != 0 {
+		t.Errorf("the jobs %v were started empty", made)
+	}
 }
 
 // TestOperator_DoesNotRunAgainWhatHasFinished shows a StreamJob that is made again after its job had read all its input.

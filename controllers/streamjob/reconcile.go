@@ -18,6 +18,7 @@ import (
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/controllers/streamjob/observe"
+	"github.com/weir-stream/weir/controllers/streamjob/plan"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
 )
 
@@ -104,8 +105,12 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	}
 	p := s.next(observe.Observe(s.objects, s.Engines.Report(s.key)), s.now)
 	released, refused, err := s.act(ctx, p.Actions)
-	if err != nil || released {
+	if err != nil {
 		return ctrl.Result{}, err
+	}
+	if released {
+		s.publish(p.Events) // there is no status to write before
+		return ctrl.Result{}, nil
 	}
 	if err := s.removeLostPods(ctx); err != nil {
 		return ctrl.Result{}, err
@@ -116,9 +121,7 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	if err := s.writeStatus(ctx, &p.Status); err != nil {
 		return ctrl.Result{}, err
 	}
-	for _, e := range p.Events {
-		s.Recorder.Eventf(s.job, nil, string(e.Type), e.Reason, e.Action, "%s", cut(e.Note, maxNote))
-	}
+	s.publish(p.Events)
 	s.Metrics.update(s.job)
 	if refused != nil {
 		return ctrl.Result{}, refused.err
@@ -127,6 +130,13 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 		s.lookAgain(p.Next)
 	}
 	return ctrl.Result{RequeueAfter: s.again}, nil
+}
+
+// publish tells people what happened.
+func (s *scope) publish(events []plan.Event) {
+	for _, e := range events {
+		s.Recorder.Eventf(s.job, nil, string(e.Type), e.Reason, e.Action, "%s", cut(e.Note, maxNote))
+	}
 }
 
 // ensureFinalizer keeps the StreamJob until its job has ended.

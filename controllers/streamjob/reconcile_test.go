@@ -561,3 +561,22 @@ func TestCut_BreaksNoCharacter(t *testing.T) {
 }
 
 var _ Engines = (*engine.Poller)(nil)
+
+func TestReconcile_PublishesEventsOfTheLastPass(t *testing.T) {
+	w := newWorld(t, deployed())
+	w.next = func(o plan.Observation, _ time.Time) plan.Plan {
+		return plan.Plan{
+			Status: o.Job.Status, Actions: []plan.Action{plan.Release{}},
+			Events: []plan.Event{{Type: plan.Normal, Reason: "CheckpointsDeleted", Action: "Delete", Note: "4 objects"}},
+		}
+	}
+	w.pass(t)
+	select {
+	case got := <-w.recorder.Events:
+		if got != "Normal CheckpointsDeleted 4 objects" {
+			t.Errorf("the event is %q", got)
+		}
+	default:
+		t.Error("the event of the pass that let the StreamJob go was lost")
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
@@ -158,14 +159,67 @@ func (c *Coordinator) committed(now time.Time, u *update) {
 	if p.savepoint() || !c.running || c.attempt != p.attempt {
 		return
 	}
+	stay := c.staying(p)
 	for id := range p.atEnd {
-		if t := c.tasks[id]; p.atEnd[id] && !t.finished {
+		if t := c.tasks[id]; p.atEnd[id] && !t.finished && !slices.Contains(stay, id) {
 			t.finishing = true
 		}
 	}
 	if ts := c.unfinished(); len(ts) > 0 {
-		c.emit(NotifyComplete{Checkpoint: p.id, Tasks: ts})
+		c.emit(NotifyComplete{Checkpoint: p.id, Tasks: ts, Stay: stay})
 	}
+}
+
+// staying lists the tasks at the end of their data that must not finish with a checkpoint: their vertex has union state, of which every
+// checkpoint needs the part of each subtask until all of them are at the end.
+func (c *Coordinator) staying(p *pending) []protocol.TaskID {
+	var stay []protocol.TaskID
+	for i := range c.o.Vertices {
+		v := &c.o.Vertices[i]
+		var atEnd []protocol.TaskID
+		goesOn, union := false, false
+		for s := range v.Parallelism {
+			id := protocol.TaskID{Vertex: v.Name, Subtask: s}
+			switch {
+			case p.finished[id]:
+			case p.atEnd[id] || ended(p.acks[id]):
+				atEnd = append(atEnd, id)
+			default:
+				goesOn = true
+			}
+			union = union || hasUnion(p.acks[id])
+		}
+		if goesOn && union {
+			stay = append(stay, atEnd...)
+		}
+	}
+	return stay
+}
+
+// ended says whether a task took its part after the end of its data, which may have been before that was heard of.
+func ended(a *protocol.Ack) bool {
+	if a == nil {
+		return false
+	}
+	for _, o := range a.Operators {
+		if o.Finished {
+			return true
+		}
+	}
+	return false
+}
+
+// hasUnion says whether a task has union state.
+func hasUnion(a *protocol.Ack) bool {
+	if a == nil {
+		return false
+	}
+	for _, o := range a.Operators {
+		if slices.ContainsFunc(o.Lists, func(l operator.List) bool { return l.Mode == operator.Union }) {
+			return true
+		}
+	}
+	return false
 }
 
 // manifest describes the snapshot. It fails for an operator with union state of which only some subtasks have finished.

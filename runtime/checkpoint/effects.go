@@ -20,11 +20,12 @@ type Trigger struct {
 	Tasks   []protocol.TaskID
 }
 
-// NotifyComplete tells the tasks that the snapshot is in the head. With Stop it is repeated until each answered Notified.
+// NotifyComplete tells the tasks that the snapshot is in the head. With Stop it is repeated until each answered Notified. Those to Stay are
+// at the end of their data and don't finish with it.
 type NotifyComplete struct {
-	Checkpoint int64
-	Stop       record.StopMode
-	Tasks      []protocol.TaskID
+	Checkpoint  int64
+	Stop        record.StopMode
+	Tasks, Stay []protocol.TaskID
 }
 
 // NotifyAborted tells the tasks that the snapshot was given up. LatestCompleted is the newest that was completed to commit with:

@@ -51,6 +51,8 @@ type script struct {
 	// swaps and deletes are the tokens not answered yet.
 	swaps, deletes []int64
 	head           snapshot.Head
+	// union makes the positions of sources union state.
+	union bool
 }
 
 var scriptStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -168,6 +170,7 @@ type noted string
 func (noted) effect() {}
 
 func (s *script) create(args []string) error {
+	s.union = false
 	// The first delay of this source is the whole interval but for a hair.
 	o := Options{
 		JobID: "0123456789", MaxParallelism: 128, Durable: true, Dir: "jobs/j/", Rand: rand.New(longest{}), ReserveIDs: 100, Retention: 2,
@@ -197,6 +200,8 @@ func (s *script) create(args []string) error {
 			o.ReserveIDs = int64(n)
 		case "grace":
 			o.CommitGrace = d
+		case "union":
+			s.union = true
 		case "memory":
 			o.Durable = false
 		case "again": // a new incarnation with the head as it is
@@ -273,6 +278,9 @@ func taskOf(name string) protocol.TaskID {
 
 func (s *script) ackOf(a protocol.Attempt, id int64, t protocol.TaskID) protocol.Ack {
 	st := snapshot.SubtaskState{Index: t.Subtask, Lists: []operator.List{{Name: "pos", Entries: [][]byte{{1}}}}}
+	if s.union {
+		st.Lists[0].Mode = operator.Union
+	}
 	if t.Vertex == "sink" {
 		st = snapshot.SubtaskState{Index: t.Subtask, Keyed: []state.File{{Path: fmt.Sprintf("file-%d-%d", id, t.Subtask), Size: 10}}}
 	}
@@ -288,6 +296,9 @@ func (s *script) print(out *strings.Builder) {
 			fmt.Fprintf(out, "  trigger %s %d%s at %v -> %s\n", e.Barrier.Kind, e.Barrier.Checkpoint, stopText(e.Barrier.Stop), e.Tasks, e.Barrier.Target)
 		case NotifyComplete:
 			fmt.Fprintf(out, "  complete %d%s to %v\n", e.Checkpoint, stopText(e.Stop), e.Tasks)
+			if len(e.Stay) > 0 {
+				fmt.Fprintf(out, "  they stay: %v\n", e.Stay)
+			}
 		case NotifyAborted:
 			fmt.Fprintf(out, "  aborted %d (latest %d) to %v\n", e.Checkpoint, e.LatestCompleted, e.Tasks)
 		case WriteManifest:

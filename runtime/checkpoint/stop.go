@@ -79,6 +79,11 @@ func (c *Coordinator) FinishStop(now time.Time) (snapshot.Operation, bool) {
 	return o, true
 }
 
+// StopCommitting says that the savepoint of a stop is being swapped into the head: whether the job stops with it isn't known.
+func (c *Coordinator) StopCommitting() bool {
+	return c.stop != nil && c.stop.snapshot != nil && c.stop.snapshot.state == committing && c.stop.phase == stopSaving
+}
+
 // StopInProgress returns the stop whose savepoint is in the head while tasks are being told.
 func (c *Coordinator) StopInProgress() (snapshot.Operation, bool) {
 	if c.stop == nil || c.stop.phase != stopCommitted {

@@ -115,6 +115,9 @@ func (m *Machine) checkFinished(now time.Time) {
 			return
 		}
 	}
+	if m.snapshots.StopCommitting() {
+		return // the job stops with it once it is in the head
+	}
 	final := snapshot.FinalFinished
 	op, stopped := m.snapshots.FinishStop(now)
 	if stopped {

@@ -210,7 +210,7 @@ func (m *Machine) carryOut(now time.Time, e checkpoint.Effect) {
 		})
 	case checkpoint.NotifyComplete:
 		m.toTasks(e.Tasks, func(a protocol.Attempt, _ []protocol.TaskID) protocol.ToWorker {
-			return protocol.ToWorker{Complete: &protocol.Complete{Attempt: a, Checkpoint: e.Checkpoint, Stop: e.Stop}}
+			return protocol.ToWorker{Complete: &protocol.Complete{Attempt: a, Checkpoint: e.Checkpoint, Stop: e.Stop, Stay: e.Stay}}
 		})
 	case checkpoint.NotifyAborted:
 		m.toTasks(e.Tasks, func(a protocol.Attempt, _ []protocol.TaskID) protocol.ToWorker {
@@ -231,6 +231,7 @@ func (m *Machine) carryOut(now time.Time, e checkpoint.Effect) {
 		m.fail(now, Failure{Error: e.Reason})
 	case checkpoint.Stopping:
 		m.stopDeadline = now.Add(m.o.StopTimeout)
+		m.checkFinished(now)
 	}
 }
 

@@ -106,6 +106,9 @@ type TaskDeployment struct {
 	Operators map[string]OperatorRestore `json:"operators,omitempty"`
 	// Finished says that the task finished before the snapshot: it only forwards the end of data.
 	Finished bool `json:"finished,omitempty"`
+	// Stays says of such a task that it waits for a snapshot all the same: others of its vertex go on, and its part of their union state is
+	// needed.
+	Stays bool `json:"stays,omitempty"`
 }
 
 // OperatorRestore is the old state given to one new subtask of an operator.
@@ -134,6 +137,8 @@ type Complete struct {
 	Checkpoint int64   `json:"checkpoint"`
 	// Stop repeats the stop mode of the snapshot: frozen tasks commit and finish.
 	Stop record.StopMode `json:"stop,omitempty"`
+	// Stay lists tasks at the end of their data that commit but don't finish yet.
+	Stay []TaskID `json:"stay,omitempty"`
 }
 
 // Aborted tells all tasks of the attempt that a snapshot was given up.

@@ -152,11 +152,14 @@ func (d *director) carryOut(e checkpoint.Effect) {
 			d.post(k, func() {
 				if a := k.attempt(attempt); a != nil {
 					w.tracef(k.p, "complete %d", e.Checkpoint)
-					a.complete(&protocol.Complete{Attempt: attempt, Checkpoint: e.Checkpoint, Stop: e.Stop})
+					a.complete(&protocol.Complete{Attempt: attempt, Checkpoint: e.Checkpoint, Stop: e.Stop, Stay: e.Stay})
 				}
 			})
 		}
 	case checkpoint.NotifyAborted:
+		if h := d.c.History(); len(h) > 0 && h[len(h)-1].Reason == checkpoint.ReasonPartialUnion {
+			w.failf("snapshot %d is given up since a part of its union state has finished", e.Checkpoint)
+		}
 		if d.told[e.Checkpoint]++; d.told[e.Checkpoint] > 8 {
 			w.failf("tasks are told %d times that snapshot %d was given up", d.told[e.Checkpoint], e.Checkpoint)
 		}

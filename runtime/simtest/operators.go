@@ -53,6 +53,8 @@ type sourceSpec struct {
 	rowsPerKey   int64
 	// pause is the longest time between two polls.
 	pause time.Duration
+	// union gives the positions of all subtasks to all, and each keeps those of its own splits.
+	union bool
 }
 
 type split struct{ id, pos int64 }
@@ -75,6 +77,9 @@ func (s *source) Open(_ context.Context, c *operator.Context) error {
 	}
 	for _, e := range c.List("splits") {
 		sp := split{id: int64(binary.LittleEndian.Uint64(e)), pos: int64(binary.LittleEndian.Uint64(e[8:]))}
+		if s.spec.union && int(sp.id)%c.Parallelism != c.Subtask {
+			continue
+		}
 		if trimmed := s.out.trimmed[s.splitName(sp.id)]; trimmed > sp.pos {
 			if olderAttempt(c.Attempt, s.out.newestAttempt()) {
 				return errors.New("the input before the position is gone") // a late deployment that nobody waits for
@@ -126,6 +131,9 @@ func (s *source) Snapshot(b record.Barrier) (operator.AsyncSnapshot, error) {
 	}
 	return func(context.Context) ([]operator.List, error) {
 		l := operator.List{Name: "splits"}
+		if s.spec.union {
+			l.Mode = operator.Union
+		}
 		if s.out.lateState {
 			at.splits = s.splits
 		}

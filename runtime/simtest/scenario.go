@@ -123,7 +123,7 @@ func (s *scenario) add(r *rand.Rand, n *node) *node {
 func (s *scenario) addSource(r *rand.Rand, i int) *node {
 	spec := &sourceSpec{
 		firstKey: int64(i) * 10_000, splits: 1 + r.IntN(5), keysPerSplit: 1 + r.Int64N(4), rowsPerKey: s.rowsPerKey,
-		pause: time.Duration(1+r.IntN(150)) * time.Millisecond,
+		pause: time.Duration(1+r.IntN(150)) * time.Millisecond, union: r.IntN(2) == 0,
 	}
 	n := &node{kind: sourceNode, name: fmt.Sprintf("source%d", i), source: spec}
 	for k := range int64(spec.splits) * spec.keysPerSplit {

@@ -206,6 +206,11 @@ func (c *conductor) completeOne(id int64, acks map[protocol.TaskID]*protocol.Ack
 func runTasks(t *testing.T, seed uint64, trace bool) *world {
 	t.Helper()
 	w := newWorld(t.Context(), seed, Options{Trace: trace, Mutation: Mutation(*mutationFlag)})
+	for _, n := range w.scenario.nodes {
+		if n.source != nil {
+			n.source.union = false // who may finish when is the coordinator's to say
+		}
+	}
 	w.describe()
 	var err error
 	if w.version, err = w.scenario.version(w.clock.rnd, 1, true, false, w.line.out); err != nil {

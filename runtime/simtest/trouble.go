@@ -195,7 +195,7 @@ func (u *users) schedule() {
 func (u *users) changePolicy() {
 	w, v := u.w, u.w.version
 	v.changePolicy(w.clock.rnd)
-	w.tracef(nil, "a user changes the policy to %+v %+v", *v.config.Checkpointing, v.config.Restart)
+	w.tracef(nil, "a user changes the policy to %+v", *v.config.Checkpointing)
 	c := w.current
 	if c == nil || !c.lead || c.version != v {
 		return

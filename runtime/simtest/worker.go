@@ -276,7 +276,6 @@ func (a *attempt) trigger(m *protocol.Trigger) {
 			continue
 		}
 		if t.finished || t.stopped {
-			t.Decline(m.Barrier.Checkpoint, protocol.DeclinedNotReady, errors.New("the task has ended"))
 			continue
 		}
 		t.post(func() error { return t.core.Trigger(m.Barrier) })
@@ -289,7 +288,12 @@ func (a *attempt) complete(m *protocol.Complete) {
 			t.Notified(m.Checkpoint)
 			continue
 		}
-		t.post(func() error { return t.core.Complete(a.worker.w.ctx, m.Checkpoint, m.Stop) })
+		t.post(func() error {
+			if slices.Contains(m.Stay, t.id) {
+				t.core.Stay(m.Checkpoint)
+			}
+			return t.core.Complete(a.worker.w.ctx, m.Checkpoint, m.Stop)
+		})
 	}
 }
 

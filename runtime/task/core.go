@@ -96,6 +96,10 @@ func (c *Core) Start() error {
 		c.o.Inputs.SetBlocked(ch, true)
 	}
 	c.out.control(record.End())
+	if c.o.Deployment.Stays && c.o.Checkpointed {
+		c.o.Env.EndOfData()
+		return nil
+	}
 	c.phase = finished
 	return nil
 }

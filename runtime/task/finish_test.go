@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/task"
 )
 
 // A snapshot taken before the end of the data holds the task as it ran. The coordinator takes a task that has finished for
@@ -69,5 +70,43 @@ func TestCore_StopsAfterOlderSnapshots(t *testing.T) {
 	h.finishAsync(1, nil)
 	if !h.core.Finished() {
 		t.Error("the task doesn't finish")
+	}
+}
+
+// A task whose part of union state is needed outlasts the snapshot that it could finish with.
+func TestCore_StaysForAnotherSnapshot(t *testing.T) {
+	t.Parallel()
+	h := start(t, 1, nil)
+	for ch := range 2 {
+		h.must(h.core.HandleElement(ch, record.End()))
+	}
+	for id := range int64(2) {
+		h.must(h.core.Trigger(record.Barrier{Checkpoint: id + 1}))
+		h.finishAsync(id+1, nil)
+	}
+	h.core.Stay(1)
+	h.must(h.core.Complete(t.Context(), 1, record.StopNone))
+	if h.core.Finished() {
+		t.Fatal("the task finished with the snapshot that it was to outlast")
+	}
+	h.must(h.core.Complete(t.Context(), 2, record.StopNone))
+	if !h.core.Finished() {
+		t.Error("the task doesn't finish with the next snapshot")
+	}
+}
+
+// The same after a restore: it ends its outputs, processes nothing, and takes part in snapshots.
+func TestCore_StaysAfterARestore(t *testing.T) {
+	t.Parallel()
+	h := start(t, 1, func(o *task.Options) { o.Deployment.Finished, o.Deployment.Stays = true, true })
+	if h.core.Finished() || h.core.Readable() {
+		t.Fatalf("finished %v, readable %v; want neither", h.core.Finished(), h.core.Readable())
+	}
+	h.want("end; end of data")
+	h.must(h.core.Trigger(record.Barrier{Checkpoint: 8}))
+	h.finishAsync(8, nil)
+	h.must(h.core.Complete(t.Context(), 8, record.StopNone))
+	if !h.core.Finished() {
+		t.Error("the task doesn't finish with a snapshot that lets it")
 	}
 }

@@ -23,7 +23,7 @@ const maxAborted = 64
 type snapshots struct {
 	// last is the highest snapshot started or given up here.
 	last int64
-	// endedAfter is the highest snapshot taken before the end of data: one above it lets the task finish.
+	// endedAfter is the highest snapshot taken before the end of data, or that the task has to outlast: one above it lets it finish.
 	endedAfter int64
 	// aborted holds snapshots above last whose end was heard of before their barrier.
 	aborted map[int64]bool
@@ -252,6 +252,12 @@ func (c *Core) AsyncDone(checkpoint int64, r AsyncResult, err error) {
 	p.metrics.Async = c.o.Now().Sub(p.started)
 	p.metrics.Bytes = r.Bytes
 	c.o.Env.Ack(checkpoint, r.Operators, p.metrics)
+}
+
+// Stay makes a task at the end of its data wait for a snapshot after this one before it finishes. It comes before the Complete of
+// that snapshot.
+func (c *Core) Stay(checkpoint int64) {
+	c.snap.endedAfter = max(c.snap.endedAfter, checkpoint)
 }
 
 // Complete tells that a snapshot, and with it everything up to it, is in the head. A repetition

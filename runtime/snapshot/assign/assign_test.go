@@ -321,3 +321,38 @@ func TestAssign_EmptyUnionListPartlyFinished(t *testing.T) {
 		t.Error("a union list of which a part is gone is restored")
 	}
 }
+
+// A subtask whose part of a union list is still needed, since others of its vertex go on, stays although it has finished.
+func TestAssign_FinishedStaysForItsUnionState(t *testing.T) {
+	m := testState()
+	for _, i := range []int{1, 3} { // map and src
+		m.Operators[i].Subtasks = []snapshot.SubtaskState{
+			{Index: 0, Finished: true, Lists: list(operator.Union, "p0")}, {Index: 1, Lists: list(operator.Union, "p1")},
+		}
+	}
+	for name, tc := range map[string]struct {
+		subtask int
+		finish  bool
+		want    protocol.TaskDeployment
+	}{
+		"finished, others go on": {0, false, protocol.TaskDeployment{Finished: true, Stays: true}},
+		"goes on":                {1, false, protocol.TaskDeployment{}},
+		"all finished":           {0, true, protocol.TaskDeployment{Finished: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := *m
+			m.Operators = append([]snapshot.OperatorState(nil), m.Operators...)
+			for _, i := range []int{1, 3} {
+				m.Operators[i].Finished = tc.finish
+			}
+			got, err := Assign(testShape(), &m, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := got[protocol.TaskID{Vertex: "src", Subtask: tc.subtask}]
+			if d.Finished != tc.want.Finished || d.Stays != tc.want.Stays {
+				t.Errorf("finished %v, stays %v; want %v, %v", d.Finished, d.Stays, tc.want.Finished, tc.want.Stays)
+			}
+		})
+	}
+}

@@ -210,7 +210,7 @@ func (c *Coordinator) adopt(ctx context.Context, p *prepared) error {
 		if c.o.Operated && p.starts() {
 			return err
 		}
-		return nil //nolint:nilerr // the machine finds out again and ends the job
+		return nil // the machine finds out again and ends the job
 	}
 	if from.Path == "" || (p.cfg.MaxParallelism != 0 && !c.o.Operated) {
 		return nil
@@ -220,7 +220,7 @@ func (c *Coordinator) adopt(ctx context.Context, p *prepared) error {
 	if p.from.err != nil {
 		// The machine reads it again and says what is wrong, or falls back.
 		c.o.Log.V(1).Info("Leaving maxParallelism at its default", "reason", p.from.err.Error())
-		return nil
+		return nil //nolint:nilerr // see above
 	}
 	if p.cfg.MaxParallelism == 0 {
 		p.cfg.MaxParallelism = p.from.manifest.MaxParallelism
@@ -308,6 +308,10 @@ func (c *Coordinator) newMachine(p *prepared) (*job.Machine, error) {
 		return nil, fmt.Errorf("encoding the configuration of the job: %w", err)
 	}
 	opts := assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState, AllowDrained: p.cfg.AllowDrained}
+	firstN := int64(1)
+	if !c.o.Durable {
+		firstN = time.Now().UnixMilli()
+	}
 	return job.New(job.Options{
 		Config: p.cfg,
 		Plan:   p.plan,
@@ -315,8 +319,8 @@ func (c *Coordinator) newMachine(p *prepared) (*job.Machine, error) {
 			return assign.Assign(p.shape, m, opts)
 		},
 		Grant: p.grant,
-		Owner: newJobID(),
-		Dir:   p.dir,
+		Owner: newJobID(), FirstN: firstN,
+		Dir: p.dir,
 		Hello: protocol.Registered{
 			Job: raw, Fingerprint: p.plan.Fingerprint,
 			HeartbeatInterval: c.o.HeartbeatInterval, HeartbeatTimeout: c.o.HeartbeatTimeout,

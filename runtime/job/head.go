@@ -62,6 +62,9 @@ func (m *Machine) HandleHeadRead(now time.Time, h snapshot.Head, found bool, err
 		m.exit(StateSuspended, errors.Is(err, snapshot.ErrFenced), err)
 		return
 	}
+	if !found {
+		next.Epoch.N = max(m.o.FirstN, 1)
+	}
 	next.Final = nil
 	abandonStops(&next, now)
 	m.heads.head, m.heads.next = h, &next

@@ -23,6 +23,9 @@ type Options struct {
 	// Grant of this deployment of the coordinator, from 1; Owner is random, of this incarnation.
 	Grant int64
 	Owner string
+	// FirstN is the first N of the epochs of a new head. A head that is lost with its coordinator can't count them, so that every
+	// coordinator needs a higher one for workers to tell its attempts from those of the one before. Default 1.
+	FirstN int64
 	// Dir is the job's directory in storage, ending in "/" (or empty).
 	Dir string
 	// Hello answers the registration of a worker; the machine fills in the epoch.

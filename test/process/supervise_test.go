@@ -5,6 +5,7 @@ package process_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-stream/weir/examples/ledger/checker"
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/storage/storagetest"
 )
@@ -255,4 +257,39 @@ func TestSupervised_EndsWhileStorageIsStuck(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A job without storage survives the loss of a worker. Savepoints are refused, and a new coordinator says that it starts from nothing.
+func TestSupervised_WithoutStorage(t *testing.T) {
+	c := newCluster(t, func(c *cluster) {
+		c.cfg.Storage = nil
+		c.cfg.JobID, c.cfg.NewJobID = "a1", "a1"
+		c.withTLS()
+	})
+	coordinator := c.supervise(1)
+	workers := c.workers(2)
+	id := c.progress(0)
+	c.kill(workers[0])
+	c.workers(1)
+	c.restarted(1)
+	s := c.until("a checkpoint after that", func(s *contract.JobStatus) bool { return s.LastCheckpoint != nil && s.LastCheckpoint.ID > id+1 })
+	if s.Durable || s.RestoredFrom == nil || s.RestoredFrom.ID < id || len(s.Warnings) == 0 {
+		t.Errorf("durable %v, restored from %+v, warnings %q", s.Durable, s.RestoredFrom, s.Warnings)
+	}
+	t.Log(s.Warnings)
+	_, err := c.client.Savepoint(t.Context(), contract.SavepointRequest{OperationID: "sp"})
+	e, ok := errors.AsType[*contract.APIError](err)
+	if !ok || e.Status != http.StatusConflict || e.Remedy == "" {
+		t.Errorf("a savepoint: %v", err)
+	}
+	if r, err := checker.Output(t.Context(), c.openStore(c.output)); err != nil || r.Err() != nil {
+		t.Errorf("the output: %v, %v", err, r.Err())
+	}
+	c.terminate(coordinator.process, 5*time.Second)
+	coordinator = c.supervise(1)
+	s = c.until("running anew", func(s *contract.JobStatus) bool { return s.State == contract.JobRunning })
+	if s.RestoredFrom != nil || len(s.Warnings) == 0 {
+		t.Errorf("restored from %+v, warnings %q", s.RestoredFrom, s.Warnings)
+	}
+	c.terminate(coordinator.process, 5*time.Second)
 }

@@ -30,9 +30,9 @@ const (
 
 // SupervisorOptions configure a [Supervisor].
 type SupervisorOptions struct {
-	// Namespace, Name and Grant are those of the job and the deployment, for the status while there is no coordinator.
+	// Namespace and Name of the job, and whether its storage outlives the coordinator, for the status while there is none.
 	Namespace, Name string
-	Grant           int64
+	Durable         bool
 	// Make makes the next coordinator, without a listener for the API, and a function that releases what it needed.
 	Make func(ctx context.Context) (*Coordinator, func(), error)
 	// API is served as long as the supervisor runs, with TLS unless that is nil. Health, if set, serves health checks and metrics
@@ -152,7 +152,7 @@ func (s *Supervisor) enrich(ctx context.Context, c *Coordinator, err error) erro
 	if !Fenced(err) {
 		return err
 	}
-	found, readErr := FindJob(ctx, c.o.Store, c.o.Job)
+	found, readErr := c.lookFor(ctx, c.o.Job)
 	if readErr != nil || found == nil {
 		return err
 	}
@@ -205,6 +205,7 @@ func (s *Supervisor) status(ctx context.Context) (*contract.JobStatus, error) {
 	}
 	return &contract.JobStatus{
 		Namespace: s.o.Namespace, Name: s.o.Name, State: contract.JobStarting, StartedAt: s.startedAt, Problem: p, MeasuredAt: time.Now(),
+		Durable: s.o.Durable,
 	}, nil
 }
 

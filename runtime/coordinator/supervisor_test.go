@@ -32,7 +32,7 @@ func (c *cluster) supervise(o func() Options) *supervised {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	s := &supervised{t: c.t, done: make(chan struct{})}
 	s.Supervisor = NewSupervisor(SupervisorOptions{
-		Namespace: "default", Name: "test", Grant: 1, Log: testr.New(c.t),
+		Namespace: "default", Name: "test", Durable: true, Log: testr.New(c.t),
 		Make: func(context.Context) (*Coordinator, func(), error) {
 			if len(s.failures) > 0 {
 				err := s.failures[0]
@@ -91,7 +91,7 @@ func TestSupervisor_TellsAProblemAndTriesAgain(t *testing.T) {
 			&storage.Error{Op: "opening", Store: "s3://none", Err: errors.New("connection refused"), Retriable: true},
 		}
 		st := s.await("the first problem", func(s *contract.JobStatus) bool { return s.Problem != nil })
-		if st.State != contract.JobStarting || st.Problem.Reason != contract.StorageNotFound || st.Problem.RetryAt.IsZero() {
+		if st.State != contract.JobStarting || !st.Durable || st.Problem.Reason != contract.StorageNotFound || st.Problem.RetryAt.IsZero() {
 			t.Errorf("got %+v with %+v", st, st.Problem)
 		}
 		if _, err := s.submit(t.Context(), submission{id: "a", typ: contract.StopOperation}); !isUnavailable(err) {

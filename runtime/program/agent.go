@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,28 +27,35 @@ type agentFlags struct {
 	timeout    time.Duration
 }
 
+// agentTask is something that an agent does.
+type agentTask struct {
+	name string
+	do   func(context.Context, coordinator.Options) (contract.AgentResult, error)
+}
+
 // agentCommand is for those who operate jobs: what needs the storage of a job, or its graph, while no coordinator can be asked. Each task writes its
 // outcome as JSON (contract.AgentResult) to the termination log, and to standard output.
 func (c Command) agentCommand(signals <-chan os.Signal) *cobra.Command {
 	var f agentFlags
 	cmd := &cobra.Command{Use: "agent", Short: "Do something with the storage of a job that has no coordinator", Args: cobra.NoArgs}
-	task := func(use, short string, do func(context.Context, coordinator.Options) (contract.AgentResult, error)) {
+	task := func(t agentTask, short string) {
 		cmd.AddCommand(&cobra.Command{
-			Use: use, Short: short, Args: cobra.NoArgs,
+			Use: strings.ToLower(t.name), Short: short, Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				ctx, stop := untilSignal(cmd.Context(), signals)
 				defer stop()
 				ctx, cancel := context.WithTimeout(ctx, f.timeout)
 				defer cancel()
-				return c.agent(ctx, f, do)
+				return c.agent(ctx, f, t)
 			},
 		})
 	}
-	task("check", "Find out whether the job could start and take its newest state", coordinator.Check)
-	task("fence", "Shut out coordinators of lower grants, and read what has happened", func(ctx context.Context, o coordinator.Options) (contract.AgentResult, error) {
+	fence := func(ctx context.Context, o coordinator.Options) (contract.AgentResult, error) {
 		return coordinator.Fence(ctx, o, f.operations)
-	})
-	task("dispose", "Delete the checkpoints of the job", coordinator.Dispose)
+	}
+	task(agentTask{contract.AgentCheck, coordinator.Check}, "Find out whether the job could start and take its newest state")
+	task(agentTask{contract.AgentFence, fence}, "Shut out coordinators of lower grants, and read what has happened")
+	task(agentTask{contract.AgentDispose, coordinator.Dispose}, "Delete the checkpoints of the job")
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&f.job, "job", "", "file with the configuration of the job as JSON")
 	flags.Int64Var(&f.grant, "grant", 1, "grant to claim the job with")
@@ -58,11 +66,11 @@ func (c Command) agentCommand(signals <-chan os.Signal) *cobra.Command {
 }
 
 // agent does one task. What stands in the way of the task is a part of its outcome; the error is for an outcome that could not be told.
-func (c Command) agent(ctx context.Context, f agentFlags, do func(context.Context, coordinator.Options) (contract.AgentResult, error)) error {
+func (c Command) agent(ctx context.Context, f agentFlags, t agentTask) error {
 	if f.grant < 1 {
 		return errors.New("--grant must be 1 or more")
 	}
-	r, err := c.agentResult(ctx, f, do)
+	r, err := c.agentResult(ctx, f, t)
 	if err != nil {
 		r.OK, r.Problem = false, coordinator.ProblemOf(err)
 	}
@@ -82,17 +90,18 @@ func (c Command) agent(ctx context.Context, f agentFlags, do func(context.Contex
 	return nil
 }
 
-func (c Command) agentResult(ctx context.Context, f agentFlags, do func(context.Context, coordinator.Options) (contract.AgentResult, error)) (contract.AgentResult, error) {
+func (c Command) agentResult(ctx context.Context, f agentFlags, t agentTask) (contract.AgentResult, error) {
+	r := contract.AgentResult{Task: t.name}
 	cfg, err := c.jobConfig(f.job)
 	if err != nil {
-		return contract.AgentResult{}, err
+		return r, &coordinator.InvalidJobError{Err: err}
 	}
 	s, err := openStorage(ctx, cfg.Storage)
 	if err != nil {
-		return contract.AgentResult{}, err
+		return r, err
 	}
 	defer s.close()
-	return do(ctx, coordinator.Options{
+	return t.do(ctx, coordinator.Options{
 		Job: cfg, Grant: f.grant, Build: c.Build.safely, Store: s.store, Location: s.location, Durable: s.durable,
 		Version: c.Version, Log: JSONLogger(os.Stderr).WithName("agent"),
 	})

@@ -211,7 +211,7 @@ func (c Command) supervise(ctx context.Context, f coordinatorFlags) error {
 		return err
 	}
 	o := coordinator.SupervisorOptions{
-		Namespace: cfg.Namespace, Name: cfg.Name, Grant: f.grant, APITLS: apiTLS, Log: JSONLogger(os.Stderr).WithName("supervisor"),
+		Namespace: cfg.Namespace, Name: cfg.Name, Durable: cfg.Storage != nil, APITLS: apiTLS, Log: JSONLogger(os.Stderr).WithName("supervisor"),
 		Make: func(ctx context.Context) (*coordinator.Coordinator, func(), error) {
 			return c.nextCoordinator(ctx, f, controlTLS)
 		},

@@ -5,6 +5,7 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -149,25 +150,29 @@ func (s *scenario) freeze(pod *corev1.Pod) (thaw func()) {
 // controlAPI is a client of the control API of a coordinator's pod.
 func (s *scenario) controlAPI(job string, pod *corev1.Pod) *contract.Client {
 	s.Helper()
-	secret := &corev1.Secret{}
-	key := types.NamespacedName{Namespace: s.ns, Name: certs.SecretName(job, certs.Client)}
-	if err := suite.client.Get(s.Context(), key, secret); err != nil {
-		s.Fatal(err)
-	}
-	cfg, err := certs.ClientTLS(secret)
-	if err != nil {
-		s.Fatal(err)
-	}
-	addr, err := suite.access.Listen(pod.Status.PodIP + ":8081")
-	if err != nil {
-		s.Fatal(err)
-	}
-	api, err := contract.NewClient(addr, contract.ClientOptions{TLS: cfg})
+	api, err := s.dialAPI(s.Context(), job, pod)
 	if err != nil {
 		s.Fatal(err)
 	}
 	s.Cleanup(api.Close)
 	return api
+}
+
+func (s *scenario) dialAPI(ctx context.Context, job string, pod *corev1.Pod) (*contract.Client, error) {
+	secret := &corev1.Secret{}
+	key := types.NamespacedName{Namespace: s.ns, Name: certs.SecretName(job, certs.Client)}
+	if err := suite.client.Get(ctx, key, secret); err != nil {
+		return nil, err
+	}
+	cfg, err := certs.ClientTLS(secret)
+	if err != nil {
+		return nil, err
+	}
+	addr, err := suite.access.Listen(pod.Status.PodIP + ":8081")
+	if err != nil {
+		return nil, err
+	}
+	return contract.NewClient(addr, contract.ClientOptions{TLS: cfg})
 }
 
 // TestStorageUnreachable_KeepsTheOldVersion freezes the way to S3 during the savepoint of an upgrade.

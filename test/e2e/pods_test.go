@@ -20,6 +20,7 @@ import (
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/hack/e2e/stage"
+	"github.com/weir-stream/weir/runtime/contract"
 )
 
 // Components as the label says.
@@ -112,6 +113,7 @@ func (s *scenario) dump(ctx context.Context) {
 	if err := suite.client.List(ctx, jobs, client.InNamespace(s.ns)); err == nil {
 		for i := range jobs.Items {
 			s.Logf("job %s: %s", jobs.Items[i].Name, describe(&jobs.Items[i]))
+			s.saveReports(ctx, dir, &jobs.Items[i])
 		}
 		s.save(dir, "jobs.yaml", jobs)
 	}
@@ -131,6 +133,28 @@ func (s *scenario) dump(ctx context.Context) {
 		_ = os.WriteFile(filepath.Join(dir, "events.txt"), []byte(events), 0o600)
 	}
 	s.Logf("objects, events and logs are in %s (go test -artifacts keeps them)\n%s", dir, events)
+}
+
+// saveReports saves what the coordinators of a job say themselves.
+func (s *scenario) saveReports(ctx context.Context, dir string, job *streamv1.StreamJob) {
+	pods := &corev1.PodList{}
+	err := suite.client.List(ctx, pods, client.InNamespace(s.ns), client.MatchingLabels{streamv1.LabelJob: job.Name, streamv1.LabelComponent: coordinator})
+	for i := range pods.Items {
+		var api *contract.Client
+		if api, err = s.dialAPI(ctx, job.Name, &pods.Items[i]); err != nil {
+			break
+		}
+		if report, err := api.Job(ctx); err == nil {
+			s.save(dir, pods.Items[i].Name+"-job.yaml", report)
+		}
+		if report, err := api.Checkpoints(ctx); err == nil {
+			s.save(dir, pods.Items[i].Name+"-checkpoints.yaml", report)
+		}
+		api.Close()
+	}
+	if err != nil {
+		s.Logf("asking the coordinators of %s: %v", job.Name, err)
+	}
 }
 
 func (s *scenario) save(dir, name string, o any) {

@@ -56,6 +56,11 @@ func Check(ctx context.Context, o Options) (contract.AgentResult, error) {
 		r.Newest = c.describeNewest(p.from.Newest, p.from.manifest)
 		r.Warnings = assign.Warnings(p.shape, p.from.manifest, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState})
 	}
+	warnings, err := c.checkSchemas(ctx, p)
+	r.Warnings = append(r.Warnings, warnings...)
+	if err != nil {
+		return r, err
+	}
 	r.OK = true
 	return r, nil
 }

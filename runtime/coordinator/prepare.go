@@ -28,6 +28,7 @@ type prepared struct {
 	dir         string
 	grant       int64
 	plan        job.Plan
+	graph       *graph.Plan
 	shape       assign.Shape
 	parallelism int
 	// found is what storage holds of the job, nil for nothing; from the state to start from, nil for none.
@@ -274,7 +275,7 @@ func (c *Coordinator) layOut(p *prepared) error {
 	}
 	p.cfg.MaxParallelism = plan.MaxParallelism
 	p.parallelism = plan.Slots
-	p.plan = machinePlan(plan)
+	p.plan, p.graph = machinePlan(plan), plan
 	p.shape = assign.ShapeOf(plan)
 	return nil
 }

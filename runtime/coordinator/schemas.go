@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/graph"
+	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot/assign"
+	"github.com/weir-stream/weir/runtime/state"
+	"github.com/weir-stream/weir/runtime/storage"
+)
+
+// checkSchemas opens one instance of each operator with keyed state over the smallest part of the state that it is to take, so that a state of another type
+// is found before anything is stopped. Only operators know what state they use, and they say so when they are opened; one that can't
+// be opened here for another reason, such as a server that it can't reach, is a warning: its tasks may well be able to.
+func (c *Coordinator) checkSchemas(ctx context.Context, p *prepared) (warnings []string, err error) {
+	if p.from == nil || p.from.manifest == nil {
+		return nil, nil
+	}
+	tasks, err := assign.Assign(p.shape, p.from.manifest, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState, AllowDrained: p.cfg.AllowDrained})
+	if err != nil {
+		return nil, err
+	}
+	incompatible := &assign.IncompatibleError{Checkpoint: p.from.manifest.Checkpoint, Kind: p.from.manifest.Kind}
+	files := snapshotFiles{store: c.o.Store, dir: path.Dir(manifestKey(p.from.Path))}
+	for _, v := range p.graph.Vertices {
+		for _, n := range v.Nodes {
+			if !n.Keyed || n.NewOperator == nil || n.Transactional {
+				continue
+			}
+			old := tasks[protocol.TaskID{Vertex: v.Name}].Operators[n.Name].Keyed
+			err := c.tryOpen(ctx, p, n, old, files)
+			if _, ok := errors.AsType[*state.SchemaError](err); ok {
+				incompatible.Problems = append(incompatible.Problems, fmt.Sprintf("operator %q: %v", n.Name, err))
+			} else if err != nil {
+				warnings = append(warnings, fmt.Sprintf("whether operator %q can take its state was not found out: %v", n.Name, err))
+			}
+		}
+	}
+	if len(incompatible.Problems) > 0 {
+		return warnings, incompatible
+	}
+	return warnings, nil
+}
+
+// tryOpen opens and closes an operator over the first key group of its state.
+func (c *Coordinator) tryOpen(ctx context.Context, p *prepared, n *graph.Node, old []state.File, files state.FileReader) (err error) {
+	keyed, err := state.NewMemory(state.Options{MaxParallelism: p.cfg.MaxParallelism})
+	if err != nil {
+		return err
+	}
+	if err := keyed.Restore(ctx, old, files); err != nil {
+		return err
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("it panicked: %v", r)
+		}
+	}()
+	op := n.NewOperator()
+	defer func() { err = errors.Join(err, op.Close()) }()
+	return op.Open(ctx, &operator.Context{
+		JobID: p.cfg.JobID, JobName: p.cfg.Name, Name: n.Name, Parallelism: 1, MaxParallelism: p.cfg.MaxParallelism, Attempt: "check",
+		Out: nowhere{}, Keyed: keyed, RestoredFrom: p.from.manifest.Checkpoint, Checkpointed: true, Wake: func() {}, Now: time.Now,
+		Log: c.o.Log.WithValues("operator", n.Name), Counters: &operator.Counters{},
+	})
+}
+
+// nowhere takes what an operator emits that is only tried.
+type nowhere struct{}
+
+// Emit implements operator.Output.
+func (nowhere) Emit(record.Batch) (operator.Status, error) { return operator.Done, nil }
+
+// snapshotFiles reads the files of a snapshot.
+type snapshotFiles struct {
+	store storage.Reader
+	dir   string
+}
+
+// ReadFile implements state.FileReader.
+func (s snapshotFiles) ReadFile(ctx context.Context, f state.File, off, n int64) ([]byte, error) {
+	return s.store.GetRange(ctx, path.Join(s.dir, f.Path), off, n)
+}

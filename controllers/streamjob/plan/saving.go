@@ -39,13 +39,24 @@ func (p *planner) save(stop bool) outcome {
 	}
 	if !p.now.Before(op.Deadline.Time) {
 		if p.answers() {
-			p.fail(streamv1.ReasonSavepointFailed, "the savepoint was not complete in time, and the job went on")
+			p.failLate()
 			return failed
 		}
 		return lost
 	}
 	p.again(min(poll, op.Deadline.Sub(p.now)))
 	return pending
+}
+
+// failLate ends a try that the engine knows nothing of, or can't do anything about.
+func (p *planner) failLate() {
+	reason, message := streamv1.ReasonSavepointFailed, "the savepoint was not complete in time"
+	if problem := p.problem(); problem != nil {
+		var why string
+		reason, why = describe(problem)
+		message += ": " + why
+	}
+	p.fail(reason, message)
 }
 
 // ask asks the engine for the savepoint; a repeat is no new request.
@@ -69,7 +80,7 @@ func (p *planner) judge(o *contract.Operation) outcome {
 	op := p.st.Operation
 	switch o.Phase {
 	case contract.OperationSucceeded:
-		op.Path = o.Path
+		op.Path, op.Reason, op.Message = o.Path, "", ""
 		op.SaveMillis = p.sincePhase()
 		if p.st.LastSavepoint == nil || p.st.LastSavepoint.ID < o.Checkpoint {
 			p.st.LastSavepoint = &streamv1.SnapshotReport{ID: o.Checkpoint, Path: o.Path, CompletedAt: seconds(o.EndedAt)}
@@ -84,9 +95,24 @@ func (p *planner) judge(o *contract.Operation) outcome {
 		p.fail(streamv1.ReasonSavepointFailed, "the savepoint failed, and the job goes on: "+message)
 		return failed
 	default: // it is still under way, or a coordinator that was lost will be asked again
+		p.overdue()
 	}
 	p.again(poll)
 	return pending
+}
+
+// overdue says that a savepoint takes longer than it may. What becomes of it isn't known before the engine says so: a commit whose answer is lost
+// may have happened, so nothing else can be begun.
+func (p *planner) overdue() {
+	op := p.st.Operation
+	if p.now.Before(op.Deadline.Time) {
+		return
+	}
+	message := "the savepoint is not complete in time, and it is not known yet what becomes of it; the job goes on"
+	if why := p.engine().Message; why != "" {
+		message += ": " + why
+	}
+	op.Reason, op.Message = streamv1.ReasonSavepointFailed, cut(message)
 }
 
 // saved goes on with an upgrade after its savepoint.

@@ -14,11 +14,12 @@ type Policy struct {
 }
 
 // with returns the options with a policy in place of theirs.
-func (o Options) with(p Policy) Options {
-	o.Interval, o.Timeout, o.MinPause = p.Interval, p.Timeout, p.MinPause
-	o.MaxConcurrent, o.TolerableFailures, o.Retention = p.MaxConcurrent, p.TolerableFailures, p.Retention
-	o.EnsureDefaults()
-	return o
+func (o *Options) with(p Policy) *Options {
+	n := *o
+	n.Interval, n.Timeout, n.MinPause = p.Interval, p.Timeout, p.MinPause
+	n.MaxConcurrent, n.TolerableFailures, n.Retention = p.MaxConcurrent, p.TolerableFailures, p.Retention
+	n.EnsureDefaults()
+	return &n
 }
 
 // SetPolicy puts a policy into force, or says what is wrong with it and changes nothing. The next periodic trigger follows one new
@@ -30,7 +31,7 @@ func (c *Coordinator) SetPolicy(now time.Time, p Policy) error {
 		return err
 	}
 	old := c.o.Interval
-	c.o = o
+	c.o = *o
 	c.failures.tolerable = o.TolerableFailures
 	if o.Interval != old {
 		c.rearm(now)
@@ -57,7 +58,4 @@ func (c *Coordinator) rearm(now time.Time) {
 }
 
 // Check says what would be wrong with a policy under these options.
-func (o Options) Check(p Policy) error {
-	o = o.with(p)
-	return o.Validate()
-}
+func (o *Options) Check(p Policy) error { return o.with(p).Validate() }

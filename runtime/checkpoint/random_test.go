@@ -307,7 +307,7 @@ func (m *model) changePolicy() {
 	if err := m.c.SetPolicy(m.now, p); err != nil {
 		m.failf("setting a policy: %v", err)
 	}
-	m.o = m.o.with(p)
+	m.o = *m.o.with(p)
 }
 
 // effects carries out and checks.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/snapshot"
@@ -85,6 +86,11 @@ func ProblemOf(err error) *contract.Problem {
 		return p
 	}
 	p.Reason = storageProblem(err)
+	if e, ok := errors.AsType[*storage.Error](err); ok && e.Remedy != "" {
+		if cause, found := strings.CutSuffix(p.Message, ": "+e.Remedy); found {
+			p.Message, p.Remedy = cause, e.Remedy
+		}
+	}
 	return p
 }
 

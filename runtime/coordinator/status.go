@@ -40,6 +40,12 @@ func (l *loop) report(now time.Time) *contract.JobStatus {
 		Message:        s.Message,
 		PolicyRevision: l.machine.Policy().Revision,
 	}
+	if s.State == job.StateInitializing && s.Message != "" {
+		out.Problem = &contract.Problem{Reason: contract.StorageUnavailable, Message: s.Message, Since: l.startedAt}
+		if at, ok := l.machine.NextWake(); ok {
+			out.Problem.RetryAt = at
+		}
+	}
 	if s.Attempt.K > 0 {
 		out.Attempt = s.Attempt.String()
 	}

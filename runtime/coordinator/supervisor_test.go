@@ -27,10 +27,10 @@ type supervised struct {
 	done     chan struct{}
 }
 
-func (c *cluster) supervise(o func() Options) *supervised {
+func (c *cluster) supervise(o func() Options, failures ...error) *supervised {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(c.t.Context())
-	s := &supervised{t: c.t, done: make(chan struct{})}
+	s := &supervised{t: c.t, failures: failures, done: make(chan struct{})}
 	s.Supervisor = NewSupervisor(SupervisorOptions{
 		Namespace: "default", Name: "test", Durable: true, Log: testr.New(c.t),
 		Make: func(context.Context) (*Coordinator, func(), error) {
@@ -85,11 +85,10 @@ func TestSupervisor_TellsAProblemAndTriesAgain(t *testing.T) {
 			o := c.options()
 			o.Job.NewJobID = o.Job.JobID
 			return o
-		})
-		s.failures = []error{
+		},
 			&storage.Error{Op: "opening", Store: "s3://none", Err: errors.New("no such bucket"), Reason: storage.Missing},
 			&storage.Error{Op: "opening", Store: "s3://none", Err: errors.New("connection refused"), Retriable: true},
-		}
+		)
 		st := s.await("the first problem", func(s *contract.JobStatus) bool { return s.Problem != nil })
 		if st.State != contract.JobStarting || !st.Durable || st.Problem.Reason != contract.StorageNotFound || st.Problem.RetryAt.IsZero() {
 			t.Errorf("got %+v with %+v", st, st.Problem)

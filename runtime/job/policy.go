@@ -62,7 +62,8 @@ func (m *Machine) setCheckpointPolicy(now time.Time, c *contract.Checkpointing) 
 	if m.snapshots != nil {
 		return m.snapshots.SetPolicy(now, checkpointPolicy(c))
 	}
-	return m.checkpointOptions().Check(checkpointPolicy(c))
+	o := m.checkpointOptions()
+	return o.Check(checkpointPolicy(c))
 }
 
 // checkRestartless refuses what tasks have to know.

@@ -102,7 +102,7 @@ func firstMistakes() map[string]mistake {
 			change: func(_ *scenario, spec *streamv1.StreamJobSpec) {
 				spec.Dataflow, spec.Program = nil, &streamv1.Program{Image: "weir-tool:dev"}
 			},
-			reasons: []string{streamv1.ReasonPodCrashing}, texts: []string{"usage: tool"},
+			reasons: []string{streamv1.ReasonPodCrashing, streamv1.ReasonCheckFailed}, texts: []string{"usage: tool"},
 		},
 	}
 }

@@ -88,9 +88,27 @@ func (c *Coordinator) prepare(ctx context.Context) (*prepared, error) {
 	}
 	if c.o.Operated && p.starts() {
 		// The life-cycle would find the same and end the job for good; here somebody may still put it right.
-		return p, c.takes(p)
+		return p, c.takesAtStart(ctx, p)
 	}
 	return p, nil
+}
+
+// takesAtStart checks the state that an operated job is to start from. Whether the types of a snapshot from elsewhere fit is checked here too; for state of
+// its own, an agent has done so before the version that wrote it was stopped.
+func (c *Coordinator) takesAtStart(ctx context.Context, p *prepared) error {
+	if err := c.takes(p); err != nil {
+		return err
+	}
+	if p.found != nil {
+		if _, own := p.found.Head.Newest(); own {
+			return nil
+		}
+	}
+	warnings, err := c.checkSchemas(ctx, p)
+	for _, w := range warnings {
+		c.o.Log.Info("Checking the snapshot to start from", "warning", w)
+	}
+	return err
 }
 
 // starts says that the job neither ended under this grant nor belongs to a higher one.

@@ -151,7 +151,11 @@ func (p *planner) driveChecking() {
 	case !agent.Ended:
 		return
 	case agent.Result == nil:
-		p.fail(streamv1.ReasonCheckFailed, "the check of the new version ended without a result: "+agent.Message)
+		reason := streamv1.ReasonCheckFailed // it was evicted, or took too long
+		if strings.Contains(agent.Message, "exit code") {
+			reason = streamv1.ReasonPodCrashing
+		}
+		p.fail(reason, "the check of the new version ended without a result: "+agent.Message)
 		return
 	case !agent.Result.OK:
 		reason, message := describe(agent.Result.Problem)

@@ -51,9 +51,13 @@ func (c *Coordinator) checkSchemas(ctx context.Context, p *prepared) (warnings [
 	return warnings, nil
 }
 
-// tryOpen opens and closes an operator over the first key group of its state.
+// tryOpen opens and closes an operator over the first key group that its state has entries of.
 func (c *Coordinator) tryOpen(ctx context.Context, p *prepared, n *graph.Node, old []state.File, files state.FileReader) (err error) {
-	keyed, err := state.NewMemory(state.Options{MaxParallelism: p.cfg.MaxParallelism})
+	first := 0
+	if len(old) > 0 {
+		first = old[0].FirstGroup
+	}
+	keyed, err := state.NewMemory(state.Options{MaxParallelism: p.cfg.MaxParallelism, First: first, Last: first})
 	if err != nil {
 		return err
 	}

@@ -262,7 +262,7 @@ func TestMistake_SnapshotThatDoesNotFit(t *testing.T) {
 	other.Spec.Dataflow.Operators[2].Aggregate.Aggregates[0].Function = streamv1.LastFunction
 	other.Spec.Dataflow.Operators[2].Aggregate.Aggregates[0].Expression = "seq"
 	s.create(other)
-	other = s.awaitWithin(conditionTimeout, other.Name, "the condition", refused(1, []string{streamv1.ReasonIncompatibleState}, "totals"))
+	other = s.awaitWithin(conditionTimeout, other.Name, "the condition", refused(1, []string{streamv1.ReasonIncompatibleState, streamv1.ReasonJobFailed}, "totals", "keep the type"))
 	t.Log(message(other, streamv1.ConditionReady))
 }
 

@@ -343,7 +343,11 @@ func (s *Store) promote(src, dst string) error {
 	}
 	switch err := s.link(src, dst); {
 	case errors.Is(err, fs.ErrExist):
-		if same, err := s.same(src, dst); err != nil || !same {
+		same, err := s.same(src, dst)
+		if errors.Is(err, fs.ErrNotExist) {
+			return s.exists(dst) // another Promote of the same object has come to its end meanwhile
+		}
+		if err != nil || !same {
 			return errors.Join(storage.ErrExists, err)
 		}
 		if err := s.syncDir(path.Dir(dst)); err != nil {

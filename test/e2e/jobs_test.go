@@ -10,9 +10,11 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/hack/e2e/stage"
+	"github.com/weir-stream/weir/runtime/contract"
 )
 
 // keys is the number of keys of the ledger; each must be in the output.
@@ -99,29 +101,45 @@ func (s *scenario) start(job *streamv1.StreamJob) *streamv1.StreamJob {
 	return s.await(job.Name, "the first checkpoint", checkpointed(0))
 }
 
-// progress waits until the engine has completed two checkpoints from now on: rows from now are in the second. It asks the engine, since
-// the status of the job shows newer checkpoints only now and then. It returns the job.
+// progress waits until the engine has completed two checkpoints from now on: rows from now are in the second. It returns the job.
 func (s *scenario) progress(job *streamv1.StreamJob) *streamv1.StreamJob {
 	s.Helper()
-	job = s.job(job.Name)
-	api := s.controlAPI(job.Name, s.pod(job, coordinator))
-	first := int64(0)
-	s.eventually("two checkpoints", func() string {
+	first := s.newestCheckpoint(job, 0)
+	s.newestCheckpoint(job, first+1)
+	return s.job(job.Name)
+}
+
+// newestCheckpoint waits until the engine has completed a checkpoint with a higher id, and returns the id of the newest. It asks the
+// engine, since the status of the job shows newer checkpoints only now and then; its coordinator may change meanwhile.
+func (s *scenario) newestCheckpoint(job *streamv1.StreamJob, after int64) int64 {
+	s.Helper()
+	var api *contract.Client
+	var asked types.UID
+	newest := int64(0)
+	s.eventually(fmt.Sprintf("a checkpoint after %d", after), func() string {
+		pods := s.pods(s.job(job.Name), coordinator)
+		if len(pods) == 0 {
+			return "there is no coordinator"
+		}
+		if pod := &pods[len(pods)-1]; pod.UID != asked || api == nil {
+			if pod.Status.PodIP == "" {
+				return "the coordinator has no address"
+			}
+			api, asked = s.controlAPI(job.Name, pod), pod.UID
+		}
 		status, err := api.Job(s.Context())
 		switch {
 		case err != nil:
 			return err.Error()
 		case status.LastCheckpoint == nil:
 			return "there is none"
-		case first == 0:
-			first = status.LastCheckpoint.ID
 		}
-		if status.LastCheckpoint.ID < first+2 {
-			return fmt.Sprintf("the newest is %d, %d was there", status.LastCheckpoint.ID, first)
+		if newest = status.LastCheckpoint.ID; newest <= after {
+			return fmt.Sprintf("the newest is %d", newest)
 		}
 		return ""
 	})
-	return s.job(job.Name)
+	return newest
 }
 
 // suspend stops a job and returns it once it is suspended.

@@ -14,6 +14,9 @@ import (
 	"github.com/weir-stream/weir/runtime/transport/control"
 )
 
+// maxObject is what fits into one message, which carries it as text.
+const maxObject = control.MaxMessage/4*3 - 64<<10
+
 // Client is a store in the memory of a coordinator. Safe for concurrent use.
 type Client struct {
 	conn *grpc.ClientConn
@@ -114,6 +117,10 @@ func (c *Client) call(ctx context.Context, op string, r *request) (*response, er
 	e := &storage.Error{Op: op, Key: r.Key, Store: c.name}
 	if err := ctx.Err(); err != nil {
 		e.Err = err
+		return nil, e
+	}
+	if n := len(r.Data); n > maxObject {
+		e.Err, e.Remedy = fmt.Errorf("its %d bytes exceed the limit of %d for one object", n, maxObject), limitRemedy
 		return nil, e
 	}
 	var out response

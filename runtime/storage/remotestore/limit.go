@@ -13,6 +13,8 @@ import (
 // DefaultLimit is how many bytes the objects of a job without storage may have together.
 const DefaultLimit = 64 << 20
 
+const limitRemedy = "a job without storage keeps small checkpoints only: set storage"
+
 // Limited bounds what a store in memory holds; all writes must go through it. Safe for concurrent use.
 type Limited struct {
 	storage.Store
@@ -83,7 +85,7 @@ func (l *Limited) reserve(op, key string, size int64) error {
 	if l.mu.total+size > l.limit {
 		return &storage.Error{
 			Op: op, Key: key, Store: l.String(), Err: fmt.Errorf("its %d bytes and the %d that are there exceed the limit of %d", size, l.mu.total, l.limit),
-			Remedy: "a job without storage keeps small checkpoints only: set storage",
+			Remedy: limitRemedy,
 		}
 	}
 	l.mu.total += size

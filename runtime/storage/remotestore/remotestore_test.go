@@ -3,6 +3,7 @@
 package remotestore_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"net"
 	"strings"
@@ -95,5 +96,17 @@ func TestClient_ALostServerLeavesWritesUnknown(t *testing.T) {
 	}
 	if _, _, err := c.Get(t.Context(), "a"); err == nil || errors.Is(err, storage.ErrUnknownOutcome) || errors.Is(err, storage.ErrNotFound) || !storage.Retriable(err) {
 		t.Errorf("reading: %v", err)
+	}
+}
+
+func TestClient_RefusesWhatNoMessageCarries(t *testing.T) {
+	c, _ := serve(t, memstore.New("test", nil).Client(memstore.Options{}))
+	const most = control.MaxMessage/4*3 - 64<<10
+	if room := control.MaxMessage - base64.StdEncoding.EncodedLen(most); room < 4096 {
+		t.Errorf("%d bytes are left for the key, want more", room)
+	}
+	err := c.PutIfAbsent(t.Context(), "more", make([]byte, most+1))
+	if err == nil || storage.Retriable(err) || !strings.Contains(err.Error(), "set storage") {
+		t.Errorf("one byte too many: %v", err)
 	}
 }

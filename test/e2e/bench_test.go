@@ -37,17 +37,8 @@ func (s *scenario) ticker(name string) *streamv1.StreamJob {
 	return job
 }
 
-// needsBench skips a measurement in a run of tests.
-func needsBench(t *testing.T) {
-	t.Helper()
-	if !*bench {
-		t.Skip("a measurement: run it with make e2e-bench")
-	}
-}
-
 // TestBench_Start measures from the creation of a job to its first row.
 func TestBench_Start(t *testing.T) {
-	needsBench(t)
 	s := newScenario(t, "bench-start")
 	var took []time.Duration
 	for i := range benchStarts {
@@ -71,7 +62,6 @@ func TestBench_Start(t *testing.T) {
 
 // TestBench_Upgrade measures how long a job doesn't work during upgrades.
 func TestBench_Upgrade(t *testing.T) {
-	needsBench(t)
 	s := newScenario(t, "bench-upgrade")
 	job := s.start(s.ticker("job"))
 	rows := s.followRows(job)

@@ -21,10 +21,7 @@ import (
 	"github.com/weir-stream/weir/hack/e2e/stage"
 )
 
-var (
-	clusterKind = flag.String("cluster", string(stage.Local), "the cluster: "+stage.Kinds)
-	bench       = flag.Bool("bench", false, "measure (see make e2e-bench) instead of testing")
-)
+var clusterKind = flag.String("cluster", string(stage.Local), "the cluster: "+stage.Kinds)
 
 // suite is what all scenarios share: the cluster and the ways into it.
 var suite struct {

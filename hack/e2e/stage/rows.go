@@ -6,10 +6,13 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // RowTimes are the times of the rows that the log sinks of a worker have logged. Safe for concurrent use.
@@ -25,25 +28,44 @@ type RowTimes struct {
 // retryLogs is the time between two tries to follow a log whose container doesn't run yet.
 const retryLogs = 20 * time.Millisecond
 
-// FollowRows follows the log of a worker pod, from its start until it ends or the context does.
+// FollowRows follows the log of a worker pod, from its start until the pod is gone or the context ends.
 func (a *Access) FollowRows(ctx context.Context, namespace, pod string) *RowTimes {
 	r := &RowTimes{began: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		defer close(r.ended)
 		for ctx.Err() == nil {
-			log, err := a.client.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Follow: true}).Stream(ctx)
-			if err != nil { // it doesn't run yet
-				time.Sleep(retryLogs)
-				continue
+			err := a.readRows(ctx, namespace, pod, r)
+			if apierrors.IsNotFound(err) || err == nil && a.hasEnded(ctx, namespace, pod) {
+				return
 			}
-			for sc := bufio.NewScanner(log); sc.Scan(); {
-				r.add(sc.Bytes())
-			}
-			_ = log.Close()
-			return
+			time.Sleep(retryLogs) // it doesn't run yet, or its log was cut off
 		}
 	}()
 	return r
+}
+
+// readRows follows the log once. It begins with the first line each time.
+func (a *Access) readRows(ctx context.Context, namespace, pod string, r *RowTimes) error {
+	log, err := a.client.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Follow: true}).Stream(ctx)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	for sc := bufio.NewScanner(log); sc.Scan(); {
+		r.add(sc.Bytes())
+	}
+	return nil
+}
+
+// hasEnded says that nothing more can come from a pod.
+func (a *Access) hasEnded(ctx context.Context, namespace, pod string) bool {
+	p, err := a.client.CoreV1().Pods(namespace).Get(ctx, pod, metav1.GetOptions{})
+	if err != nil {
+		return apierrors.IsNotFound(err)
+	}
+	return p.DeletionTimestamp != nil && !slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.State.Running != nil
+	})
 }
 
 func (r *RowTimes) add(line []byte) {
@@ -60,7 +82,9 @@ func (r *RowTimes) add(line []byte) {
 		r.mu.first = entry.Time
 		close(r.began)
 	}
-	r.mu.last = entry.Time
+	if entry.Time.After(r.mu.last) {
+		r.mu.last = entry.Time
+	}
 }
 
 // Began is closed with the first row.

@@ -28,6 +28,10 @@ type RowTimes struct {
 // retryLogs is the time between two tries to follow a log whose container doesn't run yet.
 const retryLogs = 20 * time.Millisecond
 
+// silence is how long a log that is followed may show no row at all. A log that is followed from the very moment its container is started
+// sometimes stays silent though lines are written; followed anew, it shows them.
+const silence = 3 * time.Second
+
 // FollowRows follows the log of a worker pod, from its start until the pod is gone or the context ends.
 func (a *Access) FollowRows(ctx context.Context, namespace, pod string) *RowTimes {
 	r := &RowTimes{began: make(chan struct{}), ended: make(chan struct{})}
@@ -46,6 +50,14 @@ func (a *Access) FollowRows(ctx context.Context, namespace, pod string) *RowTime
 
 // readRows follows the log once. It begins with the first line each time.
 func (a *Access) readRows(ctx context.Context, namespace, pod string, r *RowTimes) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	silent := time.AfterFunc(silence, func() {
+		if r.First().IsZero() {
+			cancel()
+		}
+	})
+	defer silent.Stop()
 	log, err := a.client.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Follow: true}).Stream(ctx)
 	if err != nil {
 		return err

@@ -73,7 +73,8 @@ func (p *planner) driveCanceling() {
 			return
 		}
 	}
-	unused := e == nil && (p.st.Job == nil || p.st.Job.ID == "")
+	// A job that never got past its first problem has nothing to cancel.
+	unused := (p.st.Job == nil || p.st.Job.ID == "") && (e == nil || p.problem() != nil)
 	if unused || !p.now.Before(op.Deadline.Time) {
 		p.notCanceled(unused)
 		return

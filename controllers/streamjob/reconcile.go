@@ -135,7 +135,7 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 // publish tells people what happened.
 func (s *scope) publish(events []plan.Event) {
 	for _, e := range events {
-		s.Recorder.Eventf(s.job, nil, string(e.Type), e.Reason, e.Action, "%s", cut(e.Note, maxNote))
+		s.Recorder.Eventf(s.job, nil, string(e.Type), e.Reason, e.Action, "%s", plan.Cut(e.Note, maxNote))
 	}
 }
 

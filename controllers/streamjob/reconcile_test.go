@@ -555,7 +555,7 @@ func TestFailed_LeavesReadyOfTheSameGenerationAlone(t *testing.T) {
 }
 
 func TestCut_BreaksNoCharacter(t *testing.T) {
-	if got := cut(strings.Repeat("ä", 10), 10); got != "äää..." {
+	if got := plan.Cut(strings.Repeat("ä", 10), 10); got != "äää..." {
 		t.Errorf("got %q", got)
 	}
 }

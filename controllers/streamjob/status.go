@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/streamjob/plan"
 )
 
 const (
@@ -76,7 +76,7 @@ func (s *scope) fail(ctx context.Context, doing string, failure error) error {
 // once.
 func failed(was, status *streamv1.StreamJobStatus, c metav1.Condition) {
 	c.Type, c.Status = streamv1.ConditionReconciling, metav1.ConditionTrue
-	c.Message = cut("It is tried again after "+c.Message, maxMessage)
+	c.Message = plan.Cut("It is tried again after "+c.Message, maxMessage)
 	apimeta.SetStatusCondition(&status.Conditions, c)
 	if ready := apimeta.FindStatusCondition(status.Conditions, streamv1.ConditionReady); ready == nil || ready.ObservedGeneration != c.ObservedGeneration || ready.Status != metav1.ConditionTrue {
 		c.Type, c.Status = streamv1.ConditionReady, metav1.ConditionFalse
@@ -95,12 +95,4 @@ func (s *scope) failure(reason string, err error) metav1.Condition {
 	return metav1.Condition{
 		ObservedGeneration: s.job.Generation, Reason: reason, Message: err.Error(), LastTransitionTime: metav1.NewTime(s.now.Truncate(time.Second)),
 	}
-}
-
-// cut bounds a text without breaking a character.
-func cut(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most-3], "") + "..."
 }

@@ -34,6 +34,8 @@ type prepared struct {
 	// found is what storage holds of the job, nil for nothing; from the state to start from, nil for none.
 	found *Found
 	from  *startingState
+	// tasks are the tasks with the state that they are to take, once that was found to fit.
+	tasks map[protocol.TaskID]protocol.TaskDeployment
 }
 
 // startingState is a snapshot that a job starts from.
@@ -275,7 +277,8 @@ func (c *Coordinator) takes(p *prepared) error {
 		}
 		m = p.from.manifest
 	}
-	_, err := assign.Assign(p.shape, m, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState, AllowDrained: p.cfg.AllowDrained})
+	var err error
+	p.tasks, err = assign.Assign(p.shape, m, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState, AllowDrained: p.cfg.AllowDrained})
 	return err
 }
 

@@ -25,10 +25,6 @@ func (c *Coordinator) checkSchemas(ctx context.Context, p *prepared) (warnings [
 	if p.from == nil || p.from.manifest == nil {
 		return nil, nil
 	}
-	tasks, err := assign.Assign(p.shape, p.from.manifest, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState, AllowDrained: p.cfg.AllowDrained})
-	if err != nil {
-		return nil, err
-	}
 	incompatible := &assign.IncompatibleError{Checkpoint: p.from.manifest.Checkpoint, Kind: p.from.manifest.Kind}
 	files := snapshotFiles{store: c.o.Store, dir: path.Dir(manifestKey(p.from.Path))}
 	for _, v := range p.graph.Vertices {
@@ -36,8 +32,7 @@ func (c *Coordinator) checkSchemas(ctx context.Context, p *prepared) (warnings [
 			if !n.Keyed || n.NewOperator == nil || n.Transactional {
 				continue
 			}
-			old := tasks[protocol.TaskID{Vertex: v.Name}].Operators[n.Name].Keyed
-			err := c.tryOpen(ctx, p, n, old, files)
+			err := c.tryOpen(ctx, p, n, p.someState(v, n.Name), files)
 			if _, ok := errors.AsType[*state.SchemaError](err); ok {
 				incompatible.Problems = append(incompatible.Problems, fmt.Sprintf("operator %q: %v", n.Name, err))
 			} else if err != nil {
@@ -49,6 +44,16 @@ func (c *Coordinator) checkSchemas(ctx context.Context, p *prepared) (warnings [
 		return warnings, incompatible
 	}
 	return warnings, nil
+}
+
+// someState returns the files with the state of the first subtask of an operator that takes any.
+func (p *prepared) someState(v *graph.Vertex, name string) []state.File {
+	for s := range v.Parallelism {
+		if files := p.tasks[protocol.TaskID{Vertex: v.Name, Subtask: s}].Operators[name].Keyed; len(files) > 0 {
+			return files
+		}
+	}
+	return nil
 }
 
 // tryOpen opens and closes an operator over the first key group that its state has entries of.

@@ -27,6 +27,13 @@ type supervised struct {
 	done     chan struct{}
 }
 
+// newJob are the options of a job that may be started anew.
+func (c *cluster) newJob() Options {
+	o := c.options()
+	o.Job.NewJobID = o.Job.JobID
+	return o
+}
+
 func (c *cluster) supervise(o func() Options, failures ...error) *supervised {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(c.t.Context())
@@ -81,11 +88,7 @@ func (s *supervised) worker(name string) {
 func TestSupervisor_TellsAProblemAndTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
-		s := c.supervise(func() Options {
-			o := c.options()
-			o.Job.NewJobID = o.Job.JobID
-			return o
-		},
+		s := c.supervise(c.newJob,
 			&storage.Error{Op: "opening", Store: "s3://none", Err: errors.New("no such bucket"), Reason: storage.Missing},
 			&storage.Error{Op: "opening", Store: "s3://none", Err: errors.New("connection refused"), Retriable: true},
 		)
@@ -115,11 +118,7 @@ func isUnavailable(err error) bool {
 func TestSupervisor_GoesOnTellingHowTheJobEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
-		s := c.supervise(func() Options {
-			o := c.options()
-			o.Job.NewJobID = o.Job.JobID
-			return o
-		})
+		s := c.supervise(c.newJob)
 		s.await("a coordinator", func(s *contract.JobStatus) bool { return s.State == contract.JobWaiting })
 		s.worker("w1")
 		s.await("running", isRunning)
@@ -169,11 +168,7 @@ func TestSupervisor_LeavesStateThatIsNotItsOwnAlone(t *testing.T) {
 func TestSupervisor_SaysWhoShutItOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
-		s := c.supervise(func() Options {
-			o := c.options()
-			o.Job.NewJobID = o.Job.JobID
-			return o
-		})
+		s := c.supervise(c.newJob)
 		s.await("a coordinator", func(s *contract.JobStatus) bool { return s.State == contract.JobWaiting })
 		s.worker("w1")
 		s.await("a checkpoint", hasCheckpoint)
@@ -202,8 +197,7 @@ func TestProblemOf_GraphThatCannotBeBuilt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		s := c.supervise(func() Options {
-			o := c.options()
-			o.Job.NewJobID = o.Job.JobID
+			o := c.newJob()
 			o.Build = func(contract.JobConfig) (*graph.Graph, error) { return nil, errors.New("line 3: no such column") }
 			return o
 		})

@@ -19,8 +19,15 @@ import (
 
 // A new version whose state is of another type is found by the check, not by its tasks.
 func TestCheck_FindsStateOfAnotherType(t *testing.T) {
+	for _, keys := range []string{"1", "2", "3", "1000"} { // with few keys, most key groups and maybe a whole subtask have no state
+		t.Run(keys+" keys", func(t *testing.T) { findsStateOfAnotherType(t, "generator: {keys: "+keys+", rowsPerSecond: 5000}") })
+	}
+}
+
+func findsStateOfAnotherType(t *testing.T, generator string) {
+	t.Helper()
 	dir := t.TempDir()
-	file := jobFile(t, dir, "generator: {keys: 10, rows: 1000}", "generator: {keys: 1000, rowsPerSecond: 5000}")
+	file := jobFile(t, dir, "generator: {keys: 10, rows: 1000}", generator)
 	savepointOf(t, file)
 	tests := map[string]struct {
 		change string
@@ -34,7 +41,7 @@ func TestCheck_FindsStateOfAnotherType(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			r, err := check(t, jobFile(t, dir, "generator: {keys: 10, rows: 1000}", "generator: {keys: 1000, rowsPerSecond: 5000}", "function: Count", tc.change))
+			r, err := check(t, jobFile(t, dir, "generator: {keys: 10, rows: 1000}", generator, "function: Count", tc.change))
 			switch {
 			case tc.want == "" && (err != nil || !r.OK || len(r.Warnings) > 0 || r.Newest == nil):
 				t.Errorf("got %+v, %v", r, err)

@@ -13,7 +13,7 @@ import (
 
 // agent notes an agent pod. One that is being deleted counts only if it has left a result.
 func (c *collector) agent(pod *corev1.Pod) {
-	a := plan.Agent{Name: pod.Name, StartedAt: pod.CreationTimestamp.Time}
+	a := plan.Agent{Name: pod.Name}
 	if end := endOf(pod); end != nil || hasEnded(pod) {
 		a.Ended = true
 		if end != nil {

@@ -37,7 +37,6 @@ type Objects struct {
 
 // Observe returns what the planner decides from. engine is what is known of the deployed coordinator; nil: nothing.
 func Observe(o Objects, engine *plan.Engine) plan.Observation {
-	replicas, _ := jobconfig.Workers(o.Job)
 	c := collector{now: o.Now, uid: string(o.Job.UID), versions: map[int64]*plan.Version{}}
 	for i := range o.ConfigMaps {
 		c.configMap(&o.ConfigMaps[i])
@@ -57,7 +56,6 @@ func Observe(o Objects, engine *plan.Engine) plan.Observation {
 		Invalid:         slices.Concat(jobconfig.Check(o.Job), resources.Check(o.Job)),
 		Revision:        resources.RevisionHash(&o.Job.Spec),
 		PolicyRevision:  resources.PolicyHash(&o.Job.Spec),
-		Workers:         replicas,
 		Versions:        c.ascending(),
 		Engine:          engine,
 		Agents:          c.agents,
@@ -106,14 +104,12 @@ func (c *collector) configMap(cm *corev1.ConfigMap) {
 	if err != nil {
 		return
 	}
-	replicas, _ := jobconfig.Workers(&streamv1.StreamJob{Spec: r.Spec})
 	v.Stored = &plan.Stored{
 		Revision:       resources.RevisionHash(&r.Spec),
 		PolicyRevision: resources.PolicyHash(&r.Spec),
 		Generation:     r.Generation,
 		Spec:           &r.Spec,
 		JobID:          r.JobID,
-		Workers:        replicas,
 	}
 }
 
@@ -201,12 +197,7 @@ func hasEnded(pod *corev1.Pod) bool {
 }
 
 func (c *collector) pod(pod *corev1.Pod) plan.Pod {
-	ready := findCondition(pod, corev1.PodReady)
-	return plan.Pod{
-		Name:    pod.Name,
-		Ready:   ready != nil && ready.Status == corev1.ConditionTrue,
-		Trouble: TroubleOf(pod, c.now),
-	}
+	return plan.Pod{Name: pod.Name, Trouble: TroubleOf(pod, c.now)}
 }
 
 func findCondition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {

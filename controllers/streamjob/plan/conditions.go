@@ -272,20 +272,3 @@ func (p *planner) checkpointsCondition() {
 	}
 	p.set(streamv1.ConditionCheckpointsHealthy, metav1.ConditionUnknown, streamv1.ReasonNoCheckpointYet, "")
 }
-
-// Failed is the status to write when an action could not be done: nothing but the conditions changes. A job that was Ready for this
-// generation stays so, because nothing is known to have changed for it.
-func Failed(job *streamv1.StreamJob, message string, now metav1.Time) streamv1.StreamJobStatus {
-	st := *job.Status.DeepCopy()
-	set := func(condition string, status metav1.ConditionStatus) {
-		apimeta.SetStatusCondition(&st.Conditions, metav1.Condition{
-			Type: condition, Status: status, Reason: streamv1.ReasonInternal, Message: cut(message),
-			ObservedGeneration: job.Generation, LastTransitionTime: now,
-		})
-	}
-	set(streamv1.ConditionReconciling, metav1.ConditionTrue)
-	if r := apimeta.FindStatusCondition(st.Conditions, streamv1.ConditionReady); r == nil || r.Status != metav1.ConditionTrue || r.ObservedGeneration != job.Generation {
-		set(streamv1.ConditionReady, metav1.ConditionFalse)
-	}
-	return st
-}

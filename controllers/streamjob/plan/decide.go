@@ -173,7 +173,7 @@ func (p *planner) steady() {
 	switch {
 	case p.adopts(), p.overtakes():
 	case p.suspendWanted():
-		p.begin(streamv1.SuspendOperation, p.savingOrFencing())
+		p.begin(streamv1.SuspendOperation, p.howToSuspend())
 	case v.Stored == nil && p.was.Deployment.Revision == p.o.Revision:
 		p.store(p.was.Deployment.Grant)
 	case p.was.Deployment.Revision != p.o.Revision:

@@ -225,9 +225,12 @@ func micros(t time.Time) metav1.MicroTime {
 }
 
 // cut bounds a text from elsewhere.
-func cut(s string) string {
-	if len(s) <= maxText {
+func cut(s string) string { return Cut(s, maxText) }
+
+// Cut bounds a text to a number of bytes without breaking a character.
+func Cut(s string, most int) string {
+	if len(s) <= most {
 		return s
 	}
-	return strings.ToValidUTF8(s[:maxText-3], "") + "..."
+	return strings.ToValidUTF8(s[:most-3], "") + "..."
 }

@@ -121,11 +121,11 @@ func (p *planner) driveUpgrade() {
 			p.driveChecking()
 		}
 	}
-	p.keepRunning()
+	p.lookAgainIfDone()
 }
 
-// keepRunning keeps the policy of the deployed version while an operation is under way.
-func (p *planner) keepRunning() {
+// lookAgainIfDone has what follows an operation that is over decided at once.
+func (p *planner) lookAgainIfDone() {
 	if p.st.Operation == nil {
 		p.again(10 * time.Millisecond)
 	}
@@ -264,8 +264,8 @@ func (p *planner) sincePhase() int64 {
 	return max(1, p.now.Sub(p.was.Operation.PhaseStartedAt.Time).Milliseconds())
 }
 
-// savingOrFencing is how to suspend: with a savepoint where there is storage.
-func (p *planner) savingOrFencing() streamv1.OperationPhase {
+// howToSuspend is the first phase of a suspension: a savepoint where there is storage; where there is none, nothing can be kept.
+func (p *planner) howToSuspend() streamv1.OperationPhase {
 	if p.spec.Storage == nil {
 		return streamv1.OperationCanceling
 	}
@@ -288,7 +288,7 @@ func (p *planner) driveSuspend() {
 		}
 		p.retry(streamv1.OperationSaving)
 	}
-	p.keepRunning()
+	p.lookAgainIfDone()
 }
 
 // suspendSaving stops the job with a savepoint. A job that doesn't run can't take one: its newest state is kept then.
@@ -369,7 +369,7 @@ func (p *planner) driveSavepoint() {
 		} else {
 			p.retry(streamv1.OperationSaving)
 		}
-		p.keepRunning()
+		p.lookAgainIfDone()
 		return
 	}
 	switch p.save(false) {
@@ -380,7 +380,7 @@ func (p *planner) driveSavepoint() {
 		p.fail(streamv1.ReasonSavepointFailed, "the savepoint was not completed: "+p.whyLost())
 	case pending, failed:
 	}
-	p.keepRunning()
+	p.lookAgainIfDone()
 }
 
 // agent returns the agent pod of the current try, and has it made when there is none; nil: it isn't there yet.

@@ -249,7 +249,7 @@ func (w *world) act(a plan.Action) string {
 			delete(w.versions, a.Grant)
 		}
 	case plan.RunAgent:
-		w.agents = append(w.agents, plan.Agent{Name: a.Name, StartedAt: w.now})
+		w.agents = append(w.agents, plan.Agent{Name: a.Name})
 		return fmt.Sprintf("RunAgent %s of grant %d with grant %d %v", a.Task, a.Revision, a.Grant, a.Operations)
 	case plan.DeleteAgent:
 		for i := range w.agents {

@@ -17,8 +17,6 @@ type Observation struct {
 	Invalid []string
 	// Revision is the hash of what needs a restart in the spec, PolicyRevision of what does not.
 	Revision, PolicyRevision string
-	// Workers is how many worker pods the spec asks for.
-	Workers int
 	// Versions are the grants that have objects of any kind, ascending.
 	Versions []Version
 	// Engine is what the coordinator of the deployed grant reported; nil: there is no deployed grant.
@@ -49,14 +47,11 @@ type Stored struct {
 	Spec *streamv1.StreamJobSpec
 	// JobID is the job that it goes on with; empty: it starts a new one.
 	JobID string
-	// Workers is how many worker pods it has.
-	Workers int
 }
 
 // Pod is one pod as far as it matters.
 type Pod struct {
-	Name  string
-	Ready bool
+	Name string
 	// Trouble is what keeps the pod from running; nil when nothing does.
 	Trouble *Trouble
 }
@@ -91,8 +86,6 @@ type Agent struct {
 	Message string
 	// Trouble is what keeps it from running.
 	Trouble *Trouble
-	// StartedAt is when it was made.
-	StartedAt time.Time
 }
 
 // Plan is what is to be done.

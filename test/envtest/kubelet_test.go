@@ -30,6 +30,8 @@ import (
 // kubelet plays all that a cluster has besides its API server, for all tests: it makes the pods of Deployments and StatefulSets,
 // starts them, runs agents, and collects the pods whose owner is gone.
 type kubelet struct {
+	// counting lets one list at a time be taken over: otherwise an older one could come after a newer one.
+	counting sync.Mutex
 	client client.Client
 	ips    atomic.Int64
 
@@ -245,6 +247,8 @@ func (k *kubelet) start(ctx context.Context, world *cluster, pod *corev1.Pod) er
 
 // count says to the coordinators how many slots the workers that run offer.
 func (k *kubelet) count(ctx context.Context, world *cluster) error {
+	k.counting.Lock()
+	defer k.counting.Unlock()
 	var list corev1.PodList
 	if err := admin.List(ctx, &list, client.InNamespace(world.namespace)); err != nil {
 		return err

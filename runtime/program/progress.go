@@ -22,6 +22,7 @@ type progress struct {
 	open     bool
 	state    contract.JobState
 	failure  time.Time
+	message  string
 }
 
 // show writes the line for s, and before it what happened since the last one.
@@ -48,16 +49,14 @@ func (p *progress) events(s *contract.JobStatus) {
 		}
 		p.notef("failure%s: %s", where, f.Message)
 	}
-	if s.State == p.state {
-		return
-	}
-	if s.State == contract.JobRunning && s.RestoredFrom != nil {
+	if s.State != p.state && s.State == contract.JobRunning && s.RestoredFrom != nil {
 		p.notef("restored from %s", s.RestoredFrom.Path)
 	}
-	if s.State == contract.JobWaiting && p.state != "" && s.Message != "" {
+	first := p.state == "" && s.State == contract.JobWaiting // the line itself counts the slots
+	if s.Message != "" && s.Message != p.message && !first {
 		p.notef("%s", s.Message)
 	}
-	p.state = s.State
+	p.state, p.message = s.State, s.Message
 }
 
 // notef writes a line of its own.

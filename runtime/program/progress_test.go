@@ -70,11 +70,17 @@ func TestProgress_SaysWhatHappened(t *testing.T) {
 		s.LastFailure, s.Attempt, s.RecordsIn, s.RecordsOut = failed, "1-1-2", 0, 0
 		s.RestoredFrom = &contract.SnapshotInfo{ID: 3, Path: "/data/chk-3/"}
 	}))
+	for range 2 {
+		p.show(status(func(s *contract.JobStatus) { s.Message = "waiting for storage: the disk is full" }))
+	}
 	want := `running  in 5,000  out 4,000  no checkpoint yet
 failure in task count/1: the worker is lost
 restarting  in 5,000  out 4,000  no checkpoint yet
 restored from /data/chk-3/
 running  in 0  out 0  no checkpoint yet
+waiting for storage: the disk is full
+running  in 5,000  out 4,000  no checkpoint yet
+running  in 5,000  out 4,000  no checkpoint yet
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("output (-want +got):\n%s", diff)

@@ -12,7 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -42,19 +44,90 @@ func TestMain(m *testing.M) {
 // run runs a command to its end and returns what it wrote. ok says that it ended with success.
 func run(t *testing.T, env []string, command ...string) (out string, ok bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
-	defer cancel()
-	var b bytes.Buffer
+	return start(t, env, command...).wait(t)
+}
+
+// process is a command that was started.
+type process struct {
+	command string
+	ended   chan struct{}
+	// err is how it ended.
+	err error
+
+	mu   sync.Mutex
+	out  bytes.Buffer
+	grew chan struct{}
+}
+
+// start starts a command, which ends with the test at the latest.
+func start(t *testing.T, env []string, command ...string) *process {
+	t.Helper()
+	p := &process{command: strings.Join(command, " "), ended: make(chan struct{}), grew: make(chan struct{}, 1)}
+	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), env...)
-	cmd.Stdout, cmd.Stderr = &b, &b
+	cmd.Stdout, cmd.Stderr = p, p
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err := cmd.Run()
-	text := b.String()
-	if ctx.Err() != nil {
-		t.Fatalf("%s doesn't end:\n%s", strings.Join(command, " "), text[max(0, len(text)-4000):])
+	go func() {
+		defer close(p.ended)
+		p.err = cmd.Run()
+	}()
+	t.Cleanup(func() { cancel(); <-p.ended })
+	return p
+}
+
+// Write takes what the process writes.
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out.Write(b)
+	select {
+	case p.grew <- struct{}{}:
+	default:
 	}
-	return text, err == nil
+	return len(b), nil
+}
+
+func (p *process) text() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.String()
+}
+
+// wait waits for the end of the process and returns what it wrote. ok says that it ended with success.
+func (p *process) wait(t *testing.T) (out string, ok bool) {
+	t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(timeout):
+		text := p.text()
+		t.Fatalf("%s doesn't end:\n%s", p.command, text[max(0, len(text)-4000):])
+	}
+	return p.text(), p.err == nil
+}
+
+// tells waits until the process has written a line with all the words.
+func (p *process) tells(t *testing.T, words ...string) {
+	t.Helper()
+	late, over := time.After(timeout), false
+	for {
+		text := p.text()
+		for line := range strings.Lines(text) {
+			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+				return
+			}
+		}
+		if over {
+			t.Fatalf("%s ended without a line with all of %q:\n%s", p.command, words, text)
+		}
+		select {
+		case <-p.grew:
+		case <-p.ended:
+			over = true
+		case <-late:
+			t.Fatalf("%s writes no line with all of %q:\n%s", p.command, words, text)
+		}
+	}
 }
 
 // refused expects a command to fail, and its last line to name every one of the words.

@@ -6,7 +6,6 @@ package badinput_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net"
 	"os"
@@ -63,8 +62,7 @@ type process struct {
 func start(t *testing.T, env []string, command ...string) *process {
 	t.Helper()
 	p := &process{command: strings.Join(command, " "), ended: make(chan struct{}), grew: make(chan struct{}, 1)}
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = p, p
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -72,7 +70,7 @@ func start(t *testing.T, env []string, command ...string) *process {
 		defer close(p.ended)
 		p.err = cmd.Run()
 	}()
-	t.Cleanup(func() { cancel(); <-p.ended })
+	t.Cleanup(func() { <-p.ended }) // the context of the test ends it
 	return p
 }
 

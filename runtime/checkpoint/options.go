@@ -52,6 +52,12 @@ type Options struct {
 	MaxConcurrent int
 	// TolerableFailures is how many consecutive failures the job survives.
 	TolerableFailures int
+	// Unaligned lets the barriers of checkpoints overtake, after AlignmentTimeout on each hop. It needs exactly once and a MaxConcurrent
+	// of 1; savepoints are aligned all the same.
+	Unaligned        bool
+	AlignmentTimeout time.Duration
+	// Incremental lets checkpoints refer to files of the one completed before.
+	Incremental bool
 	// Retention is how many completed checkpoints are kept. Default 1.
 	Retention int
 	// Durable says that there is storage: without, snapshots live in the memory of the coordinator and savepoints are refused.
@@ -115,6 +121,8 @@ func (o *Options) Validate() error {
 	bad(o.Interval > 0 && o.Rand == nil, "an interval needs a source of random numbers")
 	bad(o.MaxConcurrent < 1, "maxConcurrent must be at least 1, got %d", o.MaxConcurrent)
 	bad(o.MinPause > 0 && o.MaxConcurrent > 1, "minPause excludes maxConcurrent %d: set one of them", o.MaxConcurrent)
+	bad(o.Unaligned && o.MaxConcurrent > 1, "unaligned checkpoints exclude maxConcurrent %d: set one of them", o.MaxConcurrent)
+	bad(o.AlignmentTimeout < 0, "the alignment timeout must not be negative")
 	bad(o.TolerableFailures < 0, "tolerableFailures must not be negative, got %d", o.TolerableFailures)
 	bad(o.Retention < 1 || o.Retention > 1000, "retention count must be within 1 and 1000, got %d", o.Retention)
 	bad(o.Dir != "" && !strings.HasSuffix(o.Dir, "/"), "the directory %q must end in \"/\"", o.Dir)

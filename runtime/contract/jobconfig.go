@@ -53,6 +53,8 @@ type JobConfig struct {
 	DisableChaining bool `json:"disableChaining,omitempty"`
 	// Checkpointing is nil for a job without checkpoints.
 	Checkpointing *Checkpointing `json:"checkpointing,omitempty"`
+	// StateBackend says how keyed state is kept; nil: in memory, full checkpoints, no budget.
+	StateBackend *StateBackend `json:"stateBackend,omitempty"`
 	// Restart says what follows a failure; exactly one field is set, or none for the default: None without
 	// checkpointing, ExponentialDelay with it.
 	Restart Restart `json:"restart,omitzero"`
@@ -91,6 +93,51 @@ type Checkpointing struct {
 	RetentionCount int `json:"retentionCount,omitempty"`
 	// DeleteOnCancel deletes the checkpoints when the job is cancelled. Default: they stay.
 	DeleteOnCancel bool `json:"deleteOnCancel,omitempty"`
+	// Alignment says how barriers wait for each other; nil: Aligned.
+	Alignment *Alignment `json:"alignment,omitempty"`
+	// OnCorruption says what follows when the newest checkpoint can't be read whole. Default Fail.
+	OnCorruption OnCorruption `json:"onCorruption,omitempty"`
+}
+
+// AlignmentMode says how barriers wait for each other under exactly once.
+type AlignmentMode string
+
+// The alignment modes.
+const (
+	// Aligned blocks a channel that delivered the barrier until the others did.
+	Aligned AlignmentMode = "Aligned"
+	// Unaligned lets the barrier overtake what is queued, which becomes part of the checkpoint.
+	Unaligned AlignmentMode = "Unaligned"
+	// AlignedThenUnaligned aligns for the timeout on each hop and overtakes after it.
+	AlignedThenUnaligned AlignmentMode = "AlignedThenUnaligned"
+)
+
+// Alignment is how barriers wait for each other. Savepoints are always aligned.
+type Alignment struct {
+	Mode AlignmentMode `json:"mode"`
+	// Timeout is for AlignedThenUnaligned: how long each hop aligns. Default 1 s.
+	Timeout Duration `json:"timeout,omitempty"`
+}
+
+// OnCorruption says what follows when the newest checkpoint can't be read whole.
+type OnCorruption string
+
+// The policies.
+const (
+	// FailOnCorruption ends the job.
+	FailOnCorruption OnCorruption = "Fail"
+	// FallBackOnCorruption restores the next older checkpoint, if no transactional sink can have committed with those left out.
+	FallBackOnCorruption OnCorruption = "FallBack"
+)
+
+// StateBackend says how keyed state is kept.
+type StateBackend struct {
+	// Type is Memory, the only one.
+	Type string `json:"type,omitempty"`
+	// Incremental lets checkpoints upload only what changed since the last completed one.
+	Incremental bool `json:"incremental,omitempty"`
+	// MemoryBudget bounds the keyed state of each worker process in bytes; beyond it the job fails with an error that says so. 0: no bound.
+	MemoryBudget int64 `json:"memoryBudget,omitempty"`
 }
 
 // Restart is a union: at most one field is set.

@@ -117,6 +117,9 @@ type OperatorRestore struct {
 	Keyed []state.File `json:"keyed,omitempty"`
 	// Lists is the operator state as redistributed.
 	Lists []operator.List `json:"lists,omitempty"`
+	// Channels is what had been overtaken on the way to this operator, to be processed before anything new, in this order; paths
+	// relative to Deploy.RestoreDir. Of rows that a hash edge brought, the subtask keeps those of its own key groups.
+	Channels []snapshot.ChannelState `json:"channels,omitempty"`
 }
 
 // Cancel makes a worker stop its tasks of the attempt and all older ones.

@@ -2,7 +2,10 @@
 
 package record
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Kind says what an [Element] is.
 type Kind uint8
@@ -93,8 +96,15 @@ type Barrier struct {
 	Stop StopMode `json:"stop,omitempty"`
 	// Base is the completed checkpoint whose shared files an incremental snapshot may refer to; 0 asks for a full one.
 	Base int64 `json:"base,omitempty"`
-	// Target is the storage prefix (ending in "/") under which files of this snapshot are created.
+	// Target is the storage prefix (ending in "/") under which files of this snapshot alone are created.
 	Target string `json:"target,omitempty"`
+	// Shared is the storage prefix (ending in "/") under which files of keyed state are created that later checkpoints may refer
+	// to; empty if they belong to this snapshot alone and go below Target.
+	Shared string `json:"shared,omitempty"`
+	// Unaligned lets the barrier overtake what is queued before it, where the edges allow it; what it overtakes is part of the snapshot.
+	Unaligned bool `json:"unaligned,omitempty"`
+	// AlignmentTimeout is how long each hop aligns, on its own clock, before an unaligned barrier overtakes; 0: it overtakes at once.
+	AlignmentTimeout time.Duration `json:"alignmentTimeout,omitempty"`
 }
 
 // Element is one item on a channel. Which of the other fields count follows from Kind.

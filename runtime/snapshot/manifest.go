@@ -55,4 +55,23 @@ type SubtaskState struct {
 	Keyed []state.File `json:"keyed,omitempty"`
 	// Lists is the operator state.
 	Lists []operator.List `json:"lists,omitempty"`
+	// Channels holds the elements in flight that the barrier overtook on their way to this subtask; only of the first operator of a chain.
+	Channels []ChannelState `json:"channels,omitempty"`
+}
+
+// ChannelState is what a barrier overtook on one input channel, in the order of the channel. Several channels may share a file.
+type ChannelState struct {
+	// From is the dataflow operator that produced the elements, Input the logical input of the consumer, FromSubtask the producing subtask.
+	From        string `json:"from"`
+	Input       int    `json:"input,omitempty"`
+	FromSubtask int    `json:"fromSubtask"`
+	// Type is the name of the type of the batches.
+	Type string `json:"type"`
+	// Path is relative to the directory of the manifest. The elements are the Length bytes from Offset, with that CRC32C (Castagnoli).
+	Path   string `json:"path"`
+	Offset int64  `json:"offset"`
+	Length int64  `json:"length"`
+	CRC32C uint32 `json:"crc32c"`
+	// Rows is the number of rows in them.
+	Rows int64 `json:"rows"`
 }

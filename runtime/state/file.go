@@ -6,7 +6,8 @@ import "context"
 
 // File is one file of keyed state in a snapshot, as listed in the manifest.
 type File struct {
-	// Path is relative to the directory of the snapshot, or as the writer of the file chose.
+	// Path is relative to the directory of the snapshot, or as the writer of the file chose. Of a shared file it is
+	// "../../shared/<name>".
 	Path string `json:"path"`
 	// Size in bytes.
 	Size int64 `json:"size"`
@@ -15,6 +16,10 @@ type File struct {
 	// FirstGroup and LastGroup bound the key groups with entries in the file, both included.
 	FirstGroup int `json:"firstGroup"`
 	LastGroup  int `json:"lastGroup"`
+	// Shared says that other checkpoints may refer to the file, too: it lies in the job's directory for shared files.
+	Shared bool `json:"shared,omitempty"`
+	// Reused says, in an acknowledgement, that the file was there before: it is one of the base's. Never set in a manifest.
+	Reused bool `json:"reused,omitempty"`
 }
 
 // FileWriter stores one new file. The data belongs to the caller and is reused once WriteFile has returned.

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -131,14 +132,25 @@ func (c *cluster) withTLS() {
 	}
 }
 
+// nextPort is above the last port that freeAddress gave. It starts somewhere else in every process, below the ports that the
+// kernel gives to connections: nobody takes the port between its choice and its use.
+var nextPort atomic.Int64
+
+func init() { nextPort.Store(int64(os.Getpid()%180) * 100) }
+
+// freeAddress is an address that nobody listens on, and nobody will but who asked.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 12_000+nextPort.Add(1)%18_000)
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
+		if err == nil {
+			_ = l.Close()
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port between 12000 and 30000")
+	return ""
 }
 
 // start runs the binary.

@@ -31,7 +31,9 @@ func TestKilledWorkers_ThenRescaled(t *testing.T) {
 		c.cfg.Parallelism = parallelism
 		coordinator = c.coordinator(2 + i)
 		c.workers(3)
-		s := c.until("the restored job", func(s *contract.JobStatus) bool { return s.State == contract.JobRunning && s.RestoredFrom != nil })
+		s := c.until("the restored job on three workers", func(s *contract.JobStatus) bool {
+			return s.State == contract.JobRunning && s.RestoredFrom != nil && s.SlotsOffered == 3 // all hear of the end of the job
+		})
 		if s.RestoredFrom.Path != path || s.Parallelism != parallelism {
 			t.Errorf("restored from %s at parallelism %d, want %s at %d", s.RestoredFrom.Path, s.Parallelism, path, parallelism)
 		}

@@ -32,8 +32,8 @@ import (
 type kubelet struct {
 	// counting lets one list at a time be taken over: otherwise an older one could come after a newer one.
 	counting sync.Mutex
-	client client.Client
-	ips    atomic.Int64
+	client   client.Client
+	ips      atomic.Int64
 
 	mu struct {
 		sync.Mutex

@@ -184,13 +184,71 @@ type Ack struct {
 	Metrics   AckMetrics                       `json:"metrics"`
 }
 
-// AckMetrics says what the snapshot of one task cost.
+// AckMetrics says what the snapshot of one task cost. Durations are by the monotonic clock of the task's machine; none is a
+// difference of the clocks of two machines.
 type AckMetrics struct {
+	// Total is the time from the first barrier of the snapshot at the task (for a task without inputs: from the trigger) to this message.
+	// What the acknowledgement took longer than that, counted by the coordinator from the trigger, is the start delay.
+	Total time.Duration `json:"total,omitempty"`
+	// Alignment is the time from the first barrier to the last one. Last is the channel that it came through.
 	Alignment time.Duration `json:"alignment,omitempty"`
-	Sync      time.Duration `json:"sync,omitempty"`
-	Async     time.Duration `json:"async,omitempty"`
+	Last      *ChannelRef   `json:"last,omitempty"`
+	// Waited is the time from the last barrier, or the trigger, to the synchronous part: what was before it had to be finished, and
+	// maybe the outputs had no room.
+	Waited time.Duration `json:"waited,omitempty"`
+	Sync   time.Duration `json:"sync,omitempty"`
+	// Async is the asynchronous part, Upload the time of it that was spent in storage, summed over files.
+	Async  time.Duration `json:"async,omitempty"`
+	Upload time.Duration `json:"upload,omitempty"`
 	// Bytes written to storage.
 	Bytes int64 `json:"bytes,omitempty"`
+	// AlignmentBytes is the encoded size of what was queued in channels blocked by the alignment when it ended.
+	AlignmentBytes int64 `json:"alignmentBytes,omitempty"`
+	// ChannelBytes is the part of Bytes that holds what the barrier overtook.
+	ChannelBytes int64 `json:"channelBytes,omitempty"`
+	// Load says how the task spent the time since the snapshot before.
+	Load Load `json:"load,omitzero"`
+}
+
+// ChannelRef names an input channel of a task by the task that produces it.
+type ChannelRef struct {
+	// From is the producing task.
+	From TaskID `json:"from"`
+	// Input is the logical input of the consumer, for two channels from the same task.
+	Input int `json:"input,omitempty"`
+}
+
+// Load says how a task spent a time: what is neither Idle nor Blocked is work.
+type Load struct {
+	// Time is how long it was.
+	Time time.Duration `json:"time,omitempty"`
+	// Idle is the time without anything to process, Blocked the time without room in the outputs.
+	Idle    time.Duration `json:"idle,omitempty"`
+	Blocked time.Duration `json:"blocked,omitempty"`
+}
+
+// Stage is how far a snapshot is at a task.
+type Stage string
+
+// The stages.
+const (
+	// StageAligning waits for barriers.
+	StageAligning Stage = "Aligning"
+	// StageWaiting has all barriers and waits until it may be taken: what is before the barrier has to be finished.
+	StageWaiting Stage = "Waiting"
+	// StageWriting is the asynchronous part; the barrier is on its way downstream.
+	StageWriting Stage = "Writing"
+)
+
+// SnapshotProgress is a snapshot under way at a task.
+type SnapshotProgress struct {
+	Checkpoint int64 `json:"checkpoint"`
+	Stage      Stage `json:"stage"`
+	// For is how long it has been in that stage, by the task's clock.
+	For time.Duration `json:"for,omitempty"`
+	// Missing are channels whose barrier has not come, at most some; MissingCount counts all of them.
+	Missing      []ChannelRef `json:"missing,omitempty"`
+	MissingCount int          `json:"missingCount,omitempty"`
 }
 
 // DeclineReason says why a task declined a snapshot; some reasons count as failures (semantics.md §5).
@@ -246,6 +304,10 @@ type TaskMetrics struct {
 	RecordsOut int64            `json:"recordsOut"`
 	Watermark  int64            `json:"watermark"`
 	Counters   map[string]int64 `json:"counters,omitempty"`
+	// Load says how the task spent the time since it was opened.
+	Load Load `json:"load,omitzero"`
+	// Snapshots are those under way, at most some, ids ascending.
+	Snapshots []SnapshotProgress `json:"snapshots,omitempty"`
 }
 
 // ToWorker is one message from the coordinator; exactly one field is set.

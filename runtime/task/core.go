@@ -58,7 +58,9 @@ type Core struct {
 	// held is the input batch being processed while paused.
 	held record.Batch
 
-	snap snapshots
+	snap     snapshots
+	progress progress
+	load     workload
 
 	stats struct {
 		in, out, watermark atomic.Int64
@@ -81,12 +83,14 @@ func New(o Options) *Core {
 		c.handler = barrier.NewAligner(len(c.channels))
 	}
 	c.snap.init()
+	c.progress.channels = c.channels
 	c.newChain()
 	return c
 }
 
 // Start begins the work of an opened task.
 func (c *Core) Start() error {
+	c.load.open(c.o.Now())
 	if !c.o.Deployment.Finished {
 		return nil
 	}
@@ -140,6 +144,7 @@ func (c *Core) HandleElement(ch int, e record.Element) error {
 	case record.KindIdle:
 		c.handleIdle(ch)
 	case record.KindBarrier:
+		c.noteBarrier(ch, e.Barrier.Checkpoint)
 		c.apply(c.handler.Barrier(ch, e.Barrier))
 	case record.KindCancelBarrier:
 		c.apply(c.handler.Cancel(ch, e.Barrier.Checkpoint))
@@ -366,10 +371,11 @@ func (c *Core) FlushDue(now time.Time) time.Time {
 
 // Metrics returns the running counts; safe from any goroutine.
 func (c *Core) Metrics() protocol.TaskMetrics {
+	now := c.o.Now()
 	return protocol.TaskMetrics{
 		Attempt: c.o.Attempt, Task: protocol.TaskID{Vertex: c.o.Vertex.Name, Subtask: c.o.Subtask},
 		RecordsIn: c.stats.in.Load(), RecordsOut: c.stats.out.Load(), Watermark: c.stats.watermark.Load(),
-		Counters: c.counters.Snapshot(),
+		Counters: c.counters.Snapshot(), Load: c.load.load(now), Snapshots: c.progress.report(now),
 	}
 }
 

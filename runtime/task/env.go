@@ -36,8 +36,9 @@ type Async func(ctx context.Context, w state.FileWriter) (AsyncResult, error)
 type AsyncResult struct {
 	// Operators holds the state of each operator of the chain, by name.
 	Operators map[string]snapshot.SubtaskState
-	// Bytes written to storage.
-	Bytes int64
+	// Bytes written to storage, and the time that took, summed over files.
+	Bytes  int64
+	Upload time.Duration
 }
 
 // Env is what a core asks of its surroundings. Its methods don't block and don't call the core.

@@ -214,12 +214,14 @@ func (l *Loop) wait(ctx context.Context, timer **time.Timer, pollAt time.Time, w
 		}
 		tick = (*timer).C
 	}
+	c.load.pause(now, c.Paused())
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-l.Signal:
 	case <-tick:
 	}
+	c.load.resume(c.o.Now())
 	*waiting = false
 	return nil
 }

@@ -37,8 +37,8 @@ type snapshots struct {
 	drained bool
 	// pending are the snapshots whose asynchronous part runs.
 	pending map[int64]*pendingSnapshot
-	// alignedSince is when the first barrier of the current alignment arrived.
-	alignedSince time.Time
+	// load is what the task had done when the last snapshot was taken.
+	load protocol.Load
 }
 
 type begunSnapshot struct {
@@ -62,7 +62,6 @@ func (c *Core) apply(steps []barrier.Step) {
 	for _, s := range steps {
 		switch s.Kind {
 		case barrier.Start:
-			c.snap.alignedSince = c.o.Now()
 		case barrier.Block:
 			c.o.Inputs.SetBlocked(s.Channel, true)
 		case barrier.Unblock:
@@ -70,7 +69,7 @@ func (c *Core) apply(steps []barrier.Step) {
 		case barrier.Abort:
 			c.cancelBarrier(s.Barrier.Checkpoint, s.Reason)
 		case barrier.Trigger:
-			c.begin(s.Barrier, c.o.Now().Sub(c.snap.alignedSince))
+			c.begin(s.Barrier)
 		}
 	}
 }
@@ -88,6 +87,7 @@ func (c *Core) unblock() {
 func (c *Core) cancelBarrier(id int64, reason protocol.DeclineReason) {
 	c.snap.last = max(c.snap.last, id)
 	delete(c.snap.aborted, id)
+	c.progress.settle(id)
 	c.o.Env.Decline(id, reason, nil)
 	c.push(func() (operator.Status, error) {
 		c.out.control(record.OfCancelBarrier(id))
@@ -100,7 +100,7 @@ func (c *Core) Trigger(b record.Barrier) error {
 	if len(c.channels) > 0 && c.phase < ended || c.phase == finished {
 		return nil // the barrier comes, or came, through the channels
 	}
-	c.begin(b, 0)
+	c.begin(b)
 	if c.paused {
 		return nil
 	}
@@ -108,7 +108,7 @@ func (c *Core) Trigger(b record.Barrier) error {
 }
 
 // begin takes a snapshot whose barriers are in.
-func (c *Core) begin(b record.Barrier, alignment time.Duration) {
+func (c *Core) begin(b record.Barrier) {
 	id := b.Checkpoint
 	if id <= c.snap.last {
 		return
@@ -118,6 +118,8 @@ func (c *Core) begin(b record.Barrier, alignment time.Duration) {
 		return
 	}
 	c.snap.last = id
+	c.progress.overtaken(id)
+	c.progress.reach(id, protocol.StageWaiting, c.o.Now())
 	c.snap.begun[id] = &begunSnapshot{stop: b.Stop}
 	for a := range c.snap.aborted {
 		if a <= id {
@@ -133,15 +135,16 @@ func (c *Core) begin(b record.Barrier, alignment time.Duration) {
 			c.push(func() (operator.Status, error) { return l.note(l.preparer.PrepareSnapshot(b)) })
 		}
 	}
-	c.push(func() (operator.Status, error) { return operator.Done, c.take(b, alignment) })
+	c.push(func() (operator.Status, error) { return operator.Done, c.take(b) })
 }
 
 // take forwards the barrier, fixes the state, and starts the asynchronous part; of a snapshot that was given up while it
 // waited for that only a cancel-barrier goes out.
-func (c *Core) take(b record.Barrier, alignment time.Duration) error {
+func (c *Core) take(b record.Barrier) error {
 	givenUp := c.snap.begun[b.Checkpoint].givenUp
 	delete(c.snap.begun, b.Checkpoint)
 	if givenUp {
+		c.progress.settle(b.Checkpoint)
 		if c.phase < ended {
 			c.out.control(record.OfCancelBarrier(b.Checkpoint))
 		}
@@ -167,11 +170,11 @@ func (c *Core) take(b record.Barrier, alignment time.Duration) error {
 	}
 	now := c.o.Now()
 	c.snap.pending[b.Checkpoint] = &pendingSnapshot{
-		barrier: b, started: now, metrics: protocol.AckMetrics{Alignment: alignment, Sync: now.Sub(start)},
+		barrier: b, started: now, metrics: c.costs(b.Checkpoint, start, now),
 	}
 	end := c.phase >= ended
 	c.o.Env.StartAsync(b, func(ctx context.Context, w state.FileWriter) (AsyncResult, error) {
-		return finishParts(ctx, w, parts, c.o.Subtask, end)
+		return finishParts(ctx, &meter{FileWriter: w, now: c.o.Now}, parts, c.o.Subtask, end)
 	})
 	return nil
 }
@@ -206,7 +209,7 @@ func (l *link) fix(b record.Barrier) (part, error) {
 }
 
 // finishParts is the asynchronous part of the whole chain.
-func finishParts(ctx context.Context, w state.FileWriter, parts []part, subtask int, end bool) (AsyncResult, error) {
+func finishParts(ctx context.Context, w *meter, parts []part, subtask int, end bool) (AsyncResult, error) {
 	defer func() {
 		for _, p := range parts {
 			p.release()
@@ -221,9 +224,6 @@ func finishParts(ctx context.Context, w state.FileWriter, parts []part, subtask 
 				return r, p.link.wrap(fmt.Errorf("writing keyed state: %w", err))
 			}
 			s.Keyed = files
-			for _, f := range files {
-				r.Bytes += f.Size
-			}
 		}
 		if p.lists != nil {
 			lists, err := p.lists(ctx)
@@ -234,6 +234,7 @@ func finishParts(ctx context.Context, w state.FileWriter, parts []part, subtask 
 		}
 		r.Operators[p.link.node.Name] = s
 	}
+	r.Bytes, r.Upload = w.bytes.Load(), time.Duration(w.time.Load())
 	return r, nil
 }
 
@@ -244,13 +245,17 @@ func (c *Core) AsyncDone(checkpoint int64, r AsyncResult, err error) {
 		return
 	}
 	delete(c.snap.pending, checkpoint)
+	defer c.progress.settle(checkpoint)
 	defer c.finishIfFree()
 	if err != nil {
 		c.o.Env.Decline(checkpoint, protocol.DeclinedAsync, err)
 		return
 	}
-	p.metrics.Async = c.o.Now().Sub(p.started)
-	p.metrics.Bytes = r.Bytes
+	now := c.o.Now()
+	p.metrics.Async, p.metrics.Upload, p.metrics.Bytes = now.Sub(p.started), r.Upload, r.Bytes
+	if f := c.progress.find(checkpoint); f != nil {
+		p.metrics.Total = now.Sub(f.first)
+	}
 	c.o.Env.Ack(checkpoint, r.Operators, p.metrics)
 }
 
@@ -272,6 +277,7 @@ func (c *Core) Complete(ctx context.Context, checkpoint int64, stop record.StopM
 		}
 	}
 	delete(c.snap.pending, checkpoint) // whatever is still being done for it
+	c.progress.settle(checkpoint)
 	switch {
 	case c.frozen != 0 && checkpoint >= c.frozen && stop != record.StopNone:
 		c.snap.finishing, c.snap.finishAfter = true, c.frozen
@@ -307,9 +313,11 @@ func (c *Core) Aborted(checkpoint int64) error {
 			c.forgetOldestAborted()
 		}
 		c.snap.aborted[checkpoint] = true
+		c.progress.settle(checkpoint)
 	}
 	if c.snap.pending[checkpoint] != nil {
 		delete(c.snap.pending, checkpoint)
+		c.progress.settle(checkpoint)
 		c.o.Env.CancelAsync(checkpoint)
 		c.finishIfFree()
 	}

@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -23,6 +24,9 @@ const (
 // +kubebuilder:validation:XValidation:rule="duration(self.interval) >= duration('10ms')",fieldPath=".interval",message="interval must be at least 10ms"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeout) || duration(self.timeout) >= duration('10ms')",fieldPath=".timeout",message="timeout must be at least 10ms"
 // +kubebuilder:validation:XValidation:rule="!has(self.minPause) || duration(self.minPause) == duration('0s') || !has(self.maxConcurrent) || self.maxConcurrent == 1",fieldPath=".maxConcurrent",message="maxConcurrent must be 1 when minPause is larger than 0s"
+// +kubebuilder:validation:XValidation:rule="!has(self.alignment) || self.alignment.mode == 'Aligned' || !has(self.mode) || self.mode == 'ExactlyOnce'",fieldPath=".alignment.mode",message="an unaligned mode needs checkpointing.mode ExactlyOnce: AtLeastOnce does not align at all"
+// +kubebuilder:validation:XValidation:rule="!has(self.alignment) || self.alignment.mode == 'Aligned' || !has(self.maxConcurrent) || self.maxConcurrent == 1",fieldPath=".maxConcurrent",message="maxConcurrent must be 1 when alignment.mode is not Aligned"
+// +kubebuilder:validation:XValidation:rule="!has(self.onCorruption) || self.onCorruption != 'FallBack' || (has(self.retention) && has(self.retention.count) && self.retention.count >= 2)",fieldPath=".onCorruption",message="FallBack needs an older checkpoint to fall back to: set retention.count to 2 or more"
 type Checkpointing struct {
 	// interval is the time from the start of one checkpoint to the start of the next, for example 10s.
 	// +required
@@ -63,9 +67,91 @@ type Checkpointing struct {
 	// +kubebuilder:validation:Maximum=2147483647
 	TolerableFailures int32 `json:"tolerableFailures,omitempty"`
 
+	// alignment says how the barriers of a checkpoint wait for each other. Unset means mode Aligned.
+	// +optional
+	Alignment *Alignment `json:"alignment,omitempty"`
+
 	// retention says how many completed checkpoints are kept and what becomes of them when the job is cancelled.
 	// +optional
 	Retention *Retention `json:"retention,omitempty"`
+
+	// onCorruption is Fail or FallBack: what follows when the newest checkpoint can't be read whole.
+	// Unset means Fail.
+	// +optional
+	OnCorruption OnCorruption `json:"onCorruption,omitempty"`
+}
+
+// AlignmentMode says how the barriers of a checkpoint wait for each other.
+//
+// +kubebuilder:validation:Enum=Aligned;Unaligned;AlignedThenUnaligned
+type AlignmentMode string
+
+const (
+	// AlignedMode holds back a channel that delivered its barrier until all others did.
+	AlignedMode AlignmentMode = "Aligned"
+	// UnalignedMode lets barriers overtake the rows in flight, which become part of the checkpoint: under back-pressure
+	// checkpoints stay fast and become larger.
+	UnalignedMode AlignmentMode = "Unaligned"
+	// AlignedThenUnalignedMode aligns for the timeout on each hop and overtakes only then.
+	AlignedThenUnalignedMode AlignmentMode = "AlignedThenUnaligned"
+)
+
+// Alignment says how the barriers of a checkpoint wait for each other. Savepoints are always aligned.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.timeout) || self.mode == 'AlignedThenUnaligned'",fieldPath=".timeout",message="timeout is only for mode AlignedThenUnaligned"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeout) || duration(self.timeout) >= duration('1ms')",fieldPath=".timeout",message="timeout must be at least 1ms"
+type Alignment struct {
+	// mode is Aligned, Unaligned or AlignedThenUnaligned.
+	// +required
+	Mode AlignmentMode `json:"mode,omitempty"`
+
+	// timeout is how long each hop aligns before its barriers overtake, for mode AlignedThenUnaligned. Unset means 1s.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	Timeout metav1.Duration `json:"timeout,omitempty,omitzero"`
+}
+
+// OnCorruption says what follows when the newest checkpoint can't be read whole.
+//
+// +kubebuilder:validation:Enum=Fail;FallBack
+type OnCorruption string
+
+const (
+	// FailOnCorruption ends the job with an error that names the damage.
+	FailOnCorruption OnCorruption = "Fail"
+	// FallBackOnCorruption goes back to the next older checkpoint, unless a sink may have committed with the newer one: then
+	// rows would come out twice, and the job ends as with Fail.
+	FallBackOnCorruption OnCorruption = "FallBack"
+)
+
+// StateBackendType says where keyed state is kept while the job runs.
+//
+// +kubebuilder:validation:Enum=Memory
+type StateBackendType string
+
+// MemoryBackend keeps keyed state in the memory of the workers.
+const MemoryBackend StateBackendType = "Memory"
+
+// StateBackend says how keyed state is kept while the job runs, and how checkpoints write it.
+//
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.memoryBudget) || quantity(string(self.memoryBudget)).isGreaterThan(quantity('0'))",fieldPath=".memoryBudget",message="memoryBudget must be larger than 0"
+type StateBackend struct {
+	// type is Memory. Unset means Memory.
+	// +optional
+	Type StateBackendType `json:"type,omitempty"`
+
+	// incremental lets a checkpoint upload only the pages of keyed state that changed since the last completed one, and refer to the
+	// files of that for the rest. Savepoints are always whole. Unset means that every checkpoint is whole.
+	// +optional
+	Incremental bool `json:"incremental,omitempty"`
+
+	// memoryBudget is how much memory the keyed state of one worker may take, for example 2Gi, with the copies that checkpoints
+	// hold. Beyond it the job fails with an error that says so, before the worker runs out of memory. Unset means no limit.
+	// +optional
+	MemoryBudget *resource.Quantity `json:"memoryBudget,omitempty"`
 }
 
 // CancelRetention says what becomes of the checkpoints of a job that is cancelled.

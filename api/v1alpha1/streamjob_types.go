@@ -112,6 +112,10 @@ type StreamJobSpec struct {
 	// +optional
 	Checkpointing *Checkpointing `json:"checkpointing,omitempty"`
 
+	// stateBackend says how keyed state is kept and how checkpoints write it. Unset means in memory, whole checkpoints, no limit.
+	// +optional
+	StateBackend *StateBackend `json:"stateBackend,omitempty"`
+
 	// storage is where checkpoints and savepoints are written. Unset means that small checkpoints are kept in the
 	// memory of the coordinator: they survive the loss of a worker, not of the coordinator, and savepoints are
 	// refused.

@@ -30,6 +30,7 @@ func ToContract(job *streamv1.StreamJob) (contract.JobConfig, error) {
 		MaxParallelism:  int(spec.MaxParallelism),
 		DisableChaining: spec.DisableChaining,
 		Checkpointing:   checkpointingOf(spec.Checkpointing),
+		StateBackend:    stateBackendOf(spec.StateBackend),
 		Restart:         restart,
 		Storage:         storageOf(spec.Storage),
 		Dataflow:        dataflowOf(spec.Dataflow),
@@ -106,10 +107,25 @@ func checkpointingOf(c *streamv1.Checkpointing) *contract.Checkpointing {
 		MinPause:          duration(c.MinPause),
 		MaxConcurrent:     int(c.MaxConcurrent),
 		TolerableFailures: int(c.TolerableFailures),
+		OnCorruption:      contract.OnCorruption(c.OnCorruption),
+	}
+	if c.Alignment != nil {
+		out.Alignment = &contract.Alignment{Mode: contract.AlignmentMode(c.Alignment.Mode), Timeout: duration(c.Alignment.Timeout)}
 	}
 	if c.Retention != nil {
 		out.RetentionCount = int(c.Retention.Count)
 		out.DeleteOnCancel = c.Retention.OnCancel == streamv1.DeleteOnCancel
+	}
+	return out
+}
+
+func stateBackendOf(b *streamv1.StateBackend) *contract.StateBackend {
+	if b == nil {
+		return nil
+	}
+	out := &contract.StateBackend{Type: string(b.Type), Incremental: b.Incremental}
+	if b.MemoryBudget != nil {
+		out.MemoryBudget = b.MemoryBudget.Value()
 	}
 	return out
 }

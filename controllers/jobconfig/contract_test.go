@@ -22,12 +22,15 @@ spec:
   workers: {replicas: 2, slotsPerWorker: 2}
   checkpointing:
     interval: 10s
-    mode: AtLeastOnce
+    mode: ExactlyOnce
     timeout: 5m
     minPause: 500ms
     maxConcurrent: 1
     tolerableFailures: 7
+    alignment: {mode: AlignedThenUnaligned, timeout: 3s}
     retention: {count: 3, onCancel: Delete}
+    onCorruption: FallBack
+  stateBackend: {type: Memory, incremental: true, memoryBudget: 1Gi}
   restart:
     exponentialDelay: {initialDelay: 2s, maxDelay: 2m, multiplier: "2.5", jitter: "0", resetAfter: 30m, attempts: 9}
   storage:
@@ -92,10 +95,12 @@ func everyFieldConfig() contract.JobConfig {
 	return contract.JobConfig{
 		Namespace: "default", Name: "j", Parallelism: 4, MaxParallelism: 64, DisableChaining: true,
 		Checkpointing: &contract.Checkpointing{
-			Interval: seconds(10), Mode: contract.AtLeastOnce, Timeout: seconds(300),
+			Interval: seconds(10), Mode: contract.ExactlyOnce, Timeout: seconds(300),
 			MinPause: contract.Duration(500 * time.Millisecond), MaxConcurrent: 1, TolerableFailures: 7,
-			RetentionCount: 3, DeleteOnCancel: true,
+			RetentionCount: 3, DeleteOnCancel: true, OnCorruption: contract.FallBackOnCorruption,
+			Alignment: &contract.Alignment{Mode: contract.AlignedThenUnaligned, Timeout: seconds(3)},
 		},
+		StateBackend: &contract.StateBackend{Type: "Memory", Incremental: true, MemoryBudget: 1 << 30},
 		Restart: contract.Restart{ExponentialDelay: &contract.ExponentialDelay{
 			InitialDelay: seconds(2), MaxDelay: seconds(120), Multiplier: 2.5, ResetAfter: seconds(1800),
 			Jitter: new(0.0), Attempts: new(9),

@@ -3,11 +3,13 @@
 package job
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/checkpoint"
+	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
@@ -82,8 +84,28 @@ func (m *Machine) checkpointOptions() checkpoint.Options {
 		p := checkpointPolicy(c)
 		o.Interval, o.Timeout, o.MinPause = p.Interval, p.Timeout, p.MinPause
 		o.MaxConcurrent, o.TolerableFailures, o.Retention = p.MaxConcurrent, p.TolerableFailures, p.Retention
+		o.Unaligned, o.AlignmentTimeout = alignment(c)
 	}
+	o.Incremental = o.Durable && cfg.StateBackend != nil && cfg.StateBackend.Incremental
 	return o
+}
+
+// defaultAlignmentTimeout is that of AlignedThenUnaligned.
+const defaultAlignmentTimeout = time.Second
+
+// alignment says whether barriers may overtake, and after how long on each hop. At least once doesn't align at all.
+func alignment(c *contract.Checkpointing) (unaligned bool, after time.Duration) {
+	a := c.Alignment
+	switch {
+	case a == nil || c.Mode == contract.AtLeastOnce:
+		return false, 0
+	case a.Mode == contract.Unaligned:
+		return true, 0
+	case a.Mode == contract.AlignedThenUnaligned:
+		return true, cmp.Or(a.Timeout.D(), defaultAlignmentTimeout)
+	default:
+		return false, 0
+	}
 }
 
 // Effects returns what has to be carried out since the last call.

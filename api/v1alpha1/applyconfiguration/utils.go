@@ -22,6 +22,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AggregateStepApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Aggregation"):
 		return &apiv1alpha1.AggregationApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Alignment"):
+		return &apiv1alpha1.AlignmentApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Checkpointing"):
 		return &apiv1alpha1.CheckpointingApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Column"):
@@ -90,6 +92,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SecretReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SnapshotReport"):
 		return &apiv1alpha1.SnapshotReportApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StateBackend"):
+		return &apiv1alpha1.StateBackendApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Storage"):
 		return &apiv1alpha1.StorageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StreamJob"):

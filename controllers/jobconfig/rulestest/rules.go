@@ -122,6 +122,43 @@ func specRules() map[string]Case {
 			Reject: WithSpec("checkpointing: {interval: 1s, minPause: 1s, maxConcurrent: 2}"),
 			Want:   []string{`spec.checkpointing.maxConcurrent: Invalid value: maxConcurrent must be 1 when minPause is larger than 0s`},
 		},
+		"unaligned and exactly once": {
+			Accept: []string{
+				WithSpec("checkpointing: {interval: 1s, alignment: {mode: Unaligned}}"),
+				WithSpec("checkpointing: {interval: 1s, mode: AtLeastOnce, alignment: {mode: Aligned}}"),
+			},
+			Reject: WithSpec("checkpointing: {interval: 1s, mode: AtLeastOnce, alignment: {mode: Unaligned}}"),
+			Want: []string{`spec.checkpointing.alignment.mode: Invalid value: an unaligned mode needs checkpointing.mode ExactlyOnce: ` +
+				`AtLeastOnce does not align at all`},
+		},
+		"unaligned and maxConcurrent": {
+			Accept: []string{WithSpec("checkpointing: {interval: 1s, maxConcurrent: 1, alignment: {mode: AlignedThenUnaligned}}")},
+			Reject: WithSpec("checkpointing: {interval: 1s, maxConcurrent: 2, alignment: {mode: AlignedThenUnaligned}}"),
+			Want:   []string{`spec.checkpointing.maxConcurrent: Invalid value: maxConcurrent must be 1 when alignment.mode is not Aligned`},
+		},
+		"alignment timeout": {
+			Accept: []string{WithSpec("checkpointing: {interval: 1s, alignment: {mode: AlignedThenUnaligned, timeout: 100ms}}")},
+			Reject: WithSpec("checkpointing: {interval: 1s, alignment: {mode: Unaligned, timeout: 1s}}"),
+			Want:   []string{`spec.checkpointing.alignment.timeout: Invalid value: timeout is only for mode AlignedThenUnaligned`},
+		},
+		"positive alignment timeout": {
+			Accept: []string{WithSpec("checkpointing: {interval: 1s, alignment: {mode: AlignedThenUnaligned, timeout: 1ms}}")},
+			Reject: WithSpec("checkpointing: {interval: 1s, alignment: {mode: AlignedThenUnaligned, timeout: 0s}}"),
+			Want:   []string{`spec.checkpointing.alignment.timeout: Invalid value: timeout must be at least 1ms`},
+		},
+		"something to fall back to": {
+			Accept: []string{
+				WithSpec("checkpointing: {interval: 1s, retention: {count: 2}, onCorruption: FallBack}"),
+				WithSpec("checkpointing: {interval: 1s, onCorruption: Fail}"),
+			},
+			Reject: WithSpec("checkpointing: {interval: 1s, onCorruption: FallBack}"),
+			Want:   []string{`spec.checkpointing.onCorruption: Invalid value: FallBack needs an older checkpoint to fall back to: set retention.count to 2 or more`},
+		},
+		"memory budget": {
+			Accept: []string{WithSpec("stateBackend: {memoryBudget: 2Gi, incremental: true, type: Memory}"), WithSpec("stateBackend: {memoryBudget: 1000000}")},
+			Reject: WithSpec("stateBackend: {memoryBudget: '0'}"),
+			Want:   []string{`spec.stateBackend.memoryBudget: Invalid value: memoryBudget must be larger than 0`},
+		},
 		"one kind of storage": {
 			Accept: []string{WithSpec("storage: {s3: {bucket: bkt}}"), WithSpec("storage: {volume: {path: /p}, savepoints: {prefix: sp}}")},
 			Reject: WithSpec("storage: {s3: {bucket: bkt}, volume: {path: /p}}"),

@@ -5,6 +5,7 @@ package resources
 import (
 	"bytes"
 	"encoding/json"
+	"time"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/controllers/jobconfig"
@@ -17,6 +18,8 @@ const revisionHashLength = 10
 const (
 	defaultRegion          = "us-east-1"
 	defaultSavepointPrefix = "savepoints"
+	// defaultAlignmentTimeout is that of AlignedThenUnaligned.
+	defaultAlignmentTimeout = time.Second
 )
 
 // revisionView is what [RevisionHash] covers. A field that is new must be left out of its JSON while it is unset, so that an
@@ -32,6 +35,9 @@ type revisionView struct {
 	PerWorker       *streamv1.Resources     `json:"perWorker,omitempty"`
 	Coordinator     *streamv1.Resources     `json:"coordinator,omitempty"`
 	CheckpointMode  streamv1.CheckpointMode `json:"checkpointMode,omitempty"`
+	Alignment       *streamv1.Alignment     `json:"alignment,omitempty"`
+	OnCorruption    streamv1.OnCorruption   `json:"onCorruption,omitempty"`
+	StateBackend    *streamv1.StateBackend  `json:"stateBackend,omitempty"`
 	Storage         *streamv1.Storage       `json:"storage,omitempty"`
 }
 
@@ -56,12 +62,17 @@ func RevisionHash(spec *streamv1.StreamJobSpec) string {
 		PerWorker:       workerResources(spec),
 		Coordinator:     coordinatorResources(spec),
 		Storage:         withStorageDefaults(spec.Storage),
+		StateBackend:    withoutBackendDefaults(spec.StateBackend),
 	}
 	v.Workers, v.Slots = jobconfig.Workers(&streamv1.StreamJob{Spec: *spec})
 	if c := spec.Checkpointing; c != nil {
 		v.CheckpointMode = c.Mode
 		if c.Mode == "" {
 			v.CheckpointMode = streamv1.ExactlyOnce
+		}
+		v.Alignment = withoutAlignmentDefaults(c.Alignment)
+		if c.OnCorruption != streamv1.FailOnCorruption {
+			v.OnCorruption = c.OnCorruption
 		}
 	}
 	return hashOf(v)
@@ -76,7 +87,7 @@ func PolicyHash(spec *streamv1.StreamJobSpec) string {
 		v.AllowNonRestoredState = spec.Upgrade.AllowNonRestoredState
 	}
 	if v.Checkpointing != nil {
-		v.Checkpointing.Mode = "" // a part of the revision
+		v.Checkpointing.Mode, v.Checkpointing.Alignment, v.Checkpointing.OnCorruption = "", nil, "" // parts of the revision
 	}
 	return hashOf(v)
 }
@@ -93,6 +104,31 @@ func withStorageDefaults(s *streamv1.Storage) *streamv1.Storage {
 		s.Savepoints = &streamv1.SavepointStorage{Prefix: defaultSavepointPrefix}
 	}
 	return s
+}
+
+// withoutAlignmentDefaults leaves out what is the default. It changes a.
+func withoutAlignmentDefaults(a *streamv1.Alignment) *streamv1.Alignment {
+	if a == nil || a.Mode == streamv1.AlignedMode {
+		return nil
+	}
+	if a.Mode == streamv1.AlignedThenUnalignedMode && a.Timeout.Duration == 0 {
+		a.Timeout.Duration = defaultAlignmentTimeout
+	}
+	return a
+}
+
+// withoutBackendDefaults leaves out what is the default. It changes b.
+func withoutBackendDefaults(b *streamv1.StateBackend) *streamv1.StateBackend {
+	if b == nil {
+		return nil
+	}
+	if b.Type == streamv1.MemoryBackend {
+		b.Type = ""
+	}
+	if *b == (streamv1.StateBackend{}) {
+		return nil
+	}
+	return b
 }
 
 // workerResources returns the resources of a worker; nil: none are set.

@@ -59,6 +59,12 @@ var effects = map[string]string{
 	"storage.volume.path":                  restarts,
 	"storage.savepoints.prefix":            restarts,
 	"restart":                              live,
+	"checkpointing.alignment.mode":         restarts,
+	"checkpointing.alignment.timeout":      restarts,
+	"checkpointing.onCorruption":           restarts,
+	"stateBackend.type":                    restarts,
+	"stateBackend.incremental":             restarts,
+	"stateBackend.memoryBudget":            restarts,
 	"upgrade.mode":                         neither,
 	"upgrade.allowNonRestoredState":        live,
 	"upgrade.savepointTimeout":             neither,
@@ -79,7 +85,7 @@ type leaf struct {
 func leaves(path string, v reflect.Value) []leaf {
 	switch v.Kind() {
 	case reflect.Pointer:
-		if v.Type().Elem().NumField() == 0 {
+		if v.Type().Elem().NumField() == 0 || v.Type() == reflect.TypeFor[*resource.Quantity]() {
 			return []leaf{{path, v}}
 		}
 		return leaves(path, v.Elem())
@@ -104,6 +110,10 @@ func leaves(path string, v reflect.Value) []leaf {
 func fill(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
+		if v.Type() == reflect.TypeFor[*resource.Quantity]() {
+			v.Set(reflect.ValueOf(resource.NewQuantity(1<<30, resource.BinarySI)))
+			return
+		}
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(v.Elem())
 	case reflect.Slice:
@@ -198,6 +208,11 @@ func TestHashes_OfUnsetAndDefaultAreTheSame(t *testing.T) {
 			s.Workers = &streamv1.Workers{Replicas: 1, Resources: &streamv1.Resources{Limits: corev1.ResourceList{}}}
 			s.Coordinator = &streamv1.Coordinator{}
 		},
+		"alignment": func(s *streamv1.StreamJobSpec) {
+			s.Checkpointing.Alignment = &streamv1.Alignment{Mode: streamv1.AlignedMode}
+		},
+		"on corruption":   func(s *streamv1.StreamJobSpec) { s.Checkpointing.OnCorruption = streamv1.FailOnCorruption },
+		"state backend":   func(s *streamv1.StreamJobSpec) { s.StateBackend = &streamv1.StateBackend{Type: streamv1.MemoryBackend} },
 		"checkpoint mode": func(s *streamv1.StreamJobSpec) { s.Checkpointing.Mode = streamv1.ExactlyOnce },
 		"region":          func(s *streamv1.StreamJobSpec) { s.Storage.S3.Region = "us-east-1" },
 		"savepoint prefix": func(s *streamv1.StreamJobSpec) {

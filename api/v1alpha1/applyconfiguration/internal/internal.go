@@ -50,6 +50,17 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.ColumnName
+- name: com.github.weir-stream.weir.api.v1alpha1.Alignment
+  map:
+    fields:
+    - name: mode
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.AlignmentMode
+    - name: timeout
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+- name: com.github.weir-stream.weir.api.v1alpha1.AlignmentMode
+  scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.CancelRetention
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.CheckpointMode
@@ -57,6 +68,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.weir-stream.weir.api.v1alpha1.Checkpointing
   map:
     fields:
+    - name: alignment
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.Alignment
     - name: interval
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
@@ -69,6 +83,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: mode
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.CheckpointMode
+    - name: onCorruption
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.OnCorruption
     - name: retention
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.Retention
@@ -351,6 +368,8 @@ var schemaYAML = typed.YAMLObject(`types:
         elementType:
           namedType: __untyped_deduced_
         elementRelationship: separable
+- name: com.github.weir-stream.weir.api.v1alpha1.OnCorruption
+  scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.OperationPhase
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.OperationReport
@@ -604,6 +623,20 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: sizeBytes
       type:
         scalar: numeric
+- name: com.github.weir-stream.weir.api.v1alpha1.StateBackend
+  map:
+    fields:
+    - name: incremental
+      type:
+        scalar: boolean
+    - name: memoryBudget
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+    - name: type
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.StateBackendType
+- name: com.github.weir-stream.weir.api.v1alpha1.StateBackendType
+  scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.Storage
   map:
     fields:
@@ -673,6 +706,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: state
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.DesiredState
+    - name: stateBackend
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.StateBackend
     - name: storage
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.Storage

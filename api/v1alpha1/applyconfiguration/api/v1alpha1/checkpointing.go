@@ -28,8 +28,13 @@ type CheckpointingApplyConfiguration struct {
 	// tolerableFailures is how many checkpoints in a row may fail before the job itself fails and is restarted.
 	// Unset means 0: the first failed checkpoint fails the job.
 	TolerableFailures *int32 `json:"tolerableFailures,omitempty"`
+	// alignment says how the barriers of a checkpoint wait for each other. Unset means mode Aligned.
+	Alignment *AlignmentApplyConfiguration `json:"alignment,omitempty"`
 	// retention says how many completed checkpoints are kept and what becomes of them when the job is cancelled.
 	Retention *RetentionApplyConfiguration `json:"retention,omitempty"`
+	// onCorruption is Fail or FallBack: what follows when the newest checkpoint can't be read whole.
+	// Unset means Fail.
+	OnCorruption *apiv1alpha1.OnCorruption `json:"onCorruption,omitempty"`
 }
 
 // CheckpointingApplyConfiguration constructs a declarative configuration of the Checkpointing type for use with
@@ -86,10 +91,26 @@ func (b *CheckpointingApplyConfiguration) WithTolerableFailures(value int32) *Ch
 	return b
 }
 
+// WithAlignment sets the Alignment field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Alignment field is set to the value of the last call.
+func (b *CheckpointingApplyConfiguration) WithAlignment(value *AlignmentApplyConfiguration) *CheckpointingApplyConfiguration {
+	b.Alignment = value
+	return b
+}
+
 // WithRetention sets the Retention field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Retention field is set to the value of the last call.
 func (b *CheckpointingApplyConfiguration) WithRetention(value *RetentionApplyConfiguration) *CheckpointingApplyConfiguration {
 	b.Retention = value
+	return b
+}
+
+// WithOnCorruption sets the OnCorruption field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the OnCorruption field is set to the value of the last call.
+func (b *CheckpointingApplyConfiguration) WithOnCorruption(value apiv1alpha1.OnCorruption) *CheckpointingApplyConfiguration {
+	b.OnCorruption = &value
 	return b
 }

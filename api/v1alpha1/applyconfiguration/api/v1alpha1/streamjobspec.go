@@ -41,6 +41,8 @@ type StreamJobSpecApplyConfiguration struct {
 	// checkpointing says when and how automatic checkpoints are taken. Unset means no automatic checkpoints:
 	// after a failure the job has no state to go back to.
 	Checkpointing *CheckpointingApplyConfiguration `json:"checkpointing,omitempty"`
+	// stateBackend says how keyed state is kept and how checkpoints write it. Unset means in memory, whole checkpoints, no limit.
+	StateBackend *StateBackendApplyConfiguration `json:"stateBackend,omitempty"`
 	// storage is where checkpoints and savepoints are written. Unset means that small checkpoints are kept in the
 	// memory of the coordinator: they survive the loss of a worker, not of the coordinator, and savepoints are
 	// refused.
@@ -136,6 +138,14 @@ func (b *StreamJobSpecApplyConfiguration) WithCoordinator(value *CoordinatorAppl
 // If called multiple times, the Checkpointing field is set to the value of the last call.
 func (b *StreamJobSpecApplyConfiguration) WithCheckpointing(value *CheckpointingApplyConfiguration) *StreamJobSpecApplyConfiguration {
 	b.Checkpointing = value
+	return b
+}
+
+// WithStateBackend sets the StateBackend field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StateBackend field is set to the value of the last call.
+func (b *StreamJobSpecApplyConfiguration) WithStateBackend(value *StateBackendApplyConfiguration) *StreamJobSpecApplyConfiguration {
+	b.StateBackend = value
 	return b
 }
 

@@ -22,7 +22,7 @@ func (e *BudgetError) Error() string {
 type SchemaError struct {
 	// State is the name of the state.
 	State string
-	// What differs: "key type", "value type", "key kind" or "value size".
+	// What differs: "key type", "value type", "key kind", "kind" or "value size".
 	What string
 	// Old is that of the snapshot, New that of the job.
 	Old, New string
@@ -58,6 +58,8 @@ func (d Descriptor) compare(old Descriptor) error {
 	switch {
 	case old.Keys != d.Keys:
 		return differ("key kind", old.Keys.String(), d.Keys.String())
+	case old.Kind != d.Kind:
+		return differ("kind", old.Kind.String(), d.Kind.String())
 	case old.KeyType != d.KeyType:
 		return differ("key type", quoted(old.KeyType), quoted(d.KeyType))
 	case old.ValueType != d.ValueType:

@@ -50,7 +50,7 @@ func appendHeader(b []byte, maxParallelism int, states []Descriptor) []byte {
 	b = le.AppendUint32(b, uint32(maxParallelism))
 	b = le.AppendUint32(b, uint32(len(states)))
 	for _, d := range states {
-		b = append(b, byte(d.Keys), 0, 0, 0)
+		b = append(b, byte(d.Keys), byte(d.Kind), 0, 0)
 		b = le.AppendUint32(b, uint32(d.ValueSize))
 		for _, s := range []string{d.Name, d.KeyType, d.ValueType} {
 			b = le.AppendUint32(b, uint32(len(s)))

@@ -179,7 +179,7 @@ func (t *Table) findEntry(key []byte) (*group, *pageRef, unsafe.Pointer) {
 		k := int64(binary.LittleEndian.Uint64(key))
 		return t.findInt64(k, HashInt64(k))
 	}
-	return t.findBytes(key, HashBytes(key))
+	return t.findBytes(key, t.hashOf(key))
 }
 
 // writable returns slot p of the page of r in a page that may be written. g is nil for the entry of emptyKey.

@@ -24,6 +24,9 @@ const (
 	Int64Keys KeyKind = iota + 1
 	// BytesKeys are byte strings: strings as they are, other types as their coder writes them.
 	BytesKeys
+	// PairKeys are byte strings that begin with another key, their owner, whose key group they share: the length of
+	// the owner's key bytes as uvarint, those bytes, and what tells the entries of an owner apart.
+	PairKeys
 )
 
 // String returns "int64" or "bytes".
@@ -33,6 +36,8 @@ func (k KeyKind) String() string {
 		return "int64"
 	case BytesKeys:
 		return "bytes"
+	case PairKeys:
+		return "pairs"
 	default:
 		return fmt.Sprintf("kind(%d)", uint8(k))
 	}
@@ -44,6 +49,8 @@ type Descriptor struct {
 	Name string `json:"name"`
 	// Keys says what the keys are.
 	Keys KeyKind `json:"keys"`
+	// Kind says what the entries mean to the program; it must be equal at a restore.
+	Kind Kind `json:"kind,omitempty"`
 	// ValueSize is the size of every value in bytes, a multiple of 8 up to 256; 0 for values of variable size.
 	ValueSize int `json:"valueSize,omitempty"`
 	// KeyType and ValueType are signatures of the schema; they are recorded and must be equal at a restore.
@@ -57,8 +64,10 @@ func (d Descriptor) validate() error {
 		return fmt.Errorf("state has no name; give it one, it is its identity over restarts")
 	case len(d.Name) > 1<<16-1:
 		return fmt.Errorf("name of state is %d bytes long; at most 65535 are allowed", len(d.Name))
-	case d.Keys != Int64Keys && d.Keys != BytesKeys:
+	case d.Keys < Int64Keys || d.Keys > PairKeys:
 		return fmt.Errorf("state %q has unknown key kind %d", d.Name, d.Keys)
+	case d.Kind > maxKind:
+		return fmt.Errorf("state %q has unknown kind %d", d.Name, d.Kind)
 	case d.ValueSize < 0 || d.ValueSize > maxInlineValue || d.ValueSize%8 != 0:
 		return fmt.Errorf("state %q has values of %d bytes; a fixed size is a multiple of 8 up to %d, larger values use a variable size (0)",
 			d.Name, d.ValueSize, maxInlineValue)

@@ -141,7 +141,7 @@ func (r *fileReader) states(info *FileInfo, b []byte, n int) error {
 		if len(b) < minStateHeader {
 			return r.corrupt("header", 0, "state %d of %d is cut off", i, n)
 		}
-		d := Descriptor{Keys: KeyKind(b[0]), ValueSize: int(le.Uint32(b[4:]))}
+		d := Descriptor{Keys: KeyKind(b[0]), Kind: Kind(b[1]), ValueSize: int(le.Uint32(b[4:]))}
 		b = b[8:]
 		for _, s := range []*string{&d.Name, &d.KeyType, &d.ValueType} {
 			if len(b) < 4 || int64(len(b)) < 4+int64(le.Uint32(b)) {
@@ -244,7 +244,7 @@ func (r *fileReader) entries(info *FileInfo, s Section, b []byte, f func(key, va
 	size := uint64(len(b))
 	for n := range s.Count {
 		at := s.Offset + s.Length - int64(len(b))
-		key, rest, ok := field(b, d.Keys == BytesKeys, 8)
+		key, rest, ok := field(b, d.Keys != Int64Keys, 8)
 		val, rest, ok2 := field(rest, d.ValueSize == 0, d.ValueSize)
 		if !ok || !ok2 {
 			return r.corrupt(info.name(s), at, "entry %d of %d is cut off in a section of %d bytes", n, s.Count, size)
@@ -277,6 +277,13 @@ func field(b []byte, counted bool, n int) (f, rest []byte, ok bool) {
 
 // checkGroup checks that a key belongs where it was found.
 func (r *fileReader) checkGroup(info *FileInfo, s Section, d Descriptor, key []byte) error {
+	if d.Keys == PairKeys {
+		owner, ok := pairOwner(key)
+		if !ok {
+			return r.corrupt(info.name(s), s.Offset, "key %s does not begin with another key", showKey(d, key))
+		}
+		return r.checkGroup(info, s, Descriptor{Keys: BytesKeys}, owner)
+	}
 	if g := int(HashBytes(key) % uint64(info.MaxParallelism)); g != s.Group {
 		return r.corrupt(info.name(s), s.Offset, "key %s belongs to key group %d", showKey(d, key), g)
 	}

@@ -141,7 +141,7 @@ func (r *fileReader) loadSection(info *FileInfo, s Section, b []byte, t *Table) 
 
 // load adds an entry of a table with a log and says whether the key was new.
 func (t *Table) load(key, val []byte) bool {
-	hash := HashBytes(key)
+	hash := t.hashOf(key)
 	if t.desc.ValueSize > 0 {
 		p, created := t.RefBytes(key, hash)
 		copy(unsafe.Slice((*byte)(p), len(val)), val)

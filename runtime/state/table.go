@@ -53,7 +53,7 @@ func newTable(m *Memory, d Descriptor) *Table {
 	t := &Table{
 		m: m, desc: d, epoch: m.epoch,
 		ints:   d.Keys == Int64Keys,
-		logged: d.Keys == BytesKeys || d.ValueSize == 0,
+		logged: d.Keys != Int64Keys || d.ValueSize == 0,
 		gmask:  uint64(m.opts.MaxParallelism - 1),
 		anyMax: m.opts.MaxParallelism&(m.opts.MaxParallelism-1) != 0,
 		first:  uint64(m.opts.First),

@@ -21,7 +21,11 @@ type Value[K, V any] struct {
 // OpenValue registers the state name and returns it, with what was restored. The coder may be nil for
 // strings, byte slices and types without pointers.
 func OpenValue[K, V any](m *Memory, name string, keys *Keys[K], coder Coder[V]) (*Value[K, V], error) {
-	d := Descriptor{Name: name, Keys: keys.kind, KeyType: keys.typ}
+	return openValue(m, Descriptor{Name: name, Keys: keys.kind, KeyType: keys.typ}, keys, coder)
+}
+
+// openValue registers the state d, whose value type and size it fills in.
+func openValue[K, V any](m *Memory, d Descriptor, keys *Keys[K], coder Coder[V]) (*Value[K, V], error) {
 	if coder == nil {
 		coder = defaultCoder[V]()
 	}
@@ -29,7 +33,7 @@ func OpenValue[K, V any](m *Memory, name string, keys *Keys[K], coder Coder[V]) 
 		typ := reflect.TypeFor[V]()
 		signature, err := layout(typ)
 		if err != nil {
-			return nil, fmt.Errorf("opening state %q: %w; give the state a coder, for example state.JSON", name, err)
+			return nil, fmt.Errorf("opening state %q: %w; give the state a coder, for example state.JSON", d.Name, err)
 		}
 		d.ValueType = signature
 		if size := max(8, (int(typ.Size())+7)&^7); size <= maxInlineValue {
@@ -180,7 +184,7 @@ type Reducing[K, V any] struct {
 
 // OpenReducing is OpenValue for a reducing state. The function must be associative.
 func OpenReducing[K, V any](m *Memory, name string, keys *Keys[K], coder Coder[V], reduce func(acc, val V) V) (*Reducing[K, V], error) {
-	v, err := OpenValue(m, name, keys, coder)
+	v, err := openValue(m, Descriptor{Name: name, Keys: keys.kind, KeyType: keys.typ, Kind: ReducingKind}, keys, coder)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func (rowSource) Poll() (operator.Polled, error) {
 }
 
 // pausedSource returns the core of a source whose output has no room.
-func pausedSource(t *testing.T) *harness {
+func pausedSource(t *testing.T, change ...func(*task.Options)) *harness {
 	t.Helper()
 	h := &harness{journal: &journal{}, t: t, blocked: map[int]bool{}, async: map[int64]task.Async{}}
 	plan, err := graph.NewPlan(&graph.Graph{Nodes: []*graph.Node{
@@ -39,11 +39,15 @@ func pausedSource(t *testing.T) *harness {
 		},
 	}}, graph.Options{})
 	h.must(err)
-	h.core = task.New(task.Options{
+	o := task.Options{
 		Plan: plan, Vertex: plan.Vertex("in"), Attempt: protocol.Attempt{K: 1}, Checkpointed: true,
 		Env: h, Inputs: h, Writers: [][]task.Writer{{h}}, Wake: func() {}, Log: logr.Discard(),
 		Now: func() time.Time { return time.Unix(0, 0) },
-	})
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	h.core = task.New(o)
 	h.must(h.core.Open(t.Context()))
 	h.must(h.core.Start())
 	_, _, err = h.core.Poll()

@@ -172,6 +172,8 @@ type TaskStatus struct {
 	Error string `json:"error,omitempty"`
 	// Fatal says that a restart can't help (incompatible state, a graph that can't be built).
 	Fatal bool `json:"fatal,omitempty"`
+	// Damaged says that the state the task was to be restored from is damaged for good: objects are missing or aren't what was written.
+	Damaged bool `json:"damaged,omitempty"`
 }
 
 // Ack reports that a task's part of a snapshot is durable.

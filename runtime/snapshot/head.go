@@ -99,6 +99,8 @@ type CompletedCheckpoint struct {
 	Size int64 `json:"size"`
 	// SinksMayHaveCommitted says that a transactional sink can have committed with it.
 	SinksMayHaveCommitted bool `json:"sinksMayHaveCommitted,omitempty"`
+	// Shared says that its manifest refers to files in the job's directory for shared files.
+	Shared bool `json:"shared,omitempty"`
 	// CompletedAt is the coordinator's clock; for people.
 	CompletedAt time.Time `json:"completedAt"`
 }
@@ -144,9 +146,11 @@ type Operation struct {
 	ManifestSize   int64  `json:"manifestSize,omitempty"`
 	Size           int64  `json:"size,omitempty"`
 	// Stop is how the tasks stopped, for OperationStop.
-	Stop  record.StopMode `json:"stop,omitempty"`
-	Error string          `json:"error,omitempty"`
-	At    time.Time       `json:"at"`
+	Stop record.StopMode `json:"stop,omitempty"`
+	// SinksMayHaveCommitted says, for OperationStop, that a transactional sink can have committed with it.
+	SinksMayHaveCommitted bool      `json:"sinksMayHaveCommitted,omitempty"`
+	Error                 string    `json:"error,omitempty"`
+	At                    time.Time `json:"at"`
 }
 
 // NamesStop says whether a recovery may have to start from the savepoint of this operation.
@@ -191,8 +195,18 @@ type Restore struct {
 	Checkpoint int64  `json:"checkpoint,omitempty"`
 	Path       string `json:"path,omitempty"`
 	// Empty says that the attempt started without any state.
-	Empty bool      `json:"empty,omitempty"`
-	At    time.Time `json:"at"`
+	Empty bool `json:"empty,omitempty"`
+	// LeftOut are newer snapshots that were found damaged, newest first: the attempt fell back behind them.
+	LeftOut []LeftOut `json:"leftOut,omitempty"`
+	At      time.Time `json:"at"`
+}
+
+// LeftOut is a damaged snapshot that a restore fell back behind. The head doesn't name it any more; its files stay where they are.
+type LeftOut struct {
+	Checkpoint int64  `json:"checkpoint"`
+	Path       string `json:"path"`
+	// Reason says what is damaged.
+	Reason string `json:"reason"`
 }
 
 // Newest is the snapshot that a recovery starts from.

@@ -28,7 +28,7 @@ func (c *Coordinator) HandleAck(now time.Time, a protocol.Ack) {
 		c.discardLate(&a)
 		return
 	}
-	if a.Attempt != p.attempt || p.state != collecting || !p.outstanding[a.Task] {
+	if !c.of(a.Task, a.Attempt) || p.state != collecting || !p.outstanding[a.Task] {
 		return // another attempt, a duplicate, or a task that takes no part
 	}
 	delete(p.outstanding, a.Task)
@@ -98,7 +98,7 @@ var declined = map[protocol.DeclineReason]Reason{
 // HandleDecline takes a refusal. One of a task that isn't waited for, or of an unknown snapshot, is ignored.
 func (c *Coordinator) HandleDecline(now time.Time, d protocol.Decline) {
 	p := c.find(d.Checkpoint)
-	if p == nil || d.Attempt != p.attempt || p.state != collecting || !p.outstanding[d.Task] {
+	if p == nil || !c.of(d.Task, d.Attempt) || p.state != collecting || !p.outstanding[d.Task] {
 		return
 	}
 	r := cmp.Or(declined[d.Reason], ReasonDeclined)
@@ -130,6 +130,12 @@ func (c *Coordinator) expiredText(p *pending) string {
 func (p *pending) missing() []protocol.TaskID {
 	ts := slices.SortedFunc(maps.Keys(p.outstanding), compareTasks)
 	return ts[:min(len(ts), maxMissing)]
+}
+
+// of says whether an attempt is the one that a task was deployed with.
+func (c *Coordinator) of(id protocol.TaskID, a protocol.Attempt) bool {
+	t := c.tasks[id]
+	return t != nil && !t.gone && t.attempt == a
 }
 
 func compareTasks(a, b protocol.TaskID) int {

@@ -156,7 +156,8 @@ func (c *Coordinator) committed(now time.Time, u *update) {
 		c.stopSaved(now, *u.change.Operation)
 		return
 	}
-	if p.savepoint() || !c.running || c.attempt != p.attempt {
+	ts := c.toldOf(p)
+	if p.savepoint() || len(ts) == 0 {
 		return
 	}
 	stay := c.staying(p)
@@ -165,9 +166,7 @@ func (c *Coordinator) committed(now time.Time, u *update) {
 			t.finishing = true
 		}
 	}
-	if ts := c.unfinished(); len(ts) > 0 {
-		c.emit(NotifyComplete{Checkpoint: p.id, Tasks: ts, Stay: stay})
-	}
+	c.emit(NotifyComplete{Checkpoint: p.id, Tasks: ts, Stay: stay})
 }
 
 // staying lists the tasks at the end of their data that must not finish with a checkpoint: their vertex has union state, of which every

@@ -3,6 +3,7 @@
 package checkpoint
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -59,13 +60,17 @@ type Coordinator struct {
 type task struct {
 	id     protocol.TaskID
 	vertex *Vertex
-	// finished; endOfData: waits for its last snapshot; finishing: that one is complete.
-	finished, endOfData, finishing bool
+	// attempt that it was deployed with.
+	attempt protocol.Attempt
+	// finished; endOfData: waits for its last snapshot; finishing: that one is complete. gone: nothing is heard of it any more.
+	finished, endOfData, finishing, gone bool
 }
 
 // TaskStart is the state of a task when snapshots become possible.
 type TaskStart struct {
 	Task protocol.TaskID
+	// Attempt that it was deployed with, if it isn't the newest: tasks of regions that went on keep theirs.
+	Attempt protocol.Attempt
 	// Finished and EndOfData say that it got that far already.
 	Finished  bool
 	EndOfData bool
@@ -109,7 +114,8 @@ func (c *Coordinator) SkipTo(id int64) {
 	c.reserved = max(c.reserved, c.nextID)
 }
 
-// Start allows snapshots: all tasks of the attempt run or finished. The first periodic trigger follows after a random delay.
+// Start allows snapshots: all tasks run or finished. a is the newest attempt; tasks that aren't listed are of it. The first periodic
+// trigger follows after a random delay.
 func (c *Coordinator) Start(now time.Time, a protocol.Attempt, tasks []TaskStart) {
 	c.running, c.attempt = true, a
 	c.tasks, c.order = map[protocol.TaskID]*task{}, nil
@@ -117,13 +123,13 @@ func (c *Coordinator) Start(now time.Time, a protocol.Attempt, tasks []TaskStart
 		v := &c.o.Vertices[i]
 		for s := range v.Parallelism {
 			id := protocol.TaskID{Vertex: v.Name, Subtask: s}
-			c.tasks[id] = &task{id: id, vertex: v}
+			c.tasks[id] = &task{id: id, vertex: v, attempt: a}
 			c.order = append(c.order, id)
 		}
 	}
 	for _, t := range tasks {
 		if k := c.tasks[t.Task]; k != nil {
-			k.finished, k.endOfData = t.Finished, t.EndOfData
+			k.finished, k.endOfData, k.attempt = t.Finished, t.EndOfData, cmp.Or(t.Attempt, a)
 		}
 	}
 	c.failures.Reset()
@@ -138,6 +144,27 @@ func (c *Coordinator) Start(now time.Time, a protocol.Attempt, tasks []TaskStart
 // Suspend stops snapshots because the job isn't running any more, and gives up those in flight, except one whose
 // head is being swapped. Their operations fail with the reason given.
 func (c *Coordinator) Suspend(now time.Time, r Reason, why string) {
+	for _, t := range c.tasks {
+		t.gone = true
+	}
+	c.thaws = nil
+	c.halt(now, r, why)
+}
+
+// Interrupt is like Suspend, but only the tasks named are gone. The others go on: they are told what is given up, and also what is completed
+// because its head is being swapped already.
+func (c *Coordinator) Interrupt(now time.Time, r Reason, why string, gone []protocol.TaskID) {
+	for _, id := range gone {
+		if t := c.tasks[id]; t != nil {
+			t.gone = true
+		}
+		c.stopNotified(id)
+	}
+	c.halt(now, r, why)
+}
+
+// halt ends triggering and gives up what is in flight.
+func (c *Coordinator) halt(now time.Time, r Reason, why string) {
 	if !c.running {
 		return
 	}
@@ -155,7 +182,6 @@ func (c *Coordinator) Suspend(now time.Time, r Reason, why string) {
 	if s := c.stop; s != nil && s.phase == stopCommitted {
 		c.stopFailed(now, why)
 	}
-	c.thaws = nil
 	if c.stop != nil {
 		c.stop.broken = why // its head is being swapped
 	}
@@ -262,11 +288,11 @@ func (c *Coordinator) find(id int64) *pending {
 	return nil
 }
 
-// unfinished lists the tasks that run.
+// unfinished lists the tasks that run and can be reached.
 func (c *Coordinator) unfinished() []protocol.TaskID {
 	var ts []protocol.TaskID
 	for _, id := range c.order {
-		if !c.tasks[id].finished {
+		if t := c.tasks[id]; !t.finished && !t.gone {
 			ts = append(ts, id)
 		}
 	}

@@ -3,9 +3,11 @@
 package checkpoint
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,6 +53,8 @@ type script struct {
 	// swaps and deletes are the tokens not answered yet.
 	swaps, deletes []int64
 	head           snapshot.Head
+	// older are the attempts of tasks of regions that went on when others were restarted.
+	older map[protocol.TaskID]protocol.Attempt
 	// union makes the positions of sources union state.
 	union bool
 }
@@ -72,7 +76,12 @@ func (s *script) do(w []string) error {
 		return s.create(w[1:])
 	case "start":
 		s.attempt.K++
+		s.older = nil
 		s.c.Start(s.now, s.attempt, nil)
+	case "interrupt": // the tasks named are gone
+		s.c.Interrupt(s.now, ReasonTaskFailure, "a task failed", tasksOf(w[1:]))
+	case "restart": // the tasks named are there again, the others still
+		s.restart(tasksOf(w[1:]))
 	case "suspend":
 		s.c.Suspend(s.now, ReasonTaskFailure, "a task failed")
 	case "at":
@@ -93,7 +102,11 @@ func (s *script) do(w []string) error {
 			a.K--
 		}
 		for _, name := range w[2:] {
-			s.c.HandleAck(s.now, s.ackOf(a, id, taskOf(name)))
+			of := a
+			if older, ok := s.older[taskOf(name)]; ok && w[0] == "ack" {
+				of = older
+			}
+			s.c.HandleAck(s.now, s.ackOf(of, id, taskOf(name)))
 		}
 	case "decline":
 		s.c.HandleDecline(s.now, protocol.Decline{
@@ -146,7 +159,7 @@ func (s *script) do(w []string) error {
 	case "finished":
 		s.c.HandleFinished(s.now, taskOf(arg(1)))
 	case "notified":
-		s.c.HandleNotified(s.now, protocol.Notified{Attempt: s.attempt, Checkpoint: id, Task: taskOf(arg(2))})
+		s.c.HandleNotified(s.now, protocol.Notified{Attempt: cmp.Or(s.older[taskOf(arg(2))], s.attempt), Checkpoint: id, Task: taskOf(arg(2))})
 	case "stopped?":
 		o, ok := s.c.FinishStop(s.now)
 		s.c.emit(noted(fmt.Sprintf("stop finished: %v %s", ok, o.Outcome)))
@@ -202,6 +215,10 @@ func (s *script) create(args []string) error {
 			o.CommitGrace = d
 		case "union":
 			s.union = true
+		case "regions": // another pipeline beside
+			o.Vertices = append(o.Vertices,
+				Vertex{Name: "other", Parallelism: 1, Operators: []string{"other"}},
+				Vertex{Name: "print", Parallelism: 1, Operators: []string{"print"}, Inputs: []Input{{Vertex: "other"}}})
 		case "memory":
 			o.Durable = false
 		case "again": // a new incarnation with the head as it is
@@ -240,6 +257,31 @@ func policyOf(args []string) Policy {
 		}
 	}
 	return p
+}
+
+// restart starts the tasks named anew; the others keep their attempts.
+func (s *script) restart(tasks []protocol.TaskID) {
+	before := s.attempt
+	s.attempt.K++
+	var starts []TaskStart
+	older := map[protocol.TaskID]protocol.Attempt{}
+	for _, id := range s.c.order {
+		if slices.Contains(tasks, id) {
+			continue
+		}
+		older[id] = cmp.Or(s.older[id], before)
+		starts = append(starts, TaskStart{Task: id, Attempt: older[id], Finished: s.c.tasks[id].finished, EndOfData: s.c.tasks[id].endOfData})
+	}
+	s.older = older
+	s.c.Start(s.now, s.attempt, starts)
+}
+
+func tasksOf(names []string) []protocol.TaskID {
+	var ids []protocol.TaskID
+	for _, n := range names {
+		ids = append(ids, taskOf(n))
+	}
+	return ids
 }
 
 // longest makes Int64N yield nearly its bound.

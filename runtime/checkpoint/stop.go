@@ -94,10 +94,7 @@ func (c *Coordinator) StopInProgress() (snapshot.Operation, bool) {
 
 // notifyAborted tells the tasks that take part. Those of a stop are frozen, so it is repeated until they answer.
 func (c *Coordinator) notifyAborted(now time.Time, p *pending) {
-	if !c.running || p.attempt != c.attempt {
-		return
-	}
-	ts := c.unfinished()
+	ts := c.toldOf(p)
 	if len(ts) == 0 {
 		return
 	}
@@ -111,9 +108,14 @@ func (c *Coordinator) notifyAborted(now time.Time, p *pending) {
 	c.emit(NotifyAborted{Checkpoint: p.id, LatestCompleted: c.lastCommitted, Tasks: ts})
 }
 
+// toldOf lists the tasks that hear what becomes of a snapshot: they run since before it was triggered.
+func (c *Coordinator) toldOf(p *pending) []protocol.TaskID {
+	return slices.DeleteFunc(c.unfinished(), func(id protocol.TaskID) bool { return c.tasks[id].attempt.Compare(p.attempt) > 0 })
+}
+
 // HandleNotified takes a task's answer to the notification of a snapshot that stops the job.
 func (c *Coordinator) HandleNotified(_ time.Time, n protocol.Notified) {
-	if !c.running || n.Attempt != c.attempt {
+	if !c.of(n.Task, n.Attempt) {
 		return
 	}
 	if s := c.stop; s != nil && s.phase == stopCommitted && s.operation.Checkpoint == n.Checkpoint {

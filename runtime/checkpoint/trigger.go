@@ -155,7 +155,7 @@ func (c *Coordinator) savepointName(operation string) string {
 // can't reach the task any more, since all its channels ended, is triggered at it directly.
 func (c *Coordinator) HandleEndOfData(now time.Time, e protocol.EndOfData) {
 	t := c.tasks[e.Task]
-	if !c.running || e.Attempt != c.attempt || t == nil || t.finished || t.endOfData {
+	if !c.running || !c.of(e.Task, e.Attempt) || t.finished || t.endOfData {
 		return
 	}
 	t.endOfData = true
@@ -168,15 +168,18 @@ func (c *Coordinator) HandleEndOfData(now time.Time, e protocol.EndOfData) {
 	c.advance(now)
 }
 
-// HandleFinished says that a task of the attempt finished. A snapshot that still waits for it takes it as finished: all that it
+// HandleFinished says that a task finished. A snapshot that still waits for it takes it as finished: all that it
 // had to do has been done and committed.
 func (c *Coordinator) HandleFinished(now time.Time, id protocol.TaskID) {
 	t := c.tasks[id]
-	if !c.running || t == nil || t.finished {
+	if t == nil || t.finished || t.gone {
 		return
 	}
 	t.finished = true
 	c.stopNotified(id)
+	if !c.running {
+		return
+	}
 	for _, p := range slices.Clone(c.pending) {
 		if p.state == collecting && p.outstanding[id] {
 			delete(p.outstanding, id)

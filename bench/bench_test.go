@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/binary"
 	"os"
 	"slices"
@@ -243,7 +244,7 @@ func TestScenario_Config(t *testing.T) {
 		if (cfg.Checkpointing == nil) != s.noCheckpoints || cfg.Storage == nil {
 			t.Errorf("%s: checkpointing %v, storage %v", s.name, cfg.Checkpointing, cfg.Storage)
 		}
-		if cfg.Checkpointing != nil && cfg.Checkpointing.Interval != contract.Duration(checkpointInterval) {
+		if cfg.Checkpointing != nil && cfg.Checkpointing.Interval != contract.Duration(cmp.Or(s.interval, time.Second)) {
 			t.Errorf("%s: interval %v", s.name, cfg.Checkpointing.Interval)
 		}
 	}

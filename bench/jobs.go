@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -35,11 +36,19 @@ type scenario struct {
 	workers       int
 	mtls          bool
 	noCheckpoints bool
-	keyGroups     int
+	// interval of the checkpoints; 0 for checkpointInterval.
+	interval  time.Duration
+	keyGroups int
+	// incremental checkpoints write what changed.
+	incremental bool
+	// recovery measures the time from the kill of a worker to the first row after it, instead of a rate.
+	recovery bool
 	// target is the wanted rate per second, and unit what of; targetMiB the wanted memory.
 	target    float64
 	unit      string
 	targetMiB float64
+	// targetMillis is the wanted time of a recovery.
+	targetMillis float64
 }
 
 // memory says that it is memory that is measured.
@@ -51,6 +60,8 @@ var scenarios = []scenario{
 	{name: "bare-1m", title: "Bare loop, 1 M keys", bare: true, keys: 1_000_000, unit: unitRecords},
 	{name: "count-1m", title: "SDK keyed count, 1 M keys", keys: 1_000_000, target: 20e6, unit: unitRecords},
 	{name: "count-1m-off", title: "The same without checkpoints", keys: 1_000_000, noCheckpoints: true, unit: unitRecords},
+	{name: "count-1m-100ms", title: "The same with a checkpoint every 100 ms", keys: 1_000_000, interval: 100 * time.Millisecond, unit: unitRecords},
+	{name: "count-1m-10s", title: "The same with a checkpoint every 10 s", keys: 1_000_000, interval: 10 * time.Second, unit: unitRecords},
 	{name: "processes", title: "Keyed count, 1 M keys, two worker processes", keys: 1_000_000, workers: 2, target: 10e6, unit: unitRecords},
 	{name: "processes-mtls", title: "The same with mTLS", keys: 1_000_000, workers: 2, mtls: true, target: 7e6, unit: unitRecords},
 	{name: "chain", title: "map → filter → map", chain: true, target: 100e6, unit: unitRecords},
@@ -60,6 +71,7 @@ var scenarios = []scenario{
 	{name: "count-10k", title: "SDK keyed count, 10 k keys", keys: 10_000, unit: unitRecords},
 	{name: "bare-10m", title: "Bare loop, 10 M keys", bare: true, keys: 10_000_000, unit: unitRecords},
 	{name: "count-10m", title: "SDK keyed count, 10 M keys", keys: 10_000_000, unit: unitRecords},
+	{name: "recovery", title: "From the kill of a worker to the first row after it, 100 MB of state", keys: recoveryKeys, workers: 2, recovery: true, targetMillis: 2000},
 	{name: "memory", title: "32 768 key groups, empty state", keyGroups: manyKeyGroups, targetMiB: 64},
 }
 
@@ -80,7 +92,13 @@ func (s *scenario) config(dir, input string) contract.JobConfig {
 		Storage: &contract.Storage{Volume: &contract.Volume{Path: dir}},
 	}
 	if !s.noCheckpoints {
-		cfg.Checkpointing = &contract.Checkpointing{Interval: contract.Duration(checkpointInterval)}
+		cfg.Checkpointing = &contract.Checkpointing{Interval: contract.Duration(cmp.Or(s.interval, checkpointInterval))}
+	}
+	if s.incremental {
+		cfg.StateBackend = &contract.StateBackend{Incremental: true}
+	}
+	if s.recovery {
+		cfg.Restart = contract.Restart{FixedDelay: &contract.FixedDelay{Delay: contract.Duration(recoveryDelay)}}
 	}
 	switch {
 	case s.text:

@@ -53,6 +53,8 @@ type mark struct {
 	// Start is when it opened or was first polled, End when the snapshot was taken or the last batch had come; nanoseconds.
 	Start int64 `json:"start"`
 	End   int64 `json:"end"`
+	// First is when the first batch came after the last start.
+	First int64 `json:"first,omitempty"`
 }
 
 const markList = "bench"
@@ -71,6 +73,17 @@ func (m mark) snapshot() (operator.AsyncSnapshot, error) {
 	}, nil
 }
 
+// restored is the mark that a snapshot left for this subtask, empty at a first start.
+func restored(c *operator.Context) (mark, error) {
+	var m mark
+	for _, e := range c.List(markList) {
+		if err := json.Unmarshal(e, &m); err != nil {
+			return m, fmt.Errorf("reading the mark: %w", err)
+		}
+	}
+	return m, nil
+}
+
 // source emits random keys without end, or nothing at all if keys is 0.
 type source struct {
 	keys uint64
@@ -78,9 +91,13 @@ type source struct {
 	mark mark
 }
 
-// Open starts the generator.
-func (s *source) Open(_ context.Context, c *operator.Context) error {
+// Open starts the generator where the snapshot left it.
+func (s *source) Open(_ context.Context, c *operator.Context) (err error) {
 	s.gen = newKeyGen(c.Subtask, s.keys)
+	if s.mark, err = restored(c); err != nil {
+		return err
+	}
+	s.gen.counter += gamma * uint64(s.mark.Rows)
 	return nil
 }
 
@@ -115,14 +132,20 @@ func newSink() operator.Operator      { return &sink{} }
 func newTimedSink() operator.Operator { return &sink{timed: true} }
 
 // Open notes the time.
-func (s *sink) Open(context.Context, *operator.Context) error {
-	s.mark.Start = time.Now().UnixNano()
+func (s *sink) Open(_ context.Context, c *operator.Context) (err error) {
+	if s.mark, err = restored(c); err != nil {
+		return err
+	}
+	s.mark.Start, s.mark.First = time.Now().UnixNano(), 0
 	return nil
 }
 
 // Process counts the rows.
 func (s *sink) Process(_ int, b record.Batch) (operator.Status, error) {
 	s.mark.Rows += int64(b.Len())
+	if s.mark.First == 0 {
+		s.mark.First = time.Now().UnixNano()
+	}
 	if s.timed {
 		s.mark.End = time.Now().UnixNano()
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/metrics"
 	"runtime/pprof"
 	"slices"
 	"strconv"
@@ -43,6 +44,10 @@ type result struct {
 	// Cores is the processor time of all processes of the run by the time it took: much less than the cores of the
 	// machine means that something else was busy, or that the job waited.
 	Cores float64 `json:"cores,omitempty"`
+	// GCShare is the share of the processor time of this process that the garbage collector took.
+	GCShare float64 `json:"gcShare,omitempty"`
+	// RecoveryMillis is the time from the kill of a worker to the first row that a sink took after it.
+	RecoveryMillis float64 `json:"recoveryMillis,omitempty"`
 }
 
 const (
@@ -67,7 +72,9 @@ type measurement struct {
 	profile string
 	client  *contract.Client
 	sync    map[int64]float64
-	out     result
+	// killedAt is when a worker was killed.
+	killedAt time.Time
+	out      result
 }
 
 // run measures once.
@@ -151,11 +158,15 @@ func (m *measurement) job(ctx context.Context, in *input, profile string) error 
 	if err != nil {
 		return err
 	}
-	used := coresUsed()
+	used, collected := coresUsed(), collectorShare()
 	go func() { ended <- program.RunLocal(ctx, o) }()
-	err = m.watch(ctx, in, signals, ended)
+	if m.s.recovery {
+		err = m.killAndWatch(ctx, signals, ended)
+	} else {
+		err = m.watch(ctx, in, signals, ended)
+	}
 	stopProfile()
-	m.out.Cores = used()
+	m.out.Cores, m.out.GCShare = used(), collected()
 	if err != nil {
 		return err
 	}
@@ -328,6 +339,9 @@ func (m *measurement) conclude(ctx context.Context, state string, in *input) err
 	if err != nil {
 		return fmt.Errorf("checking the result of %s: %w", m.s.name, err)
 	}
+	if m.s.recovery {
+		return m.recovered(r)
+	}
 	all.fill(&m.out)
 	if len(m.sync) > 0 {
 		var syncs []float64
@@ -353,6 +367,24 @@ func (m mark) fill(r *result) {
 func coresUsed() func() float64 {
 	begin, before := time.Now(), cpuTime()
 	return func() float64 { return (cpuTime() - before).Seconds() / time.Since(begin).Seconds() }
+}
+
+// collectorShare returns a function that says which share of its processor time this process spent on garbage collection since.
+func collectorShare() func() float64 {
+	read := func() (collector, all float64) {
+		s := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/total:cpu-seconds"}, {Name: "/cpu/classes/idle:cpu-seconds"}}
+		runtime.GC() // the counts are those of the last collection
+		metrics.Read(s)
+		return s[0].Value.Float64(), s[1].Value.Float64() - s[2].Value.Float64()
+	}
+	collector, all := read()
+	return func() float64 {
+		c, a := read()
+		if a <= all {
+			return 0
+		}
+		return (c - collector) / (a - all)
+	}
 }
 
 func cpuTime() time.Duration {

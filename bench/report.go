@@ -57,6 +57,9 @@ func newFigure(s *scenario) *figure {
 	if s.memory() {
 		f.Unit, f.Target = "MiB", s.targetMiB
 	}
+	if s.recovery {
+		f.Unit, f.Target = "ms", s.targetMillis
+	}
 	return f
 }
 
@@ -72,6 +75,9 @@ func (f *figure) add(r result, err error) {
 func (f *figure) value(r result) float64 {
 	if f.scenario.memory() {
 		return r.PeakMiB
+	}
+	if f.scenario.recovery {
+		return r.RecoveryMillis
 	}
 	return r.Rate
 }
@@ -96,6 +102,9 @@ func (f *figure) lastLine() string {
 	if f.scenario.memory() {
 		return fmt.Sprintf("%.1f MiB at its highest, %.1f MiB in the end, heap %.1f MiB, %d checkpoints", r.PeakMiB, r.RSSMiB, r.HeapMiB, r.Checkpoints)
 	}
+	if f.scenario.recovery {
+		return fmt.Sprintf("%.0f ms with %.0f MiB of state, counts right", r.RecoveryMillis, r.StateMiB)
+	}
 	text := fmt.Sprintf("%s %s in %.1f s, %.2f cores busy, counts right", number(r.Rate), f.scenario.unit, r.Seconds, r.Cores)
 	if r.Checkpoints > 0 {
 		text += fmt.Sprintf(", %d checkpoints of %.0f MiB, sync %.2f ms (at most %.2f)", r.Checkpoints, r.StateMiB, r.SyncMedian, r.SyncMax)
@@ -113,7 +122,12 @@ func (r *report) conclude(seconds float64) {
 	r.ratio("Keyed count, 1 M keys, to the bare loop", byName["count-1m"], byName["bare-1m"], 0.5)
 	r.ratio("Keyed count, 10 k keys, to the bare loop", byName["count-10k"], byName["bare-10k"], 0)
 	r.ratio("Keyed count, 10 M keys, to the bare loop", byName["count-10m"], byName["bare-10m"], 0)
-	r.ratio("With checkpoints every second to without, 1 M keys", byName["count-1m"], byName["count-1m-off"], 0.95)
+	r.ratio("With checkpoints every 10 s to without, 1 M keys", byName["count-1m-10s"], byName["count-1m-off"], 0)
+	r.ratio("With checkpoints every second to without, 1 M keys", byName["count-1m"], byName["count-1m-off"], 0.97)
+	r.ratio("With checkpoints every 100 ms to without, 1 M keys", byName["count-1m-100ms"], byName["count-1m-off"], 0.9)
+	if f := byName["count-10m"]; f != nil {
+		r.of(derived{Title: "Garbage collection, share of the processor time, 10 M keys", Target: 0.05, AtMost: true}, f.values(func(r result) float64 { return r.GCShare }))
+	}
 	f := byName["count-1m"]
 	if f == nil || len(f.values(f.value)) == 0 {
 		return
@@ -172,10 +186,14 @@ func (r *report) rows() []row {
 			rows = append(rows, out)
 			continue
 		}
-		if s.memory() {
+		switch {
+		case s.recovery:
+			out.median, out.span = fmt.Sprintf("%.0f ms", f.Median), fmt.Sprintf("%.0f–%.0f", f.Min, f.Max)
+			out.target, out.met = fmt.Sprintf("≤ %.0f ms", s.targetMillis), verdict(f.Median, s.targetMillis, true)
+		case s.memory():
 			out.median, out.span = fmt.Sprintf("%.1f MiB", f.Median), fmt.Sprintf("%.1f–%.1f", f.Min, f.Max)
 			out.target, out.met = fmt.Sprintf("≤ %.0f MiB", s.targetMiB), verdict(f.Median, s.targetMiB, true)
-		} else {
+		default:
 			out.median, out.span = number(f.Median)+" "+s.unit, number(f.Min)+"–"+number(f.Max)
 			if s.target > 0 {
 				out.target, out.met = "≥ "+number(s.target), verdict(f.Median, s.target, false)

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/binary"
 	"os"
 	"slices"
@@ -244,7 +243,11 @@ func TestScenario_Config(t *testing.T) {
 		if (cfg.Checkpointing == nil) != s.noCheckpoints || cfg.Storage == nil {
 			t.Errorf("%s: checkpointing %v, storage %v", s.name, cfg.Checkpointing, cfg.Storage)
 		}
-		if cfg.Checkpointing != nil && cfg.Checkpointing.Interval != contract.Duration(cmp.Or(s.interval, time.Second)) {
+		want := time.Second
+		if s.interval > 0 {
+			want = s.interval
+		}
+		if cfg.Checkpointing != nil && cfg.Checkpointing.Interval != contract.Duration(want) {
 			t.Errorf("%s: interval %v", s.name, cfg.Checkpointing.Interval)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/snapshot/assign"
 	"github.com/weir-stream/weir/runtime/state"
 	"github.com/weir-stream/weir/runtime/storage"
@@ -97,5 +98,5 @@ type snapshotFiles struct {
 
 // ReadFile implements state.FileReader.
 func (s snapshotFiles) ReadFile(ctx context.Context, f state.File, off, n int64) ([]byte, error) {
-	return s.store.GetRange(ctx, path.Join(s.dir, f.Path), off, n)
+	return s.store.GetRange(ctx, snapshot.FileKey(s.dir, f.Path), off, n)
 }

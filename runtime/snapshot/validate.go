@@ -105,7 +105,20 @@ func (s *SubtaskState) validate(parallelism, groups int) error {
 }
 
 func validFile(f state.File) error {
+	if name, ok := strings.CutPrefix(f.Path, SharedPrefix); ok || f.Shared {
+		switch {
+		case !ok || !f.Shared:
+			return fmt.Errorf("file %q: a file is shared if, and only if, its path begins with %q", f.Path, SharedPrefix)
+		case strings.Contains(name, "/"):
+			return fmt.Errorf("file %q is not right below %q", f.Path, SharedPrefix)
+		case f.Index:
+			return fmt.Errorf("file %q is an index and can't be shared", f.Path)
+		}
+		f.Path = name
+	}
 	switch {
+	case f.Reused:
+		return fmt.Errorf("file %q is marked as reused, which only an acknowledgement says", f.Path)
 	case f.Path == "" || len(f.Path) > MaxPathLength:
 		return fmt.Errorf("the path of a file has %d bytes and must have 1 to %d", len(f.Path), MaxPathLength)
 	case path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || f.Path == "." || f.Path == ManifestName ||

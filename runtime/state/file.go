@@ -20,12 +20,22 @@ type File struct {
 	Shared bool `json:"shared,omitempty"`
 	// Reused says, in an acknowledgement, that the file was there before: it is one of the base's. Never set in a manifest.
 	Reused bool `json:"reused,omitempty"`
+	// Index says that the file holds no entries but says which sections of shared files are those of the snapshot. A shared
+	// file is read only as far as the index of its subtask refers to it.
+	Index bool `json:"index,omitempty"`
 }
 
 // FileWriter stores one new file. The data belongs to the caller and is reused once WriteFile has returned.
 // The returned File has Path, Size and CRC32C; WriteFile may leave Size and CRC32C zero.
 type FileWriter interface {
 	WriteFile(ctx context.Context, data []byte) (File, error)
+}
+
+// SharedWriter is a FileWriter that also stores files to which later snapshots may refer. Incremental snapshots need it.
+type SharedWriter interface {
+	FileWriter
+	// WriteShared is WriteFile for such a file: it gets a name that no other file had or will have, and the File is marked as shared.
+	WriteShared(ctx context.Context, data []byte) (File, error)
 }
 
 // FileReader reads n bytes of f from offset off; fewer are an error.

@@ -121,7 +121,7 @@ type fileReader struct {
 
 // ReadFile implements state.FileReader.
 func (r fileReader) ReadFile(ctx context.Context, f state.File, off, n int64) ([]byte, error) {
-	b, err := r.store.GetRange(ctx, r.dir+f.Path, off, n)
+	b, err := r.store.GetRange(ctx, snapshot.FileKey(r.dir, f.Path), off, n)
 	if err != nil {
 		return nil, err
 	}
@@ -136,8 +136,8 @@ func (r fileReader) ReadFile(ctx context.Context, f state.File, off, n int64) ([
 
 // check reads one file in full. The error is one of storage.
 func (r fileReader) check(ctx context.Context, f snapshot.FileRef) (*Damage, error) {
-	d := &Damage{Object: r.dir + f.Path, Operator: f.Operator, Subtask: f.Subtask}
-	over, err := r.store.GetRange(ctx, r.dir+f.Path, f.Size, 1)
+	d := &Damage{Object: snapshot.FileKey(r.dir, f.Path), Operator: f.Operator, Subtask: f.Subtask}
+	over, err := r.store.GetRange(ctx, d.Object, f.Size, 1)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		d.Detail = "it is missing"

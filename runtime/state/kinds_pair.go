@@ -4,7 +4,9 @@ package state
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
+	"reflect"
 )
 
 // pairHash returns the hash of a pair key: xxh3-64 of its bytes, with the remainder by the number of key groups replaced
@@ -50,4 +52,19 @@ func (k *Keys[K]) appendOwner(dst []byte, key K) []byte {
 	b := k.bytes(&key)
 	dst = binary.AppendUvarint(dst, uint64(len(b)))
 	return append(dst, b...)
+}
+
+// elementCoder returns the coder for values that lie in entries of variable size: coder itself if there is one.
+func elementCoder[V any](name string, coder Coder[V]) (Coder[V], error) {
+	if coder != nil {
+		return coder, nil
+	}
+	if coder = defaultCoder[V](); coder != nil {
+		return coder, nil
+	}
+	signature, err := layout(reflect.TypeFor[V]())
+	if err != nil {
+		return nil, fmt.Errorf("opening state %q: %w; give the state a coder, for example state.JSON", name, err)
+	}
+	return memoryCoder[V]{signature}, nil
 }

@@ -28,13 +28,21 @@ func NewAligner(channels int) *Aligner {
 // gives up the alignment under way.
 func (a *Aligner) Barrier(ch int, b record.Barrier) []Step {
 	a.steps = a.steps[:0]
-	switch {
-	case b.Checkpoint < a.current || b.Checkpoint == a.current && !a.pending:
-		return nil
-	case b.Checkpoint > a.current:
-		a.abort(protocol.DeclinedSubsumed)
-		a.current, a.pending, a.barrier = b.Checkpoint, true, b
-		a.step(Step{Kind: Start, Barrier: b})
+	if !a.settled(b.Checkpoint) {
+		a.take(ch, b)
+	}
+	return a.steps
+}
+
+// settled says that nothing that comes of that snapshot counts any more.
+func (a *Aligner) settled(id int64) bool {
+	return id < a.current || id == a.current && !a.pending
+}
+
+// take counts a barrier that isn't settled.
+func (a *Aligner) take(ch int, b record.Barrier) {
+	if b.Checkpoint > a.current {
+		a.begin(b)
 	}
 	if !a.arrived[ch] && !a.ended[ch] {
 		a.arrived[ch] = true
@@ -42,28 +50,46 @@ func (a *Aligner) Barrier(ch int, b record.Barrier) []Step {
 		a.step(Step{Kind: Block, Channel: ch})
 	}
 	a.settle()
-	return a.steps
+}
+
+// begin starts a newer snapshot.
+func (a *Aligner) begin(b record.Barrier) {
+	a.abort(protocol.DeclinedSubsumed)
+	a.current, a.pending, a.barrier = b.Checkpoint, true, b
+	a.step(Step{Kind: Start, Barrier: b})
 }
 
 // Cancel takes a cancel-barrier, which also makes later barriers of that id be ignored.
 func (a *Aligner) Cancel(_ int, id int64) []Step {
 	a.steps = a.steps[:0]
-	if id < a.current || id == a.current && !a.pending {
-		return nil
+	if !a.settled(id) {
+		a.cancel(id)
 	}
+	return a.steps
+}
+
+// cancel gives up a snapshot that isn't settled, and those before it.
+func (a *Aligner) cancel(id int64) {
 	if id > a.current {
 		a.abort(protocol.DeclinedSubsumed)
 		a.current, a.pending = id, true
 	}
 	a.abort(protocol.DeclinedCanceled)
-	return a.steps
 }
 
 // End takes the end of a channel, which counts as its barrier.
 func (a *Aligner) End(ch int) []Step {
 	a.steps = a.steps[:0]
+	if a.end(ch) {
+		a.settle()
+	}
+	return a.steps
+}
+
+// end takes a channel out of the count; false if it ended before.
+func (a *Aligner) end(ch int) bool {
 	if a.ended[ch] {
-		return nil
+		return false
 	}
 	a.ended[ch] = true
 	a.open--
@@ -71,8 +97,7 @@ func (a *Aligner) End(ch int) []Step {
 		a.arrived[ch] = false
 		a.nArrived--
 	}
-	a.settle()
-	return a.steps
+	return true
 }
 
 // settle triggers the pending snapshot if every open channel delivered its barrier.
@@ -94,6 +119,10 @@ func (a *Aligner) abort(why protocol.DeclineReason) {
 
 func (a *Aligner) release() {
 	a.pending = false
+	a.unblock()
+}
+
+func (a *Aligner) unblock() {
 	if a.nArrived > 0 {
 		a.step(Step{Kind: Unblock})
 	}

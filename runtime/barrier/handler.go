@@ -22,6 +22,11 @@ const (
 	Trigger
 	// Abort says that the snapshot was given up: decline it and forward a cancel-barrier.
 	Abort
+	// Overtake says that the barrier goes ahead of what is queued: forward it at once, take the snapshot, and capture what the
+	// channels hold, and still get, before their barriers.
+	Overtake
+	// Delivered says that every channel delivered the barrier that overtakes, so that the capture is complete.
+	Delivered
 )
 
 // Step is one thing to do.
@@ -29,13 +34,13 @@ type Step struct {
 	Kind StepKind
 	// Channel for Block.
 	Channel int
-	// Barrier for Start and Trigger; of Abort only Checkpoint counts.
+	// Barrier for Start, Trigger, Overtake and Delivered; of Abort only Checkpoint counts.
 	Barrier record.Barrier
 	// Reason for Abort.
 	Reason protocol.DeclineReason
 }
 
-// Handler is what [Aligner] and [Tracker] have in common. Steps are valid until the next call.
+// Handler takes the control elements of the channels as they are read. Steps are valid until the next call.
 type Handler interface {
 	// Barrier takes a barrier of a channel.
 	Barrier(ch int, b record.Barrier) []Step

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/operator/txn"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/state"
 )
@@ -30,6 +31,7 @@ type link struct {
 	listener  operator.Listener
 	finisher  operator.Finisher
 	watermark operator.WatermarkHandler
+	timers    operator.TimerHandler
 }
 
 // chained is the output of an operator whose consumer is the next link.
@@ -104,6 +106,7 @@ func (c *Core) newChain() {
 		l.listener, _ = instance.(operator.Listener)
 		l.finisher, _ = instance.(operator.Finisher)
 		l.watermark, _ = instance.(operator.WatermarkHandler)
+		l.timers, _ = instance.(operator.TimerHandler)
 		l.ctx = c.operatorContext(l.node)
 		switch {
 		case i+2 == len(nodes) && nodes[i+1].Output == nil:
@@ -166,11 +169,12 @@ func (c *Core) openLink(ctx context.Context, l *link) error {
 	return nil
 }
 
-// permanent marks an error of state that is the same at every restart: a damaged file, another type than the job's.
+// permanent marks an error that is the same at every restart: a damaged state file, another type than the job's, a transaction that the outside has dropped.
 func permanent(err error) error {
 	_, damaged := errors.AsType[*state.CorruptError](err)
 	_, other := errors.AsType[*state.SchemaError](err)
-	if damaged || other {
+	_, expired := errors.AsType[*txn.ExpiredError](err)
+	if damaged || other || expired {
 		return &FatalError{err}
 	}
 	return err

@@ -155,7 +155,11 @@ func (l *Loop) drive(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			c.FlushDue(c.o.Now())
+			now := c.o.Now()
+			c.FlushDue(now)
+			if err := c.FireTimers(now); err != nil {
+				return err
+			}
 		}
 		idle, err := l.step(&pollAt, &waiting)
 		if err != nil {
@@ -200,7 +204,14 @@ func (l *Loop) step(pollAt *time.Time, waiting *bool) (idle bool, err error) {
 func (l *Loop) wait(ctx context.Context, timer **time.Timer, pollAt time.Time, waiting *bool) error {
 	c := l.Core
 	now := c.o.Now()
+	due := c.TimerDue()
+	if !due.IsZero() && !now.Before(due) {
+		return c.FireTimers(now)
+	}
 	at := c.FlushDue(now)
+	if at.IsZero() || !due.IsZero() && due.Before(at) {
+		at = due
+	}
 	if *waiting && c.Pollable() && !pollAt.IsZero() && (at.IsZero() || pollAt.Before(at)) {
 		at = pollAt
 	}

@@ -63,8 +63,8 @@ func checkNode(n *Node, seen map[string]*Node) (errs []error) {
 			bad("input %q is a sink and emits nothing", e.From)
 		case (e.Partition == Hash) != (e.NewHasher != nil):
 			bad("input %q: a hash edge, and only that, needs a key", e.From)
-		case n.Keyed && e.Partition != Hash:
-			bad("has keyed state, so input %q must be keyed", e.From)
+		case n.Keyed && e.Partition != Hash && e.Partition != Broadcast:
+			bad("has keyed state, so input %q must be keyed, or be broadcast to all subtasks", e.From)
 		}
 	}
 	return errs

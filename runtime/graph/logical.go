@@ -54,7 +54,7 @@ type Node struct {
 	// NewSource and NewOperator make the instance of one subtask.
 	NewSource   func() operator.Source
 	NewOperator func() operator.Operator
-	// Keyed declares keyed state; every input must be Hash.
+	// Keyed declares keyed state; every input must be Hash, or Broadcast, whose rows go with no key.
 	Keyed bool
 	// Output is the type of the batches it emits; nil for a sink.
 	Output record.Type
@@ -62,6 +62,8 @@ type Node struct {
 	Bounded bool
 	// Transactional says that it commits to the outside on completion of a snapshot.
 	Transactional bool
+	// TransactionTimeout is how long a transaction of it may be open before the outside drops it; 0 for as long as it takes.
+	TransactionTimeout time.Duration
 	// NoChain keeps the node apart from its producer.
 	NoChain bool
 	// Signature describes the configuration that must agree between coordinator and workers; enters the fingerprint.

@@ -3,6 +3,8 @@
 package graph
 
 import (
+	"time"
+
 	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/record"
 )

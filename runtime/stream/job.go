@@ -5,6 +5,7 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/graph"
@@ -66,6 +67,12 @@ func NoChain() Option { return func(n *graph.Node) { n.NoChain = true } }
 
 // Transactional says that the operator commits to the outside when a snapshot has completed.
 func Transactional() Option { return func(n *graph.Node) { n.Transactional = true } }
+
+// TransactionTimeout says how long the outside keeps a transaction of this sink that isn't committed; unset, for ever. A job whose checkpoints
+// may exceed it, because it is less than twice the sum of their interval and their timeout, is refused.
+func TransactionTimeout(d time.Duration) Option {
+	return func(n *graph.Node) { n.TransactionTimeout = d }
+}
 
 // Bounded says of a source that it ends by itself.
 func Bounded() Option { return func(n *graph.Node) { n.Bounded = true } }

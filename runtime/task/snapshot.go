@@ -273,7 +273,7 @@ func (c *Core) Complete(ctx context.Context, checkpoint int64, stop record.StopM
 			continue
 		}
 		if err := l.listener.NotifyComplete(ctx, checkpoint); err != nil {
-			return l.wrap(fmt.Errorf("committing checkpoint %d: %w", checkpoint, err))
+			return l.wrap(permanent(fmt.Errorf("committing checkpoint %d: %w", checkpoint, err)))
 		}
 	}
 	delete(c.snap.pending, checkpoint) // whatever is still being done for it

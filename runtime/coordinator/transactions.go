@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/graph"
+	"github.com/weir-stream/weir/runtime/operator/txn"
+)
+
+// defaultCheckpointTimeout is how long a checkpoint may take when the configuration doesn't say.
+const defaultCheckpointTimeout = 10 * time.Minute
+
+// checkTransactions refuses sinks whose transactions may expire before a checkpoint commits them.
+func checkTransactions(g *graph.Graph, c *contract.Checkpointing) error {
+	if c == nil {
+		return nil // the only transaction ends with the input, whenever that is
+	}
+	timeout := c.Timeout.D()
+	if timeout == 0 {
+		timeout = defaultCheckpointTimeout
+	}
+	var errs []error
+	for _, n := range g.Nodes {
+		if !n.Transactional {
+			continue
+		}
+		if err := txn.CheckTimeout(n.TransactionTimeout, max(c.Interval, c.MinPause).D(), timeout); err != nil {
+			errs = append(errs, fmt.Errorf("operator %q: %w", n.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -11,6 +11,7 @@
 //	LEDGER_KEYS  --keys  number of keys (default 100)
 //	LEDGER_ROWS  --rows  numbers of each key; 0 for no end (default 0)
 //	LEDGER_RATE  --rate  rows a second of each subtask of the source; 0 for as fast as possible (default 10000)
+//	LEDGER_PAUSE --pause how long the checker takes for each row, to see the job under back-pressure (default 0s)
 //
 // An s3:// path is on the server of the job's storage, if that is one. A build with -ldflags "-X main.edition=v2" writes its
 // edition into every row, so that the output shows which version of the program made it.
@@ -54,7 +55,7 @@ func describe(j *stream.Job) {
 	}
 	numbers := stream.From(j, "numbers", func() stream.Source[entry] { return &source{keys: c.keys, rows: c.rows, rate: c.rate} }, opts...)
 	byKey := stream.KeyBy(numbers, func(e entry) int64 { return e.Key })
-	checked := stream.Process(byKey, "check", func() stream.ProcessFunction[int64, entry, entry] { return &checker{} })
+	checked := stream.Process(byKey, "check", func() stream.ProcessFunction[int64, entry, entry] { return &checker{pause: c.pause} })
 	out := files.Output{Path: c.out}
 	if s := j.Config.Storage; s != nil && s.S3 != nil {
 		out.S3 = &contract.S3{Endpoint: s.S3.Endpoint, Region: s.S3.Region}
@@ -66,6 +67,7 @@ func describe(j *stream.Job) {
 type config struct {
 	out              string
 	keys, rows, rate int64
+	pause            time.Duration
 }
 
 // configure reads the arguments, and the environment for what they don't say. It panics if they are wrong, which the user sees as
@@ -78,12 +80,13 @@ func configure(args []string) config {
 	f.Int64Var(&c.keys, "keys", number("LEDGER_KEYS", 100), "")
 	f.Int64Var(&c.rows, "rows", number("LEDGER_ROWS", 0), "")
 	f.Int64Var(&c.rate, "rate", number("LEDGER_RATE", 10_000), "")
+	f.DurationVar(&c.pause, "pause", duration("LEDGER_PAUSE"), "")
 	_ = f.Parse(args) // it panics
 	if f.NArg() > 0 {
 		panic(fmt.Sprintf("unknown argument %q", f.Arg(0)))
 	}
-	if c.keys < 1 || c.rows < 0 || c.rate < 0 {
-		panic(fmt.Sprintf("--keys %d, --rows %d or --rate %d is too small", c.keys, c.rows, c.rate))
+	if c.keys < 1 || c.rows < 0 || c.rate < 0 || c.pause < 0 {
+		panic(fmt.Sprintf("--keys %d, --rows %d, --rate %d or --pause %v is too small", c.keys, c.rows, c.rate, c.pause))
 	}
 	return c
 }
@@ -99,6 +102,19 @@ func number(name string, unset int64) int64 {
 		panic(fmt.Sprintf("%s=%q is not a number from 0 on", name, s))
 	}
 	return n
+}
+
+// duration is a duration of the environment; zero if it isn't there.
+func duration(name string) time.Duration {
+	s := os.Getenv(name)
+	if s == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		panic(fmt.Sprintf("%s=%q is not a duration such as 1ms", name, s))
+	}
+	return d
 }
 
 // position is how far a key has come. The positions of all keys are the state of the source; each subtask is given all of
@@ -183,7 +199,12 @@ func (s *source) Close() error { return nil }
 // checker lets a number pass that is one more than the last of its key.
 type checker struct {
 	last *stream.ValueState[int64, int64]
+	// pause is how long each row takes, owed what it hasn't slept yet.
+	pause, owed time.Duration
 }
+
+// nap is the shortest sleep: shorter ones take longer than they should.
+const nap = 5 * time.Millisecond
 
 // Open registers the last number of each key.
 func (c *checker) Open(k *stream.KeyedContext[int64]) (err error) {
@@ -193,6 +214,10 @@ func (c *checker) Open(k *stream.KeyedContext[int64]) (err error) {
 
 // Process checks a number.
 func (c *checker) Process(k *stream.KeyedContext[int64], e entry, out *stream.Collector[entry]) error {
+	if c.owed += c.pause; c.owed >= nap {
+		time.Sleep(c.owed)
+		c.owed = 0
+	}
 	last, _ := c.last.Get()
 	if e.Seq != last+1 {
 		return fmt.Errorf("key %d: got %d after %d: the stream lost or repeated a row", k.Key(), e.Seq, last)

@@ -74,6 +74,10 @@ test-fast: ## Run the short tests without the race detector, for use while editi
 sim: ## Run the simulator over SEEDS seeds (make sim SEEDS=2000).
 	go test ./runtime/simtest -v -run '^TestSeeds$$' -count=1 -timeout 60m -seeds=$(SEEDS)
 
+.PHONY: mutations
+mutations: ## Show that the simulator finds deliberate mistakes in the protocol: prints which seed catches which, fails if one is not caught.
+	go test ./runtime/simtest -v -run '^TestMutations$$' -count=1 -timeout 30m
+
 .PHONY: bench
 bench: ## Run the benchmarks (half an hour; nothing else should run on the machine).
 	go run ./bench

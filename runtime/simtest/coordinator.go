@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,25 +31,36 @@ type coordinator struct {
 	// head is the version of the head object as last read or swapped; empty for none.
 	head string
 	wake int64 // counts timers, so that only the newest counts
+	// acked is for the mutation that deletes files of duplicates.
+	acked map[string]bool
 	// lead is false once the incarnation exited.
 	lead bool
 }
 
-// startCoordinator starts an incarnation and makes workers find it.
-func (w *world) startCoordinator() {
+// startCoordinator starts an incarnation for a version and makes its workers find it. Now and then there are two at once, which race
+// for the head.
+func (w *world) startCoordinator(v *version) {
+	if w.faulty() && w.clock.chance(8) {
+		w.startIncarnation(v)
+	}
+	w.startIncarnation(v)
+}
+
+func (w *world) startIncarnation(v *version) {
 	w.incarnations++
 	c := &coordinator{
-		w: w, p: &process{name: fmt.Sprintf("coordinator-%d", w.incarnations)}, version: w.version, line: w.version.line, conns: map[string]*conn{}, lead: true,
+		w: w, p: &process{name: fmt.Sprintf("coordinator-%d", w.incarnations)}, version: v, line: v.line, conns: map[string]*conn{}, lead: true,
+		acked: map[string]bool{},
 		owner: fmt.Sprintf("owner-%d", w.incarnations),
 	}
-	shape := assign.ShapeOf(w.version.plan)
+	shape := assign.ShapeOf(v.plan)
 	m, err := job.New(job.Options{
-		Config: w.version.config,
-		Plan:   w.version.jobPlan(),
+		Config: v.config,
+		Plan:   v.jobPlan(),
 		Restore: func(m *snapshot.Manifest, _ string) (map[protocol.TaskID]protocol.TaskDeployment, error) {
 			return assign.Assign(shape, m, assign.Options{AllowDrained: true})
 		},
-		Grant: w.version.grant, Owner: c.owner, Dir: c.line.dir,
+		Grant: v.grant, Owner: c.owner, Dir: c.line.dir,
 		Hello: protocol.Registered{HeartbeatInterval: time.Second, HeartbeatTimeout: 5 * time.Second},
 		Rand:  rand.New(rand.NewPCG(w.clock.rnd.Uint64(), 1)),
 		// Small, so that the bounds themselves are tried.
@@ -61,8 +73,8 @@ func (w *world) startCoordinator() {
 		return
 	}
 	c.machine = m
-	w.current = c
-	w.tracef(c.p, "starts with grant %d", w.version.grant)
+	v.leads = c
+	w.tracef(c.p, "starts with grant %d", v.grant)
 	w.clock.after(c.p, 0, func() { c.do(func(now time.Time) { m.HandleStart(now) }) })
 }
 
@@ -101,13 +113,13 @@ func (c *coordinator) settle() {
 // stumble kills or pauses the coordinator between any two of its effects.
 func (c *coordinator) stumble() {
 	w := c.w
-	if !w.faulty() || !w.clock.chance(w.faults.crash) || c.p.dead || c.p.paused || w.current != c {
+	if !w.faulty() || !w.clock.chance(w.faults.crash) || c.p.dead || c.p.paused || c.version.leads != c {
 		return
 	}
 	if w.clock.chance(2) {
-		w.killCoordinator()
+		w.killCoordinator(c)
 	} else {
-		w.pauseCoordinator()
+		w.pauseCoordinator(c)
 	}
 }
 
@@ -154,7 +166,7 @@ func (c *coordinator) carryOut(e job.Effect) {
 		}
 	case job.Reply:
 		c.w.tracef(c.p, "replies to %s: %s %s %s", e.Operation.ID, e.Operation.Outcome, e.Operation.Path, e.Operation.Error)
-		c.w.replied(e.Operation)
+		c.w.replied(c.line, e.Operation)
 	case job.Exit:
 		c.exit(e)
 	default:
@@ -167,6 +179,15 @@ func (c *coordinator) readHead() {
 		h, found, err := decodeHead(o, err)
 		if err == nil {
 			c.head = o.version
+		}
+		switch c.w.mutation {
+		case LowerGrant:
+			h.Epoch.Grant = min(h.Epoch.Grant, c.version.grant)
+		case IDsReused:
+			if n, ok := h.Newest(); ok {
+				h.ReservedUntil = n.ID + 1
+			}
+		default:
 		}
 		c.do(func(now time.Time) { c.machine.HandleHeadRead(now, h, found, err) })
 	})
@@ -192,6 +213,9 @@ func (c *coordinator) swapHead(h snapshot.Head) {
 	}
 	w.tracef(c.p, "swaps head %d", h.Seq)
 	old := c.head
+	if w.mutation == DeleteBeforeHead {
+		c.deleteEarly(h)
+	}
 	if w.mutation == BlindSwap {
 		o, _ := w.store.get(c.line.headName())
 		old = o.version
@@ -206,6 +230,10 @@ func (c *coordinator) swapHead(h snapshot.Head) {
 		if err == nil {
 			c.head = v
 			c.do(func(now time.Time) { c.machine.HandleSwapped(now, snapshot.Swapped, nil) })
+			return
+		}
+		if w.mutation == ConflictIsFenced && errors.Is(err, storage.ErrPrecondition) {
+			c.do(func(now time.Time) { c.machine.HandleSwapped(now, snapshot.Fenced, err) })
 			return
 		}
 		c.readBack(h, err)
@@ -243,7 +271,7 @@ func (c *coordinator) writeManifest(e job.WriteManifest) {
 		c.do(func(now time.Time) {
 			c.machine.HandleManifestWritten(now, e.Checkpoint, snapshot.Checksum(data), int64(len(data)), err)
 		})
-		if w.mutation == NotifyBeforeHead && err == nil {
+		if err == nil {
 			c.notifyEarly(e)
 		}
 	}
@@ -261,14 +289,27 @@ func (c *coordinator) writeManifest(e job.WriteManifest) {
 	})
 }
 
-// notifyEarly is the mutation that tells tasks of a snapshot that the head doesn't name yet.
+// notifyEarly is for the mutations that tell tasks of a snapshot that the head doesn't name yet.
 func (c *coordinator) notifyEarly(e job.WriteManifest) {
-	if e.Manifest.Kind == record.Savepoint {
+	m := e.Manifest
+	switch {
+	case c.w.mutation == NotifyBeforeHead && m.Kind == record.Checkpoint:
+	case c.w.mutation == SavepointOutsideHead && m.Stop != record.StopNone:
+	default:
 		return
 	}
 	a := c.machine.Status(c.w.clock.now).Attempt
 	for _, name := range sortedKeys(c.conns) {
-		c.deliver(name, protocol.ToWorker{Complete: &protocol.Complete{Attempt: a, Checkpoint: e.Checkpoint}})
+		c.deliver(name, protocol.ToWorker{Complete: &protocol.Complete{Attempt: a, Checkpoint: e.Checkpoint, Stop: m.Stop}})
+	}
+}
+
+// deleteEarly is the mutation that deletes what the next head won't name.
+func (c *coordinator) deleteEarly(next snapshot.Head) {
+	for _, old := range c.line.head.Checkpoints {
+		if !slices.ContainsFunc(next.Checkpoints, func(k snapshot.CompletedCheckpoint) bool { return k.ID == old.ID }) {
+			_ = c.w.store.remove(old.Path, nil)
+		}
 	}
 }
 
@@ -311,6 +352,9 @@ func (c *coordinator) deleteObjects(e job.DeleteObjects) {
 func (c *coordinator) exit(e job.Exit) {
 	c.lead = false
 	c.w.tracef(c.p, "exits: %s fenced=%v err=%v", e.State, e.Fenced, e.Err)
+	if e.Fenced && c.line.head.Owner == c.owner {
+		c.w.failf("%s says that it is fenced, but the head is its own: %v", c.p.name, e.Err)
+	}
 	for _, name := range sortedKeys(c.conns) {
 		if e.Err == nil && e.State != job.StateSuspended {
 			c.deliver(name, protocol.ToWorker{Shutdown: true})
@@ -359,6 +403,24 @@ func (c *coordinator) lost(k *conn, reason string) {
 // received takes a message of a worker.
 func (c *coordinator) received(k *conn, m protocol.FromWorker) {
 	if c.conns[k.worker.p.name] == k {
+		if m.Ack != nil && c.w.mutation == DuplicateAckDeletes {
+			c.deleteDuplicate(m.Ack)
+		}
 		c.do(func(now time.Time) { c.machine.HandleFromWorker(now, k.worker.p.name, m) })
+	}
+}
+
+// deleteDuplicate is the mutation that takes the files of an acknowledgement that came before for those of nobody.
+func (c *coordinator) deleteDuplicate(a *protocol.Ack) {
+	key := fmt.Sprintf("%s %s %d", a.Attempt, a.Task, a.Checkpoint)
+	if !c.acked[key] {
+		c.acked[key] = true
+		return
+	}
+	dir := fmt.Sprintf("%scheckpoints/chk-%d/", c.line.dir, a.Checkpoint)
+	for _, name := range sortedKeys(a.Operators) {
+		for _, f := range a.Operators[name].Keyed {
+			_ = c.w.store.remove("", []string{dir + f.Path})
+		}
 	}
 }

@@ -34,7 +34,7 @@ func (w *world) startLineage(id, from string) {
 		w: w, id: id, dir: "jobs/" + id + "/", from: from, named: map[int64]bool{}, partOf: map[string]int64{}, triggered: map[int64]protocol.Attempt{},
 	}
 	lax := w.scenario.atLeastOnce
-	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, lateState: w.mutation == LateState}
+	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, mutation: w.mutation}
 	l.out.ledger.lax = lax
 	for _, n := range w.scenario.nodes {
 		l.out.loose = l.out.loose || n.keep
@@ -54,14 +54,22 @@ func (l *lineage) headName() string { return l.dir + "head.json" }
 
 // checkOutput compares what is visible with what a sequential run yields.
 func (l *lineage) checkOutput(complete bool) {
+	if err := l.outputError(complete); err != nil {
+		l.w.failf("comparing the output of job %s: %v", l.id, err)
+	}
+}
+
+// outputError says how what is visible differs from what a sequential run yields.
+func (l *lineage) outputError(complete bool) error {
 	for _, n := range l.w.scenario.nodes {
 		if n.kind != sinkNode {
 			continue
 		}
 		if err := l.out.check(n.name, n.keys, l.w.scenario.rowsPerKey, complete); err != nil {
-			l.w.failf("comparing the output of job %s: %v", l.id, err)
+			return err
 		}
 	}
+	return nil
 }
 
 // headSwapped looks at each head that takes effect.

@@ -103,17 +103,36 @@ func (p *pipe) Push(e record.Element) {
 	if e.Kind == record.KindBatch && p.from.core != nil && p.from.core.Frozen() {
 		p.w.failf("task %s sends rows while it is frozen by snapshot %d", p.from.id, p.from.frozenBy)
 	}
-	if p.w.mutation == LateBarrier {
-		if e.Kind == record.KindBarrier && p.held == nil {
-			p.held = &e
-			p.w.clock.after(nil, 50*time.Millisecond, p.releaseHeld)
-			return
+	switch p.w.mutation {
+	case LateBarrier:
+		p.swapped(e, record.KindBarrier, record.KindBatch)
+	case OvertakenRows:
+		p.swapped(e, record.KindBatch, record.KindBarrier)
+	case CancelIgnored:
+		if e.Kind != record.KindCancelBarrier {
+			p.push(e)
 		}
+	default:
+		p.push(e)
 	}
-	p.push(e)
-	if e.Kind == record.KindBatch || e.Kind == record.KindEnd {
+}
+
+// swapped is for the mutations that let an element of one kind be overtaken by one of another kind right behind it.
+func (p *pipe) swapped(e record.Element, slow, fast record.Kind) {
+	if p.held != nil && e.Kind == fast {
+		p.push(e)
+		p.releaseHeld()
+		return
+	}
+	if p.held != nil && (slow == record.KindBatch || e.Kind == record.KindEnd || e.Kind == slow) {
 		p.releaseHeld()
 	}
+	if e.Kind != slow {
+		p.push(e)
+		return
+	}
+	p.held = &e
+	p.w.clock.after(nil, 50*time.Millisecond, p.releaseHeld)
 }
 
 func (p *pipe) releaseHeld() {

@@ -26,9 +26,8 @@ type outside struct {
 	// newestAttempt is the newest one that the head names.
 	newestAttempt func() string
 	// lax is for at least once: rows may come again, but none may be lost.
-	lax bool
-	// lateState is the mutation that reads the position of a source when it is written, not at the barrier.
-	lateState bool
+	lax      bool
+	mutation Mutation
 	// commitFails says whether a commit fails now.
 	commitFails func() bool
 }
@@ -55,6 +54,8 @@ type sourceSpec struct {
 	pause time.Duration
 	// union gives the positions of all subtasks to all, and each keeps those of its own splits.
 	union bool
+	// endless makes it wait for more at the end of its rows.
+	endless bool
 }
 
 type split struct{ id, pos int64 }
@@ -120,6 +121,9 @@ func (s *source) Poll() (operator.Polled, error) {
 		}
 		return p, nil
 	}
+	if s.spec.endless {
+		return operator.Polled{State: operator.Wait, Idle: s.out.rnd.IntN(2) == 0}, nil
+	}
 	return operator.Polled{State: operator.End}, nil
 }
 
@@ -129,12 +133,15 @@ func (s *source) Snapshot(b record.Barrier) (operator.AsyncSnapshot, error) {
 	if b.Kind == record.Checkpoint || b.Stop != record.StopNone {
 		s.pending = append(s.pending, at)
 	}
+	if s.out.mutation == EarlyTrim {
+		s.trim(at)
+	}
 	return func(context.Context) ([]operator.List, error) {
 		l := operator.List{Name: "splits"}
 		if s.spec.union {
 			l.Mode = operator.Union
 		}
-		if s.out.lateState {
+		if s.out.mutation == LateState {
 			at.splits = s.splits
 		}
 		for _, sp := range at.splits {
@@ -147,12 +154,17 @@ func (s *source) Snapshot(b record.Barrier) (operator.AsyncSnapshot, error) {
 // NotifyComplete implements operator.Listener.
 func (s *source) NotifyComplete(_ context.Context, checkpoint int64) error {
 	for len(s.pending) > 0 && s.pending[0].checkpoint <= checkpoint {
-		for _, sp := range s.pending[0].splits {
-			s.out.trimmed[s.splitName(sp.id)] = max(s.out.trimmed[s.splitName(sp.id)], sp.pos)
-		}
+		s.trim(s.pending[0])
 		s.pending = s.pending[1:]
 	}
 	return nil
+}
+
+// trim gives up the input before a position.
+func (s *source) trim(at sourcePosition) {
+	for _, sp := range at.splits {
+		s.out.trimmed[s.splitName(sp.id)] = max(s.out.trimmed[s.splitName(sp.id)], sp.pos)
+	}
 }
 
 // NotifyAborted implements operator.Listener.
@@ -168,12 +180,12 @@ func (s *source) NotifyAborted(checkpoint int64) {
 // Close implements operator.Source.
 func (s *source) Close() error { return nil }
 
-// shift adds an offset to keys. It emits each batch as it is, or row by row, which makes it pause half-way.
+// shift adds an offset to keys, of each input its own. It emits each batch as it is, or row by row, which makes it pause half-way.
 type shift struct {
-	offset int64
-	single bool
-	ctx    *operator.Context
-	rest   []row
+	offsets []int64
+	single  bool
+	ctx     *operator.Context
+	rest    []row
 }
 
 // Open implements operator.Operator.
@@ -183,12 +195,12 @@ func (m *shift) Open(_ context.Context, c *operator.Context) error {
 }
 
 // Process implements operator.Operator.
-func (m *shift) Process(_ int, b record.Batch) (operator.Status, error) {
+func (m *shift) Process(input int, b record.Batch) (operator.Status, error) {
 	x := b.(*batch)
 	x.check()
 	rows := make([]row, len(x.rows))
 	for i, r := range x.rows {
-		r.key += m.offset
+		r.key += m.offsets[input]
 		rows[i] = r
 	}
 	if !m.single {
@@ -305,8 +317,11 @@ func (s *sink) Open(_ context.Context, c *operator.Context) error {
 	s.ctx = c
 	var keep []string
 	for _, e := range c.List("transactions") {
-		if !strings.HasPrefix(string(e), c.JobID+" ") {
+		if !strings.HasPrefix(string(e), c.JobID+" ") && s.out.mutation != ForkTouchesOrigin {
 			continue // of the job that this one started from
+		}
+		if s.out.mutation == RestoreSkipsCommit {
+			continue
 		}
 		if s.out.commitFails() {
 			return errors.New("committing a transaction of the restored snapshot: the outside doesn't answer")
@@ -388,7 +403,11 @@ func (s *sink) NotifyComplete(_ context.Context, checkpoint int64) error {
 }
 
 // NotifyAborted implements operator.Listener.
-func (s *sink) NotifyAborted(int64) {}
+func (s *sink) NotifyAborted(checkpoint int64) {
+	if s.out.mutation == AbortDiscards {
+		s.pending = slices.DeleteFunc(s.pending, func(h handle) bool { return h.checkpoint == checkpoint })
+	}
+}
 
 // Close implements operator.Operator.
 func (s *sink) Close() error { return nil }

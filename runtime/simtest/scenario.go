@@ -3,7 +3,6 @@
 package simtest
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -20,6 +19,7 @@ type nodeKind uint8
 const (
 	sourceNode nodeKind = iota
 	shiftNode
+	fanNode
 	counterNode
 	sinkNode
 )
@@ -29,10 +29,10 @@ type node struct {
 	kind   nodeKind
 	name   string
 	inputs []input
-	// source is set for sources, offset for shifts.
-	source *sourceSpec
-	offset int64
-	single bool
+	// source is set for sources; offsets, one for each input, for shifts.
+	source  *sourceSpec
+	offsets []int64
+	single  bool
 	// hold makes a shift keep rows back, keep also over snapshots.
 	hold, keep bool
 	union      bool
@@ -46,6 +46,8 @@ type node struct {
 type input struct {
 	from      string
 	partition graph.Partitioning
+	// index is the logical input.
+	index int
 }
 
 // scenario is what a seed makes of a job. It stays the same while the job is stopped and resumed at another parallelism.
@@ -58,6 +60,12 @@ type scenario struct {
 	maxParallelism int
 	// atLeastOnce makes the job skip alignment.
 	atLeastOnce bool
+	// endless says that some sources wait for more when they have read all their rows; the job is stopped then.
+	endless bool
+	// rare makes the interval of checkpoints so long that most are asked for by users.
+	rare bool
+	// deletes makes the end of the job take its checkpoints along.
+	deletes bool
 }
 
 // version is one revision of the job.
@@ -68,99 +76,23 @@ type version struct {
 	plan   *graph.Plan
 	// line is the lineage it belongs to.
 	line *lineage
+	// leads is the newest incarnation of its coordinator; gone says that there will be no other.
+	leads *coordinator
+	gone  bool
 	// limited says that the restart strategy may give up or might have, patient that it must not.
 	limited, patient bool
 	scenario         *scenario
 }
 
-// newScenario makes a small graph: one to three sources, united by key in a counter, perhaps a second counter behind it,
-// and one or two sinks.
+// newScenario makes a small job.
 func newScenario(r *rand.Rand) *scenario {
 	s := &scenario{
 		groups: []int{4, 8, 16, 128}[r.IntN(4)], maxParallelism: 1 + r.IntN(4),
 		rowsPerKey: 5 + r.Int64N(50), ordered: r.IntN(3) > 0, atLeastOnce: r.IntN(12) == 0,
+		endless: r.IntN(6) == 0, rare: r.IntN(6) == 0,
 	}
-	first := &node{kind: counterNode, name: "count"}
-	for i := range 1 + r.IntN(3) {
-		end := s.addSource(r, i)
-		first.inputs = append(first.inputs, input{end.name, graph.Hash})
-		first.keys = append(first.keys, end.keys...)
-	}
-	s.add(r, first)
-	last := first
-	if r.IntN(2) == 0 {
-		in := input{"count", graph.Forward}
-		if first.own != 0 && s.ordered {
-			in.partition = graph.Hash
-		}
-		move := s.add(r, &node{
-			kind: shiftNode, name: "move", offset: 1_000_000, single: r.IntN(2) == 0,
-			inputs: []input{in}, keys: shifted(first.keys, 1_000_000),
-		})
-		last = s.add(r, &node{kind: counterNode, name: "again", inputs: []input{{move.name, graph.Hash}}, keys: move.keys})
-	}
-	s.addSink(r, "sink", last)
-	if r.IntN(3) == 0 {
-		s.addSink(r, "side", first)
-	}
+	s.addNodes(r)
 	return s
-}
-
-func (s *scenario) add(r *rand.Rand, n *node) *node {
-	if r.IntN(4) == 0 && (!s.ordered || n.kind == counterNode || n.kind == sourceNode) {
-		n.own = 1 + r.IntN(7)
-	}
-	n.noChain = r.IntN(4) == 0
-	if n.kind == shiftNode && r.IntN(3) == 0 {
-		// What is kept over a snapshot may go to another subtask after a rescale, and rows of a key lose their order.
-		n.hold, n.keep = true, !s.ordered && r.IntN(2) == 0
-	}
-	s.nodes = append(s.nodes, n)
-	return n
-}
-
-// addSource adds a source, perhaps with a shift behind it, and returns the end.
-func (s *scenario) addSource(r *rand.Rand, i int) *node {
-	spec := &sourceSpec{
-		firstKey: int64(i) * 10_000, splits: 1 + r.IntN(5), keysPerSplit: 1 + r.Int64N(4), rowsPerKey: s.rowsPerKey,
-		pause: time.Duration(1+r.IntN(150)) * time.Millisecond, union: r.IntN(2) == 0,
-	}
-	n := &node{kind: sourceNode, name: fmt.Sprintf("source%d", i), source: spec}
-	for k := range int64(spec.splits) * spec.keysPerSplit {
-		n.keys = append(n.keys, spec.firstKey+k)
-	}
-	s.add(r, n)
-	if r.IntN(2) == 0 {
-		return n
-	}
-	// Rows of a key stay in order on the way to the shift only if they stay in their subtask.
-	in := input{n.name, graph.Forward}
-	if n.own != 0 && s.ordered {
-		in.partition = graph.Hash
-	}
-	if !s.ordered && r.IntN(2) == 0 {
-		in.partition = graph.Rebalance
-	}
-	return s.add(r, &node{
-		kind: shiftNode, name: fmt.Sprintf("shift%d", i), offset: 100_000, single: r.IntN(2) == 0,
-		inputs: []input{in}, keys: shifted(n.keys, 100_000),
-	})
-}
-
-func (s *scenario) addSink(r *rand.Rand, name string, from *node) {
-	p := graph.Forward
-	if r.IntN(2) == 0 {
-		p = graph.Hash
-	}
-	s.add(r, &node{kind: sinkNode, name: name, inputs: []input{{from.name, p}}, keys: from.keys, union: r.IntN(2) == 0})
-}
-
-func shifted(keys []int64, by int64) []int64 {
-	out := make([]int64, len(keys))
-	for i, k := range keys {
-		out[i] = k + by
-	}
-	return out
 }
 
 // version makes the next revision of the job.
@@ -185,7 +117,7 @@ func (s *scenario) version(r *rand.Rand, number int, patience, split bool, out *
 func (s *scenario) checkpointing(r *rand.Rand) *contract.Checkpointing {
 	c := &contract.Checkpointing{
 		Interval: contract.Duration(time.Duration(50+r.IntN(400)) * time.Millisecond), Timeout: contract.Duration(time.Duration(500+r.IntN(3000)) * time.Millisecond),
-		TolerableFailures: r.IntN(4), RetentionCount: 1 + r.IntN(3), MaxConcurrent: 1, Mode: contract.ExactlyOnce,
+		TolerableFailures: r.IntN(4), RetentionCount: 1 + r.IntN(4), MaxConcurrent: 1, Mode: contract.ExactlyOnce,
 	}
 	if r.IntN(4) == 0 {
 		c.MaxConcurrent = 2 + r.IntN(2)
@@ -194,6 +126,9 @@ func (s *scenario) checkpointing(r *rand.Rand) *contract.Checkpointing {
 	}
 	if s.atLeastOnce {
 		c.Mode = contract.AtLeastOnce
+	}
+	if s.rare {
+		c.Interval, c.MinPause = contract.Duration(time.Duration(15+r.IntN(15))*time.Second), 0
 	}
 	return c
 }
@@ -232,7 +167,7 @@ func (s *scenario) graph(parallelism int, out *outside) *graph.Graph {
 			x.Parallelism = max(1, min(parallelism*n.own/4, s.groups))
 		}
 		for _, in := range n.inputs {
-			e := graph.Edge{From: in.from, Partition: in.partition}
+			e := graph.Edge{From: in.from, Partition: in.partition, Input: in.index}
 			if in.partition == graph.Hash {
 				e.NewHasher = func() record.Hasher { return keyHasher{} }
 			}
@@ -248,14 +183,17 @@ func (s *scenario) fill(x *graph.Node, n *node, out *outside) {
 	switch n.kind {
 	case sourceNode:
 		x.NewSource = func() operator.Source { return &source{out: out, spec: n.source} }
-		x.Output, x.Bounded = rowType{}, true
+		x.Output, x.Bounded = rowType{}, !n.source.endless
 	case shiftNode:
 		x.NewOperator = func() operator.Operator {
 			if n.hold {
-				return &hold{offset: n.offset, keep: n.keep}
+				return &hold{offset: n.offsets[0], keep: n.keep}
 			}
-			return &shift{offset: n.offset, single: n.single}
+			return &shift{offsets: n.offsets, single: n.single}
 		}
+		x.Output = rowType{}
+	case fanNode:
+		x.NewOperator = func() operator.Operator { return &fan{out: out, ordered: s.ordered} }
 		x.Output = rowType{}
 	case counterNode:
 		x.NewOperator = func() operator.Operator { return &counter{out: out, ordered: s.ordered} }
@@ -269,15 +207,18 @@ func (s *scenario) fill(x *graph.Node, n *node, out *outside) {
 // jobPlan is what the life of the job has to know of the plan.
 func (v *version) jobPlan() job.Plan {
 	p := job.Plan{Slots: v.plan.Slots, MaxParallelism: v.plan.MaxParallelism, Fingerprint: v.plan.Fingerprint}
+	bounded := map[string]bool{}
 	for _, x := range v.plan.Vertices {
-		jv := job.Vertex{Name: x.Name, Parallelism: x.Parallelism, Bounded: true}
+		jv := job.Vertex{Name: x.Name, Parallelism: x.Parallelism, Bounded: !x.Source() || x.Nodes[0].Bounded}
 		for _, n := range x.Nodes {
 			jv.Operators = append(jv.Operators, n.Name)
 			jv.Transactional = jv.Transactional || n.Transactional
 		}
 		for _, e := range x.Inputs {
 			jv.Inputs = append(jv.Inputs, job.Input{Vertex: e.From.Name, Forward: e.Partition == graph.Forward})
+			jv.Bounded = jv.Bounded && bounded[e.From.Name]
 		}
+		bounded[x.Name] = jv.Bounded
 		p.Vertices = append(p.Vertices, jv)
 	}
 	return p

@@ -4,8 +4,10 @@ package simtest
 
 import (
 	"flag"
+	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -69,9 +71,28 @@ func TestSeeds(t *testing.T) {
 	t.Logf("%d seeds from %d in %v (%.0f a second): %d checkpoints, %d restores, %d versions, %d steps",
 		runs, *firstFlag, took.Round(time.Millisecond), float64(runs)/took.Seconds(), checkpoints, restores, versions, steps)
 	slices.SortFunc(failed, func(a, b Result) int { return int(a.Seed) - int(b.Seed) })
-	for _, r := range failed {
-		t.Errorf("seed %d: %v\nreplay: go test ./runtime/simtest -run 'TestSeed$' -seed=%d -v", r.Seed, r.Err, r.Seed)
+	for i, r := range failed {
+		t.Errorf("seed %d: %v\nreplay: %s", r.Seed, r.Err, replay(r.Seed, Mutation(*mutationFlag)))
+		if i < 3 {
+			t.Logf("what happened last with seed %d:\n%s", r.Seed, lastLines(t, r.Seed, Mutation(*mutationFlag)))
+		}
 	}
+}
+
+// replay is the command that runs a seed again and prints all that happens.
+func replay(seed uint64, m Mutation) string {
+	cmd := fmt.Sprintf("go test ./runtime/simtest -run 'TestSeed$' -v -seed=%d", seed)
+	if m != NoMutation {
+		cmd += " -mutation=" + string(m)
+	}
+	return cmd
+}
+
+// lastLines runs a seed again for the end of its trace.
+func lastLines(t *testing.T, seed uint64, m Mutation) string {
+	t.Helper()
+	trace := Run(t.Context(), seed, Options{Mutation: m, Trace: true}).Trace
+	return strings.Join(trace[max(0, len(trace)-20):], "\n")
 }
 
 // TestSeed runs the seed given by -seed and prints what happened.
@@ -92,24 +113,19 @@ func TestSeed(t *testing.T) {
 // maxMutationSeeds is within how many seeds each mutation has to be found.
 const maxMutationSeeds = 2000
 
-// TestMutations shows that the simulator finds mistakes: each mutation is caught, and the seed is printed.
+// TestMutations shows that the simulator finds mistakes: each mutation is caught, and the first seed that does is printed.
 func TestMutations(t *testing.T) {
 	for _, m := range Mutations() {
 		t.Run(string(m), func(t *testing.T) {
-			runs := 0
-			var caught *Result
-			runSeeds(t, 1, maxMutationSeeds, Options{Mutation: m}, func(r Result) bool {
-				runs++
-				if r.Err != nil {
-					caught = &r
+			t.Parallel()
+			for seed := uint64(1); seed <= maxMutationSeeds; seed++ {
+				if r := Run(t.Context(), seed, Options{Mutation: m}); r.Err != nil {
+					what, _, _ := strings.Cut(r.Err.Error(), "\n")
+					t.Logf("%s: caught by seed %d: %s\nreplay: %s", m, seed, what, replay(seed, m))
+					return
 				}
-				return caught == nil
-			})
-			if caught == nil {
-				t.Fatalf("%d seeds didn't find it", runs)
 			}
-			t.Logf("found by seed %d, the %d. run: %v\nreplay: go test ./runtime/simtest -run 'TestSeed$' -seed=%d -mutation=%s -v",
-				caught.Seed, runs, caught.Err, caught.Seed, m)
+			t.Errorf("%s: NOT caught by %d seeds", m, maxMutationSeeds)
 		})
 	}
 }

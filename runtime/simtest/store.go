@@ -67,14 +67,14 @@ func (s *store) remove(prefix string, names []string) error {
 	return s.c.Delete(s.ctx, names...)
 }
 
-// call is a call of storage by process p. It takes effect after some time, or never, or after p has got an error.
+// call is a call of storage by process p. It takes effect after some time, or never, or twice, or after p has got an error.
 // done hears the outcome, if p still lives.
 func call[T any](w *world, p *process, what string, op func() (T, error), done func(T, error)) {
 	var none T
 	there, back := w.clock.between(time.Millisecond, 15*time.Millisecond), w.clock.between(time.Millisecond, 15*time.Millisecond)
 	fault := "none"
 	if w.storageDown() || w.faulty() && w.clock.chance(w.faults.storage) {
-		fault = []string{"refused", "no answer", "late"}[w.clock.rnd.IntN(3)]
+		fault = []string{"refused", "no answer", "late", "repeated"}[w.clock.rnd.IntN(4)]
 		w.tracef(p, "storage: %s: %s", what, fault)
 	}
 	switch fault {
@@ -86,6 +86,13 @@ func call[T any](w *world, p *process, what string, op func() (T, error), done f
 	case "late":
 		w.clock.after(p, there+back, func() { done(none, errNoAnswer) })
 		w.clock.after(nil, there+back+w.clock.between(0, 500*time.Millisecond), func() { _, _ = op() })
+	case "repeated":
+		// The answer is lost, and a library under the caller sends the request again.
+		w.clock.after(nil, there, func() { _, _ = op() })
+		w.clock.after(nil, there+back, func() {
+			v, err := op()
+			w.clock.after(p, back, func() { done(v, err) })
+		})
 	default:
 		w.clock.after(nil, there, func() {
 			v, err := op()

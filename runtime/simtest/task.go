@@ -32,7 +32,10 @@ type taskRun struct {
 
 	inputs  []*pipe
 	outputs []*pipe
-	blocked []bool
+	// blocked, since when, and ended are by channel.
+	blocked      []bool
+	blockedSince []time.Time
+	endedInput   []bool
 
 	opened, stopped, finished bool
 	// scheduled says that a step is going to happen.
@@ -66,7 +69,7 @@ func (t *taskRun) open() {
 		p.to = t
 		t.inputs = append(t.inputs, p)
 	}
-	t.blocked = make([]bool, len(t.inputs))
+	t.blocked, t.blockedSince, t.endedInput = make([]bool, len(t.inputs)), make([]time.Time, len(t.inputs)), make([]bool, len(t.inputs))
 	writers := make([][]task.Writer, len(t.vertex.Outputs))
 	for i, e := range t.vertex.Outputs {
 		for _, id := range e.OutputChannels(t.id.Subtask) {
@@ -144,10 +147,13 @@ func (t *taskRun) step() error {
 		}
 		if st == operator.Wait {
 			t.wait = true
-			t.w.clock.after(t.worker.p, max(at.Sub(t.w.clock.now), time.Millisecond), t.wake)
+			if !at.IsZero() {
+				t.w.clock.after(t.worker.p, max(at.Sub(t.w.clock.now), time.Millisecond), t.wake)
+			}
 		}
 	} else if ch := t.pick(); c.Readable() && ch >= 0 {
 		e := t.inputs[ch].pop()
+		t.endedInput[ch] = e.Kind == record.KindEnd
 		if err := c.HandleElement(ch, e); err != nil {
 			return err
 		}
@@ -260,6 +266,9 @@ func (t *taskRun) report(s protocol.TaskState, err error) {
 
 // SetBlocked implements task.Inputs.
 func (t *taskRun) SetBlocked(ch int, blocked bool) {
+	if blocked && !t.blocked[ch] {
+		t.blockedSince[ch] = t.w.clock.now
+	}
 	t.blocked[ch] = blocked
 	if !blocked {
 		t.schedule()
@@ -270,6 +279,7 @@ func (t *taskRun) SetBlocked(ch int, blocked bool) {
 func (t *taskRun) StartAsync(b record.Barrier, run task.Async) {
 	if b.Stop != record.StopNone {
 		t.frozenBy = b.Checkpoint
+		t.thawEarly()
 	}
 	d := t.w.clock.between(time.Millisecond, 40*time.Millisecond)
 	if t.w.clock.chance(30) {
@@ -287,6 +297,23 @@ func (t *taskRun) StartAsync(b record.Barrier, run task.Async) {
 				t.core.AsyncDone(b.Checkpoint, r, err)
 				return nil
 			})
+		})
+	})
+}
+
+// thawEarly is the mutation that lets a frozen source go on.
+func (t *taskRun) thawEarly() {
+	if t.w.mutation != NotFrozen || len(t.inputs) > 0 {
+		return
+	}
+	t.w.clock.after(t.worker.p, t.w.clock.between(time.Millisecond, 50*time.Millisecond), func() {
+		t.handle(func() error {
+			if !t.core.Frozen() || t.core.Paused() {
+				return nil
+			}
+			_, _, err := t.core.Poll()
+			t.core.Flush()
+			return err
 		})
 	})
 }
@@ -312,6 +339,11 @@ func (t *taskRun) Decline(checkpoint int64, reason protocol.DeclineReason, err e
 
 // EndOfData implements task.Env.
 func (t *taskRun) EndOfData() {
+	if t.w.mutation == EarlyFinish {
+		t.finished = true
+		t.report(protocol.TaskFinished, nil)
+		return
+	}
 	t.worker.send(protocol.FromWorker{EndOfData: &protocol.EndOfData{Attempt: t.attempt.deploy.Attempt, Task: t.id}})
 }
 

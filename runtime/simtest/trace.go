@@ -125,12 +125,13 @@ func describeState(ops map[string]snapshot.SubtaskState) string {
 
 // situation says what the job waits for.
 func (w *world) situation() string {
-	if w.current == nil || w.current.machine == nil || !w.current.lead {
+	c := w.version.leads
+	if c == nil || c.machine == nil || !c.lead {
 		return "no coordinator leads"
 	}
-	s := w.current.machine.Status(w.clock.now)
+	s := c.machine.Status(w.clock.now)
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s is %s (%s), attempt %s, %d restarts; tasks", w.current.p.name, s.State, s.Message, s.Attempt, s.Restarts)
+	fmt.Fprintf(&b, "%s is %s (%s), attempt %s, %d restarts; tasks", c.p.name, s.State, s.Message, s.Attempt, s.Restarts)
 	for _, t := range s.Tasks {
 		fmt.Fprintf(&b, " %s %s", t.Task, t.State)
 		if t.EndOfData {

@@ -31,9 +31,11 @@ func (w *world) trouble() {
 	case 0, 1, 2, 3:
 		w.killWorker()
 	case 4, 5, 6:
-		w.killCoordinator()
-	case 7, 8, 9, 10:
-		w.pauseCoordinator()
+		w.killCoordinator(w.version.leads)
+	case 7, 8, 9:
+		w.pauseCoordinator(w.version.leads)
+	case 10:
+		w.abandon()
 	case 11, 12, 13:
 		w.pauseWorker()
 	case 14, 15:
@@ -83,8 +85,7 @@ func (w *world) loseWorker(k *worker) {
 	})
 }
 
-func (w *world) killCoordinator() {
-	c := w.current
+func (w *world) killCoordinator(c *coordinator) {
 	if c == nil || c.p.dead {
 		return
 	}
@@ -97,8 +98,7 @@ func (w *world) killCoordinator() {
 }
 
 // pauseCoordinator stops a coordinator in the middle of whatever it does. Perhaps another one takes over before it wakes up.
-func (w *world) pauseCoordinator() {
-	c := w.current
+func (w *world) pauseCoordinator(c *coordinator) {
 	if c == nil || c.p.dead || c.p.paused || !c.lead {
 		return
 	}
@@ -121,6 +121,27 @@ func (w *world) pauseCoordinator() {
 	if w.clock.chance(2) {
 		w.clock.after(nil, w.clock.between(0, sleep), w.takeOver(c))
 	}
+}
+
+// abandon cuts the present version off from whoever started it: the next one starts beside it, under a higher grant. The old
+// coordinator and its workers go on for a while, and may be started again by their node.
+func (w *world) abandon() {
+	v := w.version
+	if v.leads == nil || !v.leads.lead || w.scenario.deletes {
+		return
+	}
+	w.tracef(nil, "version %d is cut off, the next one starts", v.number)
+	w.nextVersion()
+	w.clock.after(nil, w.clock.between(time.Second, 12*time.Second), func() {
+		v.gone = true
+		if c := v.leads; !c.p.dead {
+			w.tracef(c.p, "is killed, its version is over")
+			c.p.dead = true
+			for _, name := range sortedKeys(c.conns) {
+				c.conns[name].shut(true)
+			}
+		}
+	})
 }
 
 func (w *world) pauseWorker() {
@@ -196,8 +217,8 @@ func (u *users) changePolicy() {
 	w, v := u.w, u.w.version
 	v.changePolicy(w.clock.rnd)
 	w.tracef(nil, "a user changes the policy to %+v", *v.config.Checkpointing)
-	c := w.current
-	if c == nil || !c.lead || c.version != v {
+	c := v.leads
+	if c == nil || !c.lead {
 		return
 	}
 	p := contract.Policy{Revision: fmt.Sprintf("policy%d", u.n), Checkpointing: v.config.Checkpointing, Restart: v.config.Restart}
@@ -243,7 +264,7 @@ func (u *users) send(r *request) {
 	if u.open[r.id] == nil || r.version != w.version {
 		return
 	}
-	if c := w.current; c != nil && c.lead {
+	if c := w.version.leads; c != nil && c.lead {
 		c.p.run(func() {
 			c.do(func(now time.Time) {
 				switch r.kind {
@@ -261,7 +282,7 @@ func (u *users) send(r *request) {
 }
 
 // replied takes the outcome of an operation.
-func (w *world) replied(o snapshot.Operation) {
+func (w *world) replied(l *lineage, o snapshot.Operation) {
 	r := w.users.open[o.ID]
 	if r == nil {
 		return
@@ -270,16 +291,19 @@ func (w *world) replied(o snapshot.Operation) {
 		return // and it is asked again
 	}
 	delete(w.users.open, o.ID)
+	if w.closing == r.version && o.Outcome != snapshot.OutcomeDone {
+		w.closing = nil // and it is tried again
+	}
 	if o.Outcome != snapshot.OutcomeDone || o.Checkpoint == 0 {
 		return
 	}
-	if !w.line.named[o.Checkpoint] {
+	if !l.named[o.Checkpoint] {
 		w.failf("operation %s is told to be done with snapshot %d, which no head names", o.ID, o.Checkpoint)
 	}
 	if o.Type == snapshot.OperationSavepoint || o.Type == snapshot.OperationStop {
 		w.savepoints = append(w.savepoints, o.Path)
 	}
 	if o.Type == snapshot.OperationStop {
-		w.line.checkOutput(false)
+		l.checkOutput(false)
 	}
 }

@@ -53,8 +53,8 @@ func (w *world) startWorker() {
 // connect dials the coordinator that leads now.
 func (k *worker) connect() {
 	k.w.clock.after(k.p, k.w.clock.between(time.Millisecond, 100*time.Millisecond), func() {
-		c := k.w.current
-		if k.conn != nil || k.w.done || k.version != k.w.version {
+		c := k.version.leads
+		if k.conn != nil || k.w.done || k.version.gone {
 			return
 		}
 		if c == nil || c.p.dead || !c.lead {

@@ -16,34 +16,6 @@ import (
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
-// Mutation is a deliberate mistake in the protocol.
-type Mutation string
-
-// The mutations.
-const (
-	// NoMutation runs the protocol as it is.
-	NoMutation Mutation = ""
-	// NoAlignment doesn't block channels that delivered their barrier.
-	NoAlignment Mutation = "NoAlignment"
-	// NotifyBeforeHead tells tasks that a checkpoint is complete when its manifest is written, before the head names it.
-	NotifyBeforeHead Mutation = "NotifyBeforeHead"
-	// LateBarrier forwards a barrier only after the batch that follows the snapshot.
-	LateBarrier Mutation = "LateBarrier"
-	// NoReadBack takes a swap of the head without an answer for done.
-	NoReadBack Mutation = "NoReadBack"
-	// StaleRestore restores from the oldest checkpoint of the head instead of the newest.
-	StaleRestore Mutation = "StaleRestore"
-	// LateState lets sources read their position when it is written, not at the barrier.
-	LateState Mutation = "LateState"
-	// BlindSwap writes the head without comparing versions.
-	BlindSwap Mutation = "BlindSwap"
-)
-
-// Mutations lists all but NoMutation.
-func Mutations() []Mutation {
-	return []Mutation{NoAlignment, NotifyBeforeHead, LateBarrier, NoReadBack, BlindSwap, StaleRestore, LateState}
-}
-
 // Options of a run.
 type Options struct {
 	Mutation Mutation
@@ -94,7 +66,6 @@ type world struct {
 	stepTime, maxLatency time.Duration
 
 	incarnations, started int
-	current               *coordinator
 	workers               []*worker
 	pipes                 map[pipeKey]*pipe
 	users                 *users
@@ -115,12 +86,18 @@ type world struct {
 	// split makes every operator a task of its own from now on.
 	split bool
 
+	// quietSince is since when no snapshot was in flight in quietAttempt.
+	quietSince   time.Time
+	quietAttempt protocol.Attempt
+
 	tracing bool
 	trace   []string
 	failure error
 	done    bool
 	// finished counts the versions that processed all input.
 	finished int
+	// closing is the version that is being ended because it has processed all rows of its endless sources.
+	closing *version
 }
 
 // Run runs one seed to its end.
@@ -178,6 +155,7 @@ func (w *world) begin() {
 	w.nextVersion()
 	w.scheduleTrouble()
 	w.users.schedule()
+	w.watch()
 }
 
 // faulty says whether things go wrong still.
@@ -186,6 +164,7 @@ func (w *world) faulty() bool { return w.clock.now.Before(w.faults.until) }
 // scheduleVersion lets the next version start some time after the end of the present one.
 func (w *world) scheduleVersion() {
 	v := w.version
+	v.gone = true
 	w.clock.after(nil, w.clock.between(0, time.Second), func() {
 		if w.version == v && !w.done {
 			w.nextVersion()
@@ -206,18 +185,22 @@ func (w *world) nextVersion() {
 	if n, ok := w.line.head.Newest(); ok {
 		w.line.startedFrom = n.ID
 	}
-	old := w.workers
+	old, last := w.workers, w.version
 	w.workers = nil
 	w.version = v
+	linger := 2 * time.Second
+	if last != nil && !last.gone {
+		linger = 12 * time.Second
+	}
 	for _, k := range old {
-		w.clock.after(nil, w.clock.between(0, 2*time.Second), func() { k.kill("its version is over") })
+		w.clock.after(nil, w.clock.between(0, linger), func() { k.kill("its version is over") })
 	}
 	n := 1 + w.clock.rnd.IntN(3)
 	w.slots = (v.plan.Slots + n - 1) / n
 	if w.tracing {
 		w.tracef(nil, "version %d: %d slots in %d workers, %s", v.number, v.plan.Slots, n, describePlan(v.plan))
 	}
-	w.startCoordinator()
+	w.startCoordinator(v)
 	for range n {
 		w.startWorker()
 	}
@@ -225,13 +208,16 @@ func (w *world) nextVersion() {
 
 // exited hears of the end of an incarnation.
 func (w *world) exited(c *coordinator, e job.Exit) {
-	if c != w.current || c.line != w.line {
+	if c != w.version.leads {
+		w.leftBehind(c)
 		return
 	}
 	switch {
-	case e.State == job.StateFinished && w.drained():
+	case e.State == job.StateFinished && w.drained() && w.closing != w.version:
 		w.scheduleVersion()
 	case e.State == job.StateFinished && e.Err == nil:
+		w.finish()
+	case w.closing == w.version && (e.State == job.StateCanceled || e.State == job.StateSuspended || e.State == job.StateFinished):
 		w.finish()
 	case e.State == job.StateCanceled, e.State == job.StateSuspended && w.stopped():
 		w.scheduleVersion()
@@ -248,6 +234,16 @@ func (w *world) exited(c *coordinator, e job.Exit) {
 	}
 }
 
+// leftBehind hears of the end of an incarnation that another one replaced, or whose version is not the present one. Its node may start
+// it again.
+func (w *world) leftBehind(c *coordinator) {
+	v := c.version
+	if v == w.version || v.leads != c || v.gone {
+		return
+	}
+	w.clock.after(nil, w.clock.between(0, 2*time.Second), w.takeOver(c))
+}
+
 // mixed says whether a version can't be restored because it chains an operator that had finished with one that had not. The
 // error says what helps, and the next version does that.
 func (w *world) mixed(err error) bool {
@@ -257,8 +253,8 @@ func (w *world) mixed(err error) bool {
 // takeOver starts another incarnation unless somebody did.
 func (w *world) takeOver(c *coordinator) func() {
 	return func() {
-		if w.current == c && !w.done {
-			w.startCoordinator()
+		if c.version.leads == c && !c.version.gone && !w.done {
+			w.startCoordinator(c.version)
 		}
 	}
 }
@@ -278,6 +274,7 @@ func (w *world) drained() bool {
 func (w *world) finish() {
 	w.line.checkOutput(true)
 	w.finished++
+	w.closing = nil
 	switch {
 	case w.tap != nil || w.line.from != "":
 		w.done = true

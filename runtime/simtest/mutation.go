@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simtest
+
+// Mutation is a deliberate mistake in the protocol. It is made by the simulator around the cores, never in them.
+type Mutation string
+
+// The mutations.
+const (
+	// NoMutation runs the protocol as it is.
+	NoMutation Mutation = ""
+
+	// NoAlignment doesn't block channels that delivered their barrier.
+	NoAlignment Mutation = "NoAlignment"
+	// LateBarrier forwards a barrier only after the batch that follows the snapshot: first the snapshot, then the broadcast.
+	LateBarrier Mutation = "LateBarrier"
+	// OvertakenRows lets a barrier overtake the batch in front of it without making that a part of the snapshot.
+	OvertakenRows Mutation = "OvertakenRows"
+	// CancelIgnored loses cancel-barriers: whoever aligns waits for the barrier that they replace.
+	CancelIgnored Mutation = "CancelIgnored"
+	// LateState lets sources read their position when it is written, not at the barrier.
+	LateState Mutation = "LateState"
+	// NotFrozen lets a source go on although the snapshot that stops the job froze it.
+	NotFrozen Mutation = "NotFrozen"
+	// EarlyFinish lets a task finish at the end of its data without waiting for a last snapshot.
+	EarlyFinish Mutation = "EarlyFinish"
+
+	// NotifyBeforeHead tells tasks that a checkpoint is complete when its manifest is written, before the head names it.
+	NotifyBeforeHead Mutation = "NotifyBeforeHead"
+	// SavepointOutsideHead stops the tasks with a savepoint whose manifest is written, but which no head names.
+	SavepointOutsideHead Mutation = "SavepointOutsideHead"
+	// NoReadBack takes a swap of the head without an answer for done.
+	NoReadBack Mutation = "NoReadBack"
+	// ConflictIsFenced takes a swap that fails for the version of the head as proof that somebody else has it.
+	ConflictIsFenced Mutation = "ConflictIsFenced"
+	// BlindSwap writes the head without comparing versions.
+	BlindSwap Mutation = "BlindSwap"
+	// LowerGrant lets a coordinator of an old revision claim a head with a higher grant.
+	LowerGrant Mutation = "LowerGrant"
+	// IDsReused lets a coordinator count on from the newest snapshot in the head, not from the reserved block.
+	IDsReused Mutation = "IDsReused"
+	// StaleRestore restores from the oldest checkpoint of the head instead of the newest.
+	StaleRestore Mutation = "StaleRestore"
+
+	// DuplicateAckDeletes deletes the files of an acknowledgement that came before.
+	DuplicateAckDeletes Mutation = "DuplicateAckDeletes"
+	// DeleteBeforeHead deletes what a new head won't name before it is swapped in.
+	DeleteBeforeHead Mutation = "DeleteBeforeHead"
+
+	// EarlyTrim lets sources give up their input at the barrier, before the snapshot is complete.
+	EarlyTrim Mutation = "EarlyTrim"
+	// AbortDiscards lets a sink throw away what it prepared for a snapshot that was given up.
+	AbortDiscards Mutation = "AbortDiscards"
+	// RestoreSkipsCommit lets a sink forget what the restored snapshot holds.
+	RestoreSkipsCommit Mutation = "RestoreSkipsCommit"
+	// ForkTouchesOrigin lets a sink commit transactions of the job that its own started from.
+	ForkTouchesOrigin Mutation = "ForkTouchesOrigin"
+)
+
+// Mutations lists all but NoMutation.
+func Mutations() []Mutation {
+	return []Mutation{
+		NoAlignment, LateBarrier, OvertakenRows, CancelIgnored, LateState, NotFrozen, EarlyFinish,
+		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
+		DuplicateAckDeletes, DeleteBeforeHead,
+		EarlyTrim, AbortDiscards, RestoreSkipsCommit, ForkTouchesOrigin,
+	}
+}

@@ -133,6 +133,8 @@ type List struct {
 	Name string `json:"name"`
 	// Mode says how it is redistributed.
 	Mode Mode `json:"mode,omitempty"`
+	// Type is a signature of what the entries are, for the operator to compare; the engine hands it on.
+	Type string `json:"type,omitempty"`
 	// Entries are opaque to the engine. An entry is small (kilobytes); large state is keyed.
 	Entries [][]byte `json:"entries,omitempty"`
 }

@@ -372,8 +372,8 @@ func (a *assigner) addLists(op Operator, old *snapshot.OperatorState, restores [
 				c = &copies{mode: l.Mode}
 				byName[l.Name] = c
 			}
-			if c.mode != l.Mode {
-				a.problemf("list %q of operator %q has different modes in different subtasks: the snapshot can't be used", l.Name, op.Name)
+			if c.mode != l.Mode || len(c.lists) > 0 && c.lists[0].Type != l.Type {
+				a.problemf("list %q of operator %q has different modes or types in different subtasks: the snapshot can't be used", l.Name, op.Name)
 				return
 			}
 			c.at, c.lists = append(c.at, old.Subtasks[i].Index), append(c.lists, l)
@@ -387,7 +387,7 @@ func (a *assigner) addLists(op Operator, old *snapshot.OperatorState, restores [
 			return
 		}
 		for i, entries := range c.redistribute(old.Parallelism, len(restores)) {
-			restores[i].Lists = append(restores[i].Lists, operator.List{Name: name, Mode: c.mode, Entries: entries})
+			restores[i].Lists = append(restores[i].Lists, operator.List{Name: name, Mode: c.mode, Type: c.lists[0].Type, Entries: entries})
 		}
 	}
 }

@@ -64,28 +64,6 @@ func ackPaths(dir string, a *protocol.Ack) []string {
 	return paths
 }
 
-// note adds an acknowledgement to the statistics.
-func (p *pending) note(now time.Time, a *protocol.Ack) {
-	s := &p.stats
-	s.Acked++
-	s.Slowest = a.Task
-	s.Duration = now.Sub(p.createdAt)
-	s.Bytes += a.Metrics.Bytes
-	s.Alignment = max(s.Alignment, a.Metrics.Alignment)
-	s.Sync = max(s.Sync, a.Metrics.Sync)
-	s.Async = max(s.Async, a.Metrics.Async)
-	for _, o := range a.Operators {
-		for _, f := range o.Keyed {
-			s.Size += f.Size
-		}
-		for _, l := range o.Lists {
-			for _, e := range l.Entries {
-				s.Size += int64(len(e))
-			}
-		}
-	}
-}
-
 // declined maps what a task says to what the failure manager goes by.
 var declined = map[protocol.DeclineReason]Reason{
 	protocol.DeclinedAsync:     ReasonAsync,
@@ -106,11 +84,12 @@ func (c *Coordinator) HandleDecline(now time.Time, d protocol.Decline) {
 	if d.Error != "" {
 		text += ": " + d.Error
 	}
+	p.stats.Culprit = Culprit{Task: d.Task, Text: text}
 	c.abort(now, p, r, text)
 	c.advance(now)
 }
 
-func (c *Coordinator) expiredText(p *pending) string {
+func (c *Coordinator) expiredText(now time.Time, p *pending) string {
 	if p.state != collecting {
 		return fmt.Sprintf("not complete within %v: its manifest was not written in time", c.limit(p))
 	}
@@ -123,7 +102,11 @@ func (c *Coordinator) expiredText(p *pending) string {
 	if n := len(p.outstanding) - len(missing); n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return fmt.Sprintf("not complete within %v: no acknowledgement of %s%s", c.limit(p), strings.Join(names, ", "), more)
+	text := fmt.Sprintf("not complete within %v: no acknowledgement of %s%s", c.limit(p), strings.Join(names, ", "), more)
+	if culprit := c.blamer(p).stuck(now.Sub(p.createdAt)).Text; culprit != "" {
+		text += "; " + culprit
+	}
+	return text
 }
 
 // missing lists tasks that have not acknowledged, at most some.
@@ -152,10 +135,7 @@ func (c *Coordinator) abort(now time.Time, p *pending, r Reason, why string) {
 	}
 	c.discard(p)
 	p.stats.State, p.stats.Reason, p.stats.Error = StateFailed, r, why
-	p.stats.Duration = now.Sub(p.createdAt)
-	p.stats.Missing = p.missing()
-	c.counts.Failed++
-	c.remember(p.stats)
+	c.remember(now, p)
 	if p.request.final {
 		c.finalNotBefore = now.Add(c.o.ResendInterval)
 	}

@@ -135,10 +135,9 @@ func (c *Coordinator) committed(now time.Time, u *update) {
 	p := u.commit
 	c.remove(p)
 	c.lastCompletionAt = now
-	c.counts.Completed++
 	c.counts.LastCompleted = max(c.counts.LastCompleted, p.id)
-	p.stats.State, p.stats.Duration = StateCompleted, now.Sub(p.createdAt)
-	c.remember(p.stats)
+	p.stats.State = StateCompleted
+	c.remember(now, p)
 	stops := p.request.stop != record.StopNone
 	if !p.savepoint() {
 		c.failures.Succeeded(p.id)

@@ -55,6 +55,7 @@ type Coordinator struct {
 
 	history []Stats
 	counts  Summary
+	ledger  ledger
 }
 
 type task struct {
@@ -133,6 +134,7 @@ func (c *Coordinator) Start(now time.Time, a protocol.Attempt, tasks []TaskStart
 		}
 	}
 	c.failures.Reset()
+	c.ledger.seen, c.ledger.endedAt = nil, time.Time{}
 	c.finalNotBefore = time.Time{}
 	if c.nextID >= c.reserved {
 		c.reserve()
@@ -221,7 +223,7 @@ func (c *Coordinator) stopPeriodic() {
 func (c *Coordinator) HandleTime(now time.Time) {
 	for _, p := range slices.Clone(c.pending) {
 		if p.state != committing && !now.Before(c.deadline(p)) {
-			c.abort(now, p, ReasonExpired, c.expiredText(p))
+			c.abort(now, p, ReasonExpired, c.expiredText(now, p))
 		}
 	}
 	c.expireQueued(now)

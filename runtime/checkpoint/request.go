@@ -32,6 +32,8 @@ type request struct {
 	// timeout and deadline are the caller's; zero means that of all snapshots, counted from the trigger.
 	timeout  time.Duration
 	deadline time.Time
+	// at is when it was asked for.
+	at time.Time
 	// final asks for the snapshot that lets tasks at the end of their data finish.
 	final bool
 }
@@ -198,7 +200,7 @@ func (c *Coordinator) OpenOperations() []string {
 
 func (c *Coordinator) enqueue(now time.Time, q *request) {
 	c.requests++
-	q.seq = c.requests
+	q.seq, q.at = c.requests, now
 	i, _ := slices.BinarySearchFunc(c.queue, q, compareRequests)
 	c.queue = slices.Insert(c.queue, i, q)
 	if len(c.queue) > c.o.MaxQueue {

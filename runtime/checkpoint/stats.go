@@ -24,7 +24,8 @@ const (
 	StateFailed State = "Failed"
 )
 
-// Stats describes one snapshot.
+// Stats describes one snapshot. Of the durations that a task measured, on its own monotonic clock, it holds the longest of any task; those
+// that span machines are measured by the coordinator's clock alone.
 type Stats struct {
 	ID        int64               `json:"id"`
 	Kind      record.SnapshotKind `json:"kind"`
@@ -35,21 +36,63 @@ type Stats struct {
 	// TriggeredAt and Duration (from there to the end) are by the coordinator's clock.
 	TriggeredAt time.Time     `json:"triggeredAt"`
 	Duration    time.Duration `json:"duration,omitempty"`
-	// Size is the sum of the files of state, Bytes what was written for it.
-	Size  int64 `json:"size"`
-	Bytes int64 `json:"bytes"`
-	// The longest of any task.
-	Alignment time.Duration `json:"alignment,omitempty"`
-	Sync      time.Duration `json:"sync,omitempty"`
-	Async     time.Duration `json:"async,omitempty"`
+	// Queued is how long the request waited before the trigger; IdleGap how long nothing had been in flight then. It is negative for the
+	// first snapshot of an attempt, and while another one was in flight.
+	Queued  time.Duration `json:"queued,omitempty"`
+	IdleGap time.Duration `json:"idleGap,omitempty"`
+	// Size is the sum of the files of state, Bytes what was written for it, Reused what files of checkpoints before it hold.
+	Size   int64 `json:"size"`
+	Bytes  int64 `json:"bytes"`
+	Reused int64 `json:"reused,omitempty"`
+	// AlignmentBytes waited in blocked channels, ChannelBytes were overtaken and are part of Bytes.
+	AlignmentBytes int64 `json:"alignmentBytes,omitempty"`
+	ChannelBytes   int64 `json:"channelBytes,omitempty"`
+	// TriggerDelay is the longest from the trigger until a task that the coordinator triggers acted on it, StartDelay the longest until the
+	// first barrier was at any task.
+	TriggerDelay time.Duration `json:"triggerDelay,omitempty"`
+	StartDelay   time.Duration `json:"startDelay,omitempty"`
+	Alignment    time.Duration `json:"alignment,omitempty"`
+	Waited       time.Duration `json:"waited,omitempty"`
+	Sync         time.Duration `json:"sync,omitempty"`
+	Async        time.Duration `json:"async,omitempty"`
+	Upload       time.Duration `json:"upload,omitempty"`
+	// Finalize is from the last acknowledgement to the end: manifest and head.
+	Finalize time.Duration `json:"finalize,omitempty"`
 	// Slowest is the last task to acknowledge.
 	Slowest protocol.TaskID `json:"slowest,omitzero"`
 	Tasks   int             `json:"tasks"`
 	Acked   int             `json:"acked"`
+	// Culprit is what took longest of a snapshot that ended, or is what keeps one from its end.
+	Culprit Culprit `json:"culprit,omitzero"`
 	// Reason of a failure, and the tasks that had not acknowledged then (at most some).
 	Reason  Reason            `json:"reason,omitempty"`
 	Error   string            `json:"error,omitempty"`
 	Missing []protocol.TaskID `json:"missing,omitempty"`
+}
+
+// SubtaskStats is one task's part of a snapshot.
+type SubtaskStats struct {
+	Task  protocol.TaskID `json:"task"`
+	Acked bool            `json:"acked"`
+	// AckedAfter is from the trigger to the acknowledgement, by the coordinator's clock. StartDelay is the part of it that the task can't
+	// account for: until its first barrier came, or, for a task without inputs, until it acted on the trigger. It includes the way of the
+	// acknowledgement.
+	AckedAfter time.Duration `json:"ackedAfter,omitempty"`
+	StartDelay time.Duration `json:"startDelay,omitempty"`
+	// Cost is what the task measured.
+	Cost protocol.AckMetrics `json:"cost"`
+	// Size of its part, and what of it files of checkpoints before hold.
+	Size   int64 `json:"size,omitempty"`
+	Reused int64 `json:"reused,omitempty"`
+	// Progress is what a task that has not acknowledged said last; nil if it said nothing of this snapshot.
+	Progress *protocol.SnapshotProgress `json:"progress,omitempty"`
+}
+
+// Detail is all that is known of a snapshot.
+type Detail struct {
+	Stats
+	// Subtasks are in topological order of the vertices. They are dropped from old snapshots of very large jobs.
+	Subtasks []SubtaskStats `json:"subtasks,omitempty"`
 }
 
 // Summary counts the snapshots of one coordinator incarnation.
@@ -64,14 +107,41 @@ type Summary struct {
 	LastCompleted int64 `json:"lastCompleted,omitempty"`
 	// Waiting says why the next snapshot doesn't start, if something holds it.
 	Waiting string `json:"waiting,omitempty"`
+	// FailedBy counts the failures by reason. It must not be changed.
+	FailedBy map[Reason]int64 `json:"failedBy,omitempty"`
+	// Totals add up what completed snapshots cost.
+	Totals Totals `json:"totals"`
 }
 
-// remember adds an ended snapshot to the history.
-func (c *Coordinator) remember(s Stats) {
-	c.history = append(c.history, s)
-	if n := len(c.history) - c.o.History; n > 0 {
-		c.history = append([]Stats(nil), c.history[n:]...)
-	}
+// Totals are sums over the completed snapshots of one coordinator incarnation: durations are those of [Stats].
+type Totals struct {
+	Duration     time.Duration `json:"duration"`
+	TriggerDelay time.Duration `json:"triggerDelay"`
+	StartDelay   time.Duration `json:"startDelay"`
+	Alignment    time.Duration `json:"alignment"`
+	Waited       time.Duration `json:"waited"`
+	Sync         time.Duration `json:"sync"`
+	Async        time.Duration `json:"async"`
+	Upload       time.Duration `json:"upload"`
+	Finalize     time.Duration `json:"finalize"`
+	Bytes        int64         `json:"bytes"`
+	Reused       int64         `json:"reused"`
+	ChannelBytes int64         `json:"channelBytes"`
+}
+
+func (t *Totals) add(s *Stats) {
+	t.Duration += s.Duration
+	t.TriggerDelay += s.TriggerDelay
+	t.StartDelay += s.StartDelay
+	t.Alignment += s.Alignment
+	t.Waited += s.Waited
+	t.Sync += s.Sync
+	t.Async += s.Async
+	t.Upload += s.Upload
+	t.Finalize += s.Finalize
+	t.Bytes += s.Bytes
+	t.Reused += s.Reused
+	t.ChannelBytes += s.ChannelBytes
 }
 
 // Summary returns the counts.
@@ -86,13 +156,33 @@ func (c *Coordinator) Summary() Summary {
 func (c *Coordinator) Pending(now time.Time) []Stats {
 	var out []Stats
 	for _, p := range c.pending {
-		s := p.stats
-		s.Duration = now.Sub(p.createdAt)
-		s.Missing = p.missing()
-		out = append(out, s)
+		out = append(out, c.pendingStats(now, p))
 	}
 	return out
 }
 
+func (c *Coordinator) pendingStats(now time.Time, p *pending) Stats {
+	s := p.stats
+	s.Duration = now.Sub(p.createdAt)
+	s.Missing = p.missing()
+	if p.state == collecting {
+		s.Culprit = c.blamer(p).stuck(s.Duration)
+	}
+	return s
+}
+
 // History describes the ended snapshots, newest last.
 func (c *Coordinator) History() []Stats { return append([]Stats(nil), c.history...) }
+
+// Detail describes one snapshot, in flight or among those that ended last; false if it isn't known (any more).
+func (c *Coordinator) Detail(now time.Time, id int64) (Detail, bool) {
+	if p := c.find(id); p != nil {
+		return Detail{Stats: c.pendingStats(now, p), Subtasks: c.subtasks(p)}, true
+	}
+	for _, s := range c.history {
+		if s.ID == id {
+			return Detail{Stats: s, Subtasks: c.ledger.subtasks[id]}, true
+		}
+	}
+	return Detail{}, false
+}

@@ -37,9 +37,9 @@ func TestCoordinator_History(t *testing.T) {
 		})
 		s.settle()
 	}
-	ack(10*time.Millisecond, 1, protocol.AckMetrics{Alignment: 4, Sync: 9, Async: 5, Bytes: 100},
+	ack(10*time.Millisecond, 1, protocol.AckMetrics{Total: 8 * time.Millisecond, Alignment: 4, Sync: 9, Async: 5, Upload: 3, Bytes: 100},
 		snapshot.SubtaskState{Keyed: []state.File{{Path: "a", Size: 100, LastGroup: 0, FirstGroup: 0}}})
-	ack(30*time.Millisecond, 0, protocol.AckMetrics{Alignment: 7, Sync: 2, Async: 6, Bytes: 11},
+	ack(30*time.Millisecond, 0, protocol.AckMetrics{Total: 25 * time.Millisecond, Alignment: 7, Sync: 2, Async: 6, Waited: 20 * time.Millisecond, Bytes: 11},
 		snapshot.SubtaskState{Lists: []operator.List{{Name: "l", Entries: [][]byte{[]byte("four"), []byte("x")}}}})
 	history := s.History()
 	if len(history) != 1 {
@@ -47,7 +47,12 @@ func TestCoordinator_History(t *testing.T) {
 	}
 	want := Stats{
 		ID: 1, Operation: "now", State: StateCompleted, Path: "d/checkpoints/chk-1/", TriggeredAt: start, Duration: 30 * time.Millisecond,
-		Size: 105, Bytes: 111, Alignment: 7, Sync: 9, Async: 6, Slowest: protocol.TaskID{Vertex: "v", Subtask: 0}, Tasks: 2, Acked: 2,
+		IdleGap: -1, Size: 105, Bytes: 111, TriggerDelay: 5 * time.Millisecond, StartDelay: 5 * time.Millisecond, Alignment: 7,
+		Waited: 20 * time.Millisecond, Sync: 9, Async: 6, Upload: 3, Slowest: protocol.TaskID{Vertex: "v", Subtask: 0}, Tasks: 2, Acked: 2,
+		Culprit: Culprit{
+			Phase: PhaseWaiting, Task: protocol.TaskID{Vertex: "v", Subtask: 0}, Duration: 20 * time.Millisecond,
+			Text: "v/0 had to finish what was before the barrier for 20ms",
+		},
 	}
 	if d := cmp.Diff(want, history[0]); d != "" {
 		t.Errorf("differs (-want +got):\n%s", d)

@@ -42,6 +42,7 @@ type pending struct {
 	written  bool // the manifest exists
 	manifest *snapshot.Manifest
 	stats    Stats
+	costs    costs
 }
 
 func (p *pending) savepoint() bool { return p.barrier.Kind == record.Savepoint }
@@ -140,6 +141,7 @@ func (c *Coordinator) create(now time.Time, q *request, required []protocol.Task
 		ID: id, Kind: p.barrier.Kind, Stop: q.stop, Operation: q.operation, State: StatePending, Path: p.dir,
 		TriggeredAt: now, Tasks: len(required),
 	}
+	c.opened(now, p)
 	return p
 }
 

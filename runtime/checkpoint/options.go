@@ -71,7 +71,7 @@ type Options struct {
 	ResendInterval time.Duration
 	// ReserveIDs is how many checkpoint ids are reserved at a time. Default 100.
 	ReserveIDs int64
-	// History is how many ended snapshots Stats remembers. Default 20.
+	// History is how many ended snapshots are remembered. Default 50.
 	History int
 	// MaxQueue bounds the queue of requests. Default 64.
 	MaxQueue int
@@ -87,7 +87,7 @@ func (o *Options) EnsureDefaults() {
 	setDefault(&o.CommitGrace, 24*time.Hour)
 	setDefault(&o.ResendInterval, time.Second)
 	setDefault(&o.ReserveIDs, 100)
-	setDefault(&o.History, 20)
+	setDefault(&o.History, 50)
 	setDefault(&o.MaxQueue, 64)
 	if o.Interval > 0 && o.Interval < o.MinPause {
 		o.Interval = o.MinPause

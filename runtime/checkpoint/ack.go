@@ -29,22 +29,39 @@ func (c *Coordinator) HandleAck(now time.Time, a protocol.Ack) {
 		return
 	}
 	if !c.of(a.Task, a.Attempt) || p.state != collecting || !p.outstanding[a.Task] {
+		if p.acks[a.Task] == nil { // else a duplicate, whose files are those of the first one
+			c.discardShared(&a)
+		}
 		return // another attempt, a duplicate, or a task that takes no part
 	}
 	delete(p.outstanding, a.Task)
 	p.acks[a.Task] = &a
+	if err := c.takeFiles(p, &a); err != nil {
+		c.base = 0 // whatever is wrong with it, the next one is whole
+		c.abort(now, p, ReasonDeclined, err.Error())
+		c.advance(now)
+		return
+	}
 	p.note(now, &a)
 	c.checkAcked(now, p)
 }
 
-// discardLate deletes the files of an acknowledgement that came after its snapshot was given up. Files of any other
-// snapshot are left alone: it may have been completed.
+// discardLate deletes the files of an acknowledgement that came after its snapshot was given up. Files that belong to any other
+// snapshot are left alone: it may have been completed. Shared files are deleted unless something refers to them.
 func (c *Coordinator) discardLate(a *protocol.Ack) {
-	dir, ok := c.discarded[a.Checkpoint]
-	if !ok {
-		return
+	paths := c.strays(a)
+	if dir, ok := c.discarded[a.Checkpoint]; ok {
+		paths = append(paths, ackPaths(dir, a)...)
 	}
-	if paths := ackPaths(dir, a); len(paths) > 0 {
+	if len(paths) > 0 {
+		c.token++
+		c.emit(Delete{Token: c.token, Paths: paths})
+	}
+}
+
+// discardShared deletes the shared files of an acknowledgement that isn't used, unless something refers to them.
+func (c *Coordinator) discardShared(a *protocol.Ack) {
+	if paths := c.strays(a); len(paths) > 0 {
 		c.token++
 		c.emit(Delete{Token: c.token, Paths: paths})
 	}
@@ -53,11 +70,17 @@ func (c *Coordinator) discardLate(a *protocol.Ack) {
 // ackPaths lists the files of an acknowledgement that belong to its snapshot alone.
 func ackPaths(dir string, a *protocol.Ack) []string {
 	var paths []string
+	add := func(name string) {
+		if name != "" && !strings.HasPrefix(name, "../") && !slices.Contains(paths, dir+name) {
+			paths = append(paths, dir+name)
+		}
+	}
 	for _, s := range a.Operators {
 		for _, f := range s.Keyed {
-			if f.Path != "" && !strings.HasPrefix(f.Path, "../") {
-				paths = append(paths, dir+f.Path)
-			}
+			add(f.Path)
+		}
+		for _, ch := range s.Channels {
+			add(ch.Path)
 		}
 	}
 	slices.Sort(paths)
@@ -160,11 +183,12 @@ func (c *Coordinator) discard(p *pending) {
 		delete(c.discarded, slices.Min(slices.Collect(maps.Keys(c.discarded))))
 	}
 	c.discarded[p.id] = p.dir
+	free := c.shared.Release(p.id)
 	if !p.savepoint() {
-		c.clean(Delete{Prefix: p.dir})
+		c.clean(Delete{Prefix: p.dir, Paths: free})
 		return
 	}
-	var paths []string
+	paths := free
 	for _, a := range p.acks {
 		paths = append(paths, ackPaths(p.dir, a)...)
 	}

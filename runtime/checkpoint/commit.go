@@ -11,6 +11,7 @@ import (
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/state"
 )
 
 // checkAcked goes on with a snapshot that has all its acknowledgements.
@@ -73,12 +74,11 @@ func (c *Coordinator) commitOf(now time.Time, p *pending, crc uint32, size int64
 	if !p.savepoint() {
 		u.Complete = &snapshot.CompletedCheckpoint{
 			ID: p.id, Path: p.dir, ManifestCRC32C: crc, ManifestSize: size, Size: p.stats.Size,
-			SinksMayHaveCommitted: slices.ContainsFunc(c.o.Vertices, func(v Vertex) bool { return v.Transactional }),
+			SinksMayHaveCommitted: c.transactional(),
 			CompletedAt:           now,
 		}
-		for i := range max(0, len(c.head.Checkpoints)+1-c.o.Retention) {
-			u.Subsume = append(u.Subsume, c.head.Checkpoints[i].ID)
-		}
+		u.Complete.Shared = c.shared.Refers(p.id)
+		u.Subsume = c.subsumedBy(p)
 	}
 	if p.request.operation == "" {
 		return u
@@ -88,9 +88,14 @@ func (c *Coordinator) commitOf(now time.Time, p *pending, crc uint32, size int64
 		Checkpoint: p.id, Path: p.dir, ManifestCRC32C: crc, ManifestSize: size, Size: p.stats.Size, At: now,
 	}
 	if p.request.stop != record.StopNone {
-		u.Operation.Outcome = snapshot.OutcomeStopping
+		u.Operation.Outcome, u.Operation.SinksMayHaveCommitted = snapshot.OutcomeStopping, c.transactional()
 	}
 	return u
+}
+
+// transactional says whether the job has a sink that commits to the outside.
+func (c *Coordinator) transactional() bool {
+	return slices.ContainsFunc(c.o.Vertices, func(v Vertex) bool { return v.Transactional })
 }
 
 // HandleHeadUpdated says that the head with the update is swapped in.
@@ -110,7 +115,7 @@ func (c *Coordinator) HandleHeadUpdated(now time.Time, token int64) {
 		c.committed(now, u)
 	}
 	for _, d := range dropped {
-		c.clean(Delete{Prefix: d.Path})
+		c.discardSubsumed(d)
 	}
 	if o := u.change.Operation; o != nil && o.Outcome != snapshot.OutcomeStopping {
 		c.emit(Answer{Operation: *o})
@@ -134,6 +139,7 @@ func (c *Coordinator) dropped(ids []int64) []snapshot.CompletedCheckpoint {
 func (c *Coordinator) committed(now time.Time, u *update) {
 	p := u.commit
 	c.remove(p)
+	c.free(c.shared.Complete(p.id))
 	c.lastCompletionAt = now
 	c.counts.LastCompleted = max(c.counts.LastCompleted, p.id)
 	p.stats.State = StateCompleted
@@ -141,6 +147,9 @@ func (c *Coordinator) committed(now time.Time, u *update) {
 	stops := p.request.stop != record.StopNone
 	if !p.savepoint() {
 		c.failures.Succeeded(p.id)
+	}
+	if !p.savepoint() && c.running && c.attempt == p.attempt {
+		c.base = max(c.base, p.id)
 	}
 	if !p.savepoint() || stops {
 		c.lastCommitted = max(c.lastCommitted, p.id)
@@ -254,9 +263,18 @@ func operatorState(p *pending, v *Vertex, name string) snapshot.OperatorState {
 		}
 		o.Finished = o.Finished && has && s.Finished
 		if has {
-			s.Index = i
+			s.Index, s.Keyed = i, written(s.Keyed)
 			o.Subtasks = append(o.Subtasks, s)
 		}
 	}
 	return o
+}
+
+// written are the files as they stand in a manifest.
+func written(files []state.File) []state.File {
+	out := slices.Clone(files)
+	for i := range out {
+		out[i].Reused = false
+	}
+	return out
 }

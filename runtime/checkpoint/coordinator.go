@@ -53,6 +53,12 @@ type Coordinator struct {
 	writing   map[int64]*pending
 	discarded map[int64]string
 
+	// shared knows the shared files, learn reads what it doesn't know. base is the last checkpoint that this attempt completed, and
+	// firstID the first id of this incarnation.
+	shared        *Registry
+	learn         learning
+	base, firstID int64
+
 	history []Stats
 	counts  Summary
 	ledger  ledger
@@ -93,6 +99,7 @@ func New(o Options, head snapshot.Head) (*Coordinator, error) {
 		o: o, head: head.Clone(), nextID: max(1, head.ReservedUntil), reserved: max(1, head.ReservedUntil), periodic: true,
 		failures: NewFailureManager(o.TolerableFailures), updates: map[int64]*update{}, cleaning: map[int64]bool{},
 		writing: map[int64]*pending{}, discarded: map[int64]string{},
+		shared: newRegistry(&o, &head), learn: learning{damaged: map[int64]bool{}}, firstID: max(1, head.ReservedUntil),
 	}
 	if n, ok := head.Newest(); ok {
 		c.counts.LastCompleted, c.lastCommitted = n.ID, n.ID
@@ -135,7 +142,8 @@ func (c *Coordinator) Start(now time.Time, a protocol.Attempt, tasks []TaskStart
 	}
 	c.failures.Reset()
 	c.ledger.seen, c.ledger.endedAt = nil, time.Time{}
-	c.finalNotBefore = time.Time{}
+	c.finalNotBefore, c.base = time.Time{}, 0
+	c.readNext(now)
 	if c.nextID >= c.reserved {
 		c.reserve()
 	}
@@ -234,6 +242,7 @@ func (c *Coordinator) HandleTime(now time.Time) {
 		c.enqueuePeriodic(now)
 	}
 	c.resend(now)
+	c.readNext(now)
 	c.advance(now)
 }
 
@@ -246,6 +255,9 @@ func (c *Coordinator) NextWake() (time.Time, bool) {
 		}
 	}
 	at(c.nextPeriodic)
+	if c.running && c.learn.reading == 0 && len(c.shared.unknown) > len(c.learn.damaged) {
+		at(c.learn.retryAt)
+	}
 	for _, p := range c.pending {
 		if p.state != committing {
 			at(c.deadline(p))

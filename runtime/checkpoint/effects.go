@@ -43,6 +43,14 @@ type WriteManifest struct {
 	Manifest   *snapshot.Manifest
 }
 
+// ReadManifest reads the manifest of a checkpoint of the head, to learn which shared files it refers to. CRC32C is its checksum. Answer with
+// HandleManifestRead.
+type ReadManifest struct {
+	Checkpoint int64
+	Path       string
+	CRC32C     uint32
+}
+
 // UpdateHead asks for a change of the head. Answer with HandleHeadUpdated(Token) once it is swapped in.
 type UpdateHead struct {
 	Token int64
@@ -103,6 +111,7 @@ func (Trigger) effect()        {}
 func (NotifyComplete) effect() {}
 func (NotifyAborted) effect()  {}
 func (WriteManifest) effect()  {}
+func (ReadManifest) effect()   {}
 func (UpdateHead) effect()     {}
 func (Delete) effect()         {}
 func (Answer) effect()         {}

@@ -11,6 +11,9 @@ import (
 type Policy struct {
 	Interval, Timeout, MinPause                 time.Duration
 	MaxConcurrent, TolerableFailures, Retention int
+	// Unaligned and AlignmentTimeout count from the next checkpoint on.
+	Unaligned        bool
+	AlignmentTimeout time.Duration
 }
 
 // with returns the options with a policy in place of theirs.
@@ -18,6 +21,7 @@ func (o *Options) with(p Policy) *Options {
 	n := *o
 	n.Interval, n.Timeout, n.MinPause = p.Interval, p.Timeout, p.MinPause
 	n.MaxConcurrent, n.TolerableFailures, n.Retention = p.MaxConcurrent, p.TolerableFailures, p.Retention
+	n.Unaligned, n.AlignmentTimeout = p.Unaligned, p.AlignmentTimeout
 	n.EnsureDefaults()
 	return &n
 }

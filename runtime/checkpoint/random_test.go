@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +76,13 @@ type model struct {
 	opCount     int
 	stopped     bool
 	completions int
+	// files of each snapshot whose manifest was written; created are the shared files that the coordinator has to delete one day, leaky says that it
+	// may not know all of them, since a manifest was damaged.
+	files   map[string][]string
+	created map[string]bool
+	leaky   bool
+	nextNo  int
+	reads   []ReadManifest
 	// retention is the one that was in force when a change of the head was asked for.
 	retention map[int64]int
 }
@@ -90,6 +98,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	rnd := rand.New(rand.NewPCG(seed, 7))
 	m := &model{
 		t: t, rnd: rnd, now: time.Unix(1000, 0), ops: map[string]int{},
+		files: map[string][]string{}, created: map[string]bool{},
 		head: snapshot.Head{ReservedUntil: 1}, attempt: protocol.Attempt{Epoch: protocol.Epoch{Grant: 1, N: 1}},
 	}
 	m.o = Options{
@@ -104,6 +113,8 @@ func newModel(t *testing.T, seed uint64) *model {
 	if m.o.MaxConcurrent == 1 && rnd.IntN(2) == 0 {
 		m.o.MinPause = time.Second
 	}
+	m.o.Incremental = rnd.IntN(3) > 0
+	m.o.Unaligned = m.o.MaxConcurrent == 1 && rnd.IntN(3) == 0
 	m.tasks = []protocol.TaskID{{Vertex: "a"}, {Vertex: "a", Subtask: 1}, {Vertex: "b"}}
 	m.incarnate()
 	return m
@@ -126,7 +137,8 @@ func (m *model) incarnate() {
 		m.t.Fatal(err)
 	}
 	m.c, m.running = c, false
-	m.swaps, m.writes, m.deletes = nil, nil, nil
+	m.swaps, m.writes, m.deletes, m.reads = nil, nil, nil, nil
+	m.created = m.needed(m.head) // what the crash left is for a sweeper
 	m.retention = map[int64]int{}
 	m.attempt.N++
 	m.attempt.K = 0
@@ -178,6 +190,7 @@ func (m *model) step() {
 		a := pick(m.rnd, &m.acks)
 		m.log("ack %d of %v", a.Checkpoint, a.Task)
 		m.sent = append(m.sent, a)
+		m.arrive(a)
 		m.c.HandleAck(m.now, a)
 	case n < 53 && len(m.sent) > 0:
 		a := m.sent[m.rnd.IntN(len(m.sent))]
@@ -187,6 +200,8 @@ func (m *model) step() {
 		m.write(pick(m.rnd, &m.writes))
 	case n < 73 && len(m.swaps) > 0:
 		m.swap()
+	case n < 76 && len(m.reads) > 0:
+		m.read(pick(m.rnd, &m.reads), m.rnd.IntN(8))
 	case n < 78 && len(m.deletes) > 0:
 		m.c.HandleDeleted(m.now, pick(m.rnd, &m.deletes))
 	case n < 82 && len(m.notify) > 0:
@@ -229,7 +244,11 @@ func (m *model) apply(u UpdateHead) {
 		}
 	}
 	// A change of the retention comes too late for a commit that is under way.
-	if n := m.retention[u.Token]; u.Complete != nil && len(m.head.Checkpoints) > n {
+	n := m.retention[u.Token]
+	if m.o.Incremental {
+		n += 3 // bases of those in flight, and that of the next one
+	}
+	if u.Complete != nil && len(m.head.Checkpoints) > n {
 		m.failf("%d checkpoints are kept, not %d", len(m.head.Checkpoints), n)
 	}
 }
@@ -263,10 +282,65 @@ func (m *model) answer(g taskTrigger) {
 	}
 	m.acks = append(m.acks, protocol.Ack{
 		Attempt: g.attempt, Task: g.task, Checkpoint: g.barrier.Checkpoint,
-		Operators: map[string]snapshot.SubtaskState{g.task.Vertex: {
-			Index: g.task.Subtask, Keyed: []state.File{{Path: fmt.Sprintf("f-%v-%v", g.task.Vertex, g.task.Subtask), Size: 1}},
-		}},
+		Operators: map[string]snapshot.SubtaskState{g.task.Vertex: {Index: g.task.Subtask, Keyed: m.keyed(g)}},
 	})
+}
+
+// keyed are the files of a task's part: some of the base's, and new ones.
+func (m *model) keyed(g taskTrigger) []state.File {
+	if g.barrier.Shared == "" {
+		return []state.File{{Path: fmt.Sprintf("f-%v-%v", g.task.Vertex, g.task.Subtask), Size: 1}}
+	}
+	var files []state.File
+	own := fmt.Sprintf("-%v-%v", g.task.Vertex, g.task.Subtask)
+	for _, name := range m.files[fmt.Sprintf("job/checkpoints/chk-%d/", g.barrier.Base)] {
+		if strings.HasSuffix(name, own) && m.rnd.IntN(3) > 0 {
+			files = append(files, state.File{Path: "../../shared/" + path.Base(name), Size: 1, Shared: true, Reused: true})
+		}
+	}
+	m.nextNo++
+	name := fmt.Sprintf("%d%s", m.nextNo, own)
+	return append(files, state.File{Path: "../../shared/" + name, Size: 1, Shared: true})
+}
+
+// arrive makes the files of an acknowledgement known to the coordinator: from now on it has to delete them.
+func (m *model) arrive(a protocol.Ack) {
+	for _, s := range a.Operators {
+		for _, f := range s.Keyed {
+			if f.Shared && !f.Reused {
+				m.created["job/shared/"+path.Base(f.Path)] = true
+			}
+		}
+	}
+}
+
+// needed are the shared files of the checkpoints of a head.
+func (m *model) needed(h snapshot.Head) map[string]bool {
+	out := map[string]bool{}
+	for _, c := range h.Checkpoints {
+		for _, f := range m.files[c.Path] {
+			out[f] = true
+		}
+	}
+	return out
+}
+
+// read gives a manifest that was asked for; some can't be reached or are damaged.
+func (m *model) read(r ReadManifest, luck int) {
+	if luck < 2 {
+		m.log("manifest %d damaged: %v", r.Checkpoint, luck == 0)
+		m.leaky = m.leaky || luck == 0
+		m.c.HandleManifestRead(m.now, r.Path, nil, luck == 0)
+		return
+	}
+	m.log("manifest %d read", r.Checkpoint)
+	var s snapshot.SubtaskState
+	for _, name := range m.files[r.Path] {
+		s.Keyed = append(s.Keyed, state.File{Path: "../../shared/" + path.Base(name), Shared: true})
+	}
+	m.c.HandleManifestRead(m.now, r.Path, &snapshot.Manifest{
+		Operators: []snapshot.OperatorState{{Subtasks: []snapshot.SubtaskState{s}}},
+	}, false)
 }
 
 func (m *model) request() {
@@ -334,7 +408,10 @@ func (m *model) effects() {
 			}
 		case WriteManifest:
 			m.log("write manifest %d", e.Checkpoint)
+			m.files[e.Path] = sharedFiles(e.Path, e.Manifest)
 			m.writes = append(m.writes, e)
+		case ReadManifest:
+			m.reads = append(m.reads, e)
 		case UpdateHead:
 			m.swaps = append(m.swaps, e)
 			m.retention[e.Token] = m.o.Retention
@@ -356,7 +433,13 @@ func (m *model) effects() {
 
 func (m *model) triggered(e Trigger) {
 	id := e.Barrier.Checkpoint
-	m.log("trigger %d", id)
+	m.log("trigger %d base %d", id, e.Barrier.Base)
+	if b := e.Barrier.Base; b != 0 && !m.names(b) {
+		m.failf("the base %d of %d isn't in the head", b, id)
+	}
+	if e.Barrier.Kind == record.Savepoint && (e.Barrier.Shared != "" || e.Barrier.Unaligned) {
+		m.failf("savepoint %d is incremental or unaligned: %+v", id, e.Barrier)
+	}
 	if id <= m.lastID {
 		m.failf("id %d comes after %d", id, m.lastID)
 	}
@@ -403,6 +486,9 @@ func (m *model) checkCommits() {
 // checkDelete finds deletions of what the head names, or a swap in flight is about to make it name.
 func (m *model) checkDelete(d Delete) {
 	m.log("delete %s%v", d.Prefix, d.Paths)
+	for _, name := range d.Paths {
+		delete(m.created, name) // a late acknowledgement that is repeated deletes again
+	}
 	heads := []snapshot.Head{m.head}
 	for _, u := range m.swaps {
 		h := heads[len(heads)-1].Clone()
@@ -410,6 +496,11 @@ func (m *model) checkDelete(d Delete) {
 		heads = append(heads, h)
 	}
 	for _, h := range heads {
+		for name := range m.needed(h) {
+			if slices.Contains(d.Paths, name) {
+				m.failf("%s is deleted, but a checkpoint of the head refers to it", name)
+			}
+		}
 		var dirs []string
 		for _, c := range h.Checkpoints {
 			dirs = append(dirs, c.Path)
@@ -461,6 +552,16 @@ func (m *model) drain() {
 	if o, ok := m.head.Operation("last"); !ok || o.Outcome != snapshot.OutcomeDone {
 		m.failf("the last checkpoint did not complete: %+v", o)
 	}
+	m.now = m.now.Add(rereadDelay * time.Second) // manifests that could not be reached are read again
+	m.c.HandleTime(m.now)
+	m.quiesce()
+	if needed := m.needed(m.head); !m.leaky {
+		for _, name := range slices.Sorted(maps.Keys(m.created)) {
+			if !needed[name] {
+				m.failf("%s is left, but nothing refers to it", name)
+			}
+		}
+	}
 }
 
 // quiesce answers everything, without failures and without time passing.
@@ -473,7 +574,11 @@ func (m *model) quiesce() {
 			a := protocol.Ack{Attempt: g.attempt, Task: g.task, Checkpoint: g.barrier.Checkpoint}
 			m.c.HandleAck(m.now, a)
 		case len(m.acks) > 0:
-			m.c.HandleAck(m.now, pick(m.rnd, &m.acks))
+			a := pick(m.rnd, &m.acks)
+			m.arrive(a)
+			m.c.HandleAck(m.now, a)
+		case len(m.reads) > 0:
+			m.read(pick(m.rnd, &m.reads), 7)
 		case len(m.writes) > 0:
 			w := pick(m.rnd, &m.writes)
 			m.c.HandleManifestWritten(m.now, w.Checkpoint, 1, 1, nil)

@@ -265,6 +265,9 @@ func (c *Coordinator) choose(now time.Time) *request {
 	case len(c.pending) >= c.o.MaxConcurrent && first.priority != prioritySavepoint:
 		c.counts.Waiting = fmt.Sprintf("%d snapshots are in flight", len(c.pending))
 		return nil
+	case c.clashes(first):
+		c.counts.Waiting = "a savepoint and an unaligned checkpoint don't run at the same time"
+		return nil
 	case first.priority == priorityPeriodic && c.tooEarly(now):
 		c.queue = c.queue[1:]
 		c.nextPeriodic = c.lastCompletionAt.Add(c.o.MinPause)
@@ -272,6 +275,15 @@ func (c *Coordinator) choose(now time.Time) *request {
 	}
 	c.queue = c.queue[1:]
 	return first
+}
+
+// clashes says that a request is for a savepoint while an unaligned checkpoint is in flight, or the reverse: the one's barriers would overtake
+// the other's.
+func (c *Coordinator) clashes(q *request) bool {
+	savepoint := q.priority == prioritySavepoint
+	return slices.ContainsFunc(c.pending, func(p *pending) bool {
+		return (savepoint && p.barrier.Unaligned) || (!savepoint && c.o.Unaligned && p.savepoint())
+	})
 }
 
 func (c *Coordinator) tooEarly(now time.Time) bool {

@@ -55,6 +55,8 @@ type script struct {
 	head           snapshot.Head
 	// older are the attempts of tasks of regions that went on when others were restarted.
 	older map[protocol.TaskID]protocol.Attempt
+	// files are those of the sink's next acknowledgement.
+	files []state.File
 	// union makes the positions of sources union state.
 	union bool
 }
@@ -101,13 +103,18 @@ func (s *script) do(w []string) error {
 		if w[0] == "oldack" {
 			a.K--
 		}
-		for _, name := range w[2:] {
+		for _, name := range slices.DeleteFunc(slices.Clone(w[2:]), s.fileWord) {
 			of := a
 			if older, ok := s.older[taskOf(name)]; ok && w[0] == "ack" {
 				of = older
 			}
 			s.c.HandleAck(s.now, s.ackOf(of, id, taskOf(name)))
 		}
+		s.files = nil
+	case "manifest": // what ReadManifest gives: "manifest 3 a b", "manifest 3 damaged", "manifest 3 unreachable"
+		s.manifest(id, w[2:])
+	case "leave-out":
+		s.c.LeaveOut([]snapshot.LeftOut{{Checkpoint: id}})
 	case "decline":
 		s.c.HandleDecline(s.now, protocol.Decline{
 			Attempt: s.attempt, Checkpoint: id, Task: taskOf(arg(2)), Reason: protocol.DeclineReason(arg(3)), Error: strings.Join(w[min(4, len(w)):], " "),
@@ -177,13 +184,35 @@ func (s *script) do(w []string) error {
 	return nil
 }
 
+// fileWord takes a file of an acknowledgement: +name was created below shared/, =name is one of the base's.
+func (s *script) fileWord(w string) bool {
+	name, reused := strings.CutPrefix(w, "=")
+	if !reused && !strings.HasPrefix(w, "+") {
+		return false
+	}
+	s.files = append(s.files, state.File{Path: "../../shared/" + strings.TrimPrefix(name, "+"), Size: 10, Shared: true, Reused: reused})
+	return true
+}
+
+func (s *script) manifest(id int64, files []string) {
+	m := &snapshot.Manifest{Operators: []snapshot.OperatorState{{Name: "sink", Subtasks: []snapshot.SubtaskState{{}}}}}
+	for _, name := range files {
+		m.Operators[0].Subtasks[0].Keyed = append(m.Operators[0].Subtasks[0].Keyed, state.File{Path: "../../shared/" + name, Shared: true})
+	}
+	damaged := slices.Contains(files, "damaged")
+	if damaged || slices.Contains(files, "unreachable") {
+		m = nil
+	}
+	s.c.HandleManifestRead(s.now, fmt.Sprintf("jobs/j/checkpoints/chk-%d/", id), m, damaged)
+}
+
 // noted is a line of the script's own.
 type noted string
 
 func (noted) effect() {}
 
 func (s *script) create(args []string) error {
-	s.union = false
+	s.union, s.head = false, snapshot.Head{}
 	// The first delay of this source is the whole interval but for a hair.
 	o := Options{
 		JobID: "0123456789", MaxParallelism: 128, Durable: true, Dir: "jobs/j/", Rand: rand.New(longest{}), ReserveIDs: 100, Retention: 2,
@@ -215,6 +244,10 @@ func (s *script) create(args []string) error {
 			o.CommitGrace = d
 		case "union":
 			s.union = true
+		case "incremental":
+			o.Incremental = true
+		case "unaligned":
+			o.Unaligned, o.AlignmentTimeout = true, d
 		case "regions": // another pipeline beside
 			o.Vertices = append(o.Vertices,
 				Vertex{Name: "other", Parallelism: 1, Operators: []string{"other"}},
@@ -254,6 +287,8 @@ func policyOf(args []string) Policy {
 			p.TolerableFailures = n
 		case "retention":
 			p.Retention = n
+		case "unaligned":
+			p.Unaligned, p.AlignmentTimeout = true, d
 		}
 	}
 	return p
@@ -325,6 +360,9 @@ func (s *script) ackOf(a protocol.Attempt, id int64, t protocol.TaskID) protocol
 	}
 	if t.Vertex == "sink" {
 		st = snapshot.SubtaskState{Index: t.Subtask, Keyed: []state.File{{Path: fmt.Sprintf("file-%d-%d", id, t.Subtask), Size: 10}}}
+		if s.files != nil {
+			st.Keyed = s.files
+		}
 	}
 	return protocol.Ack{
 		Attempt: a, Task: t, Checkpoint: id, Operators: map[string]snapshot.SubtaskState{t.Vertex: st}, Metrics: protocol.AckMetrics{Bytes: 10},
@@ -335,7 +373,7 @@ func (s *script) print(out *strings.Builder) {
 	for _, e := range s.c.Effects() {
 		switch e := e.(type) {
 		case Trigger:
-			fmt.Fprintf(out, "  trigger %s %d%s at %v -> %s\n", e.Barrier.Kind, e.Barrier.Checkpoint, stopText(e.Barrier.Stop), e.Tasks, e.Barrier.Target)
+			fmt.Fprintf(out, "  trigger %s %d%s at %v -> %s%s\n", e.Barrier.Kind, e.Barrier.Checkpoint, stopText(e.Barrier.Stop), e.Tasks, e.Barrier.Target, modeText(e.Barrier))
 		case NotifyComplete:
 			fmt.Fprintf(out, "  complete %d%s to %v\n", e.Checkpoint, stopText(e.Stop), e.Tasks)
 			if len(e.Stay) > 0 {
@@ -345,6 +383,8 @@ func (s *script) print(out *strings.Builder) {
 			fmt.Fprintf(out, "  aborted %d (latest %d) to %v\n", e.Checkpoint, e.LatestCompleted, e.Tasks)
 		case WriteManifest:
 			fmt.Fprintf(out, "  write manifest %d%s\n", e.Checkpoint, finishedText(e.Manifest))
+		case ReadManifest:
+			fmt.Fprintf(out, "  read manifest %d %s\n", e.Checkpoint, e.Path)
 		case UpdateHead:
 			s.swaps = append(s.swaps, e.Token)
 			fmt.Fprintf(out, "  head:%s\n", updateText(e))
@@ -361,6 +401,17 @@ func (s *script) print(out *strings.Builder) {
 			fmt.Fprintf(out, "  %s\n", string(e))
 		}
 	}
+}
+
+func modeText(b record.Barrier) string {
+	text := ""
+	if b.Shared != "" {
+		text += fmt.Sprintf(" base %d, shared below %s", b.Base, b.Shared)
+	}
+	if b.Unaligned {
+		text += fmt.Sprintf(" unaligned after %v", b.AlignmentTimeout)
+	}
+	return text
 }
 
 func stopText(m record.StopMode) string {
@@ -386,6 +437,9 @@ func updateText(u UpdateHead) string {
 	text := ""
 	if u.Complete != nil {
 		text += fmt.Sprintf(" checkpoint %d", u.Complete.ID)
+		if u.Complete.Shared {
+			text += " with shared files"
+		}
 	}
 	if len(u.Subsume) > 0 {
 		text += fmt.Sprintf(" without %v", u.Subsume)

@@ -128,6 +128,11 @@ func (c *Coordinator) create(now time.Time, q *request, required []protocol.Task
 		p.dir = q.target + c.savepointName(q.operation)
 	} else {
 		p.dir = fmt.Sprintf("%scheckpoints/chk-%d/", c.o.Dir, id)
+		p.barrier.Unaligned, p.barrier.AlignmentTimeout = c.o.Unaligned, c.o.AlignmentTimeout
+		if c.o.Incremental {
+			p.barrier.Shared, p.barrier.Base = c.o.sharedDir(), c.chooseBase()
+			c.shared.Open(id, p.barrier.Base)
+		}
 	}
 	p.barrier.Target = p.dir
 	for _, t := range c.order {

@@ -55,6 +55,18 @@ type Vertex struct {
 // Source says whether the vertex begins with a source.
 func (v *Vertex) Source() bool { return v.Nodes[0].NewSource != nil }
 
+// Overtakable says whether unaligned barriers may overtake the input of the vertex: rows of every input may come out of any
+// channel in any order between channels. Where rows of a subtask follow each other (Forward), or every subtask must get the
+// same (Broadcast), barriers are aligned.
+func (v *Vertex) Overtakable() bool {
+	for _, e := range v.Inputs {
+		if e.Partition != Hash && e.Partition != Rebalance {
+			return false
+		}
+	}
+	return len(v.Inputs) > 0
+}
+
 // PhysicalEdge connects two vertices.
 type PhysicalEdge struct {
 	// Index in Plan.Edges.

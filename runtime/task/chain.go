@@ -157,6 +157,9 @@ func (c *Core) openLink(ctx context.Context, l *link) error {
 	if err != nil {
 		return l.wrap(permanent(fmt.Errorf("opening: %w", err)))
 	}
+	if err := c.openReplay(ctx, l); err != nil {
+		return err
+	}
 	if l.backend == nil {
 		return nil
 	}

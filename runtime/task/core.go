@@ -58,7 +58,10 @@ type Core struct {
 	// held is the input batch being processed while paused.
 	held record.Batch
 
-	snap     snapshots
+	snap snapshots
+	over overtaking
+	// replay is what was in flight when the snapshot was taken that the task was restored from, in order.
+	replay   []replay
 	progress progress
 	load     workload
 
@@ -77,11 +80,7 @@ func New(o Options) *Core {
 	c.open, c.ended = len(c.channels), make([]bool, len(c.channels))
 	c.out = newExchange(&c.o)
 	c.marks = newWatermarks(len(c.channels))
-	if o.AtLeastOnce {
-		c.handler = barrier.NewTracker(len(c.channels))
-	} else {
-		c.handler = barrier.NewAligner(len(c.channels))
-	}
+	c.newHandler()
 	c.snap.init()
 	c.progress.channels = c.channels
 	c.newChain()
@@ -122,12 +121,12 @@ func (c *Core) Frozen() bool { return c.frozen != 0 }
 
 // Readable says that HandleElement may be called.
 func (c *Core) Readable() bool {
-	return !c.paused && c.frozen == 0 && c.phase == running && len(c.channels) > 0
+	return !c.paused && c.frozen == 0 && c.phase == running && len(c.channels) > 0 && len(c.replay) == 0
 }
 
 // Pollable says that Poll may be called.
 func (c *Core) Pollable() bool {
-	return !c.paused && c.frozen == 0 && c.phase == running && len(c.channels) == 0
+	return !c.paused && c.frozen == 0 && c.phase == running && len(c.channels) == 0 && len(c.replay) == 0
 }
 
 // HandleElement takes the next element of an input channel; it owns the batch in it.
@@ -158,18 +157,7 @@ func (c *Core) HandleElement(ch int, e record.Element) error {
 
 func (c *Core) handleBatch(ch int, b record.Batch) error {
 	c.stats.in.Add(int64(b.Len()))
-	st, err := c.links[0].process(c.channels[ch].PhysicalEdge.Input, b)
-	if err != nil {
-		b.Release()
-		return err
-	}
-	c.stats.out.Store(c.out.rows)
-	if st == operator.Paused {
-		c.held, c.paused = b, true
-		return c.stateErr()
-	}
-	b.Release()
-	return c.stateErr()
+	return c.processBatch(c.links[0], c.channels[ch].PhysicalEdge.Input, b)
 }
 
 // stateErr is what keyed state reports beside its methods: over the memory budget, or a coder that failed.
@@ -296,6 +284,10 @@ func (c *Core) advance() error {
 	}
 	if len(c.steps) == 0 {
 		c.steps = nil
+		if c.out.urgent && !c.paused {
+			c.out.urgent = false
+			c.paused = c.phase == running && !c.out.hasRoom()
+		}
 	}
 	return nil
 }
@@ -400,6 +392,11 @@ func (c *Core) Close() error {
 	if c.held != nil {
 		c.held.Release()
 		c.held = nil
+	}
+	for _, p := range c.snap.pending {
+		if p.flight != nil {
+			c.discard(p)
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/weir-stream/weir/runtime/barrier"
 	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/record"
@@ -29,6 +30,22 @@ type Inputs interface {
 	SetBlocked(ch int, blocked bool)
 }
 
+// Overtaking is what inputs can do, besides [Inputs], that let barriers overtake what is queued. A core uses it, if its inputs implement it and
+// the edges allow it ([graph.Vertex.Overtakable]); else all barriers are aligned. Whoever implements it
+//   - notes each barrier, cancel-barrier and end when it enters the queue of its channel, in order for each channel, has it come out of
+//     Arrived once, and makes the shell call [Core.HandleArrivals] soon, whether or not the channel is blocked or the core is paused;
+//     the element itself keeps its place in the queue;
+//   - adds to a capture, from Capture to EndCapture, all elements of all queues in their order, and then each one that enters a queue.
+type Overtaking interface {
+	Inputs
+	// Arrived appends to dst what arrived since the last call; at the first call, what there is in the queues. It is cheap when there is nothing.
+	Arrived(dst []barrier.Arrival) []barrier.Arrival
+	// Capture begins to copy: there is no other capture under way. Elements are retained by the capture, the queues stay as they are.
+	Capture(c *barrier.Capture)
+	// EndCapture ends it: nothing is added once it has returned.
+	EndCapture()
+}
+
 // Async is the asynchronous part of a snapshot. It may run in another goroutine, once.
 type Async func(ctx context.Context, w state.FileWriter) (AsyncResult, error)
 
@@ -39,6 +56,8 @@ type AsyncResult struct {
 	// Bytes written to storage, and the time that took, summed over files.
 	Bytes  int64
 	Upload time.Duration
+	// ChannelBytes is the part of Bytes that holds what the barrier overtook.
+	ChannelBytes int64
 }
 
 // Env is what a core asks of its surroundings. Its methods don't block and don't call the core.

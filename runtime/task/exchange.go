@@ -16,6 +16,10 @@ type exchange struct {
 	edges []*edgeOutput
 	// rows handed to channels or gathered for them, counting a broadcast once.
 	rows int64
+	// urgent lets the task go on without room, up to a snapshot whose barrier overtakes; debt is how many rows were emitted since
+	// there was room, which bounds that.
+	urgent bool
+	debt   int
 }
 
 // edgeOutput is one output edge of the task.
@@ -52,9 +56,13 @@ func newExchange(o *Options) exchange {
 	return x
 }
 
+// maxDebt is how many rows a task may emit without room to get to the end of what it is doing.
+const maxDebt = 64 * record.TargetRows
+
 // Emit takes the whole batch and answers Paused if a channel has no room then.
 func (x *exchange) Emit(b record.Batch) (operator.Status, error) {
 	x.rows += int64(b.Len())
+	x.debt += b.Len()
 	for _, e := range x.edges {
 		e.emit(b)
 	}
@@ -160,7 +168,10 @@ func (x *exchange) hasRoom() bool {
 			}
 		}
 	}
-	return room
+	if room {
+		x.debt = 0
+	}
+	return room || x.urgent && x.debt < maxDebt
 }
 
 // defaultLinger is how long rows wait for a batch to fill.

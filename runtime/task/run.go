@@ -148,6 +148,9 @@ func (l *Loop) drive(ctx context.Context) error {
 				return err
 			}
 		}
+		if err := c.HandleArrivals(); err != nil {
+			return err
+		}
 		if c.Finished() {
 			return nil
 		}
@@ -158,6 +161,9 @@ func (l *Loop) drive(ctx context.Context) error {
 			now := c.o.Now()
 			c.FlushDue(now)
 			if err := c.FireTimers(now); err != nil {
+				return err
+			}
+			if err := c.HandleDue(now); err != nil {
 				return err
 			}
 		}
@@ -181,6 +187,8 @@ func (l *Loop) step(pollAt *time.Time, waiting *bool) (idle bool, err error) {
 	case c.Paused():
 		err = c.Resume()
 		return c.Paused(), err
+	case c.Replaying():
+		return false, c.Replay()
 	case c.Pollable():
 		if *waiting {
 			return true, nil
@@ -207,6 +215,11 @@ func (l *Loop) wait(ctx context.Context, timer **time.Timer, pollAt time.Time, w
 	due := c.TimerDue()
 	if !due.IsZero() && !now.Before(due) {
 		return c.FireTimers(now)
+	}
+	if d := c.Due(); !d.IsZero() && !now.Before(d) {
+		return c.HandleDue(now)
+	} else if due.IsZero() || !d.IsZero() && d.Before(due) {
+		due = d
 	}
 	at := c.FlushDue(now)
 	if at.IsZero() || !due.IsZero() && due.Before(at) {

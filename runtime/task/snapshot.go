@@ -35,14 +35,18 @@ type snapshots struct {
 	finishAfter int64
 	// drained says that the operators finished for a snapshot that drains the job.
 	drained bool
-	// pending are the snapshots whose asynchronous part runs.
+	// pending are the snapshots whose asynchronous part runs, or waits for the barriers that are still to come.
 	pending map[int64]*pendingSnapshot
+	// waiting are triggers that came while a restore was still processing what had been in flight.
+	waiting []record.Barrier
 	// load is what the task had done when the last snapshot was taken.
 	load protocol.Load
 }
 
 type begunSnapshot struct {
 	stop record.StopMode
+	// overtakes says that what is in flight belongs to it.
+	overtakes bool
 	// givenUp says that its end was heard of before its barrier was sent.
 	givenUp bool
 }
@@ -51,6 +55,12 @@ type pendingSnapshot struct {
 	barrier record.Barrier
 	metrics protocol.AckMetrics
 	started time.Time
+	// Until the asynchronous part begins: the fixed state of the chain, whether it was at its end, and what was in flight (nil for an aligned one).
+	parts  []part
+	end    bool
+	flight *flight
+	// capturing says that what arrives is still added to flight.
+	capturing bool
 }
 
 func (s *snapshots) init() {
@@ -69,7 +79,11 @@ func (c *Core) apply(steps []barrier.Step) {
 		case barrier.Abort:
 			c.cancelBarrier(s.Barrier.Checkpoint, s.Reason)
 		case barrier.Trigger:
-			c.begin(s.Barrier)
+			c.begin(s.Barrier, false)
+		case barrier.Overtake:
+			c.begin(s.Barrier, true)
+		case barrier.Delivered:
+			c.deliver(s.Barrier.Checkpoint)
 		}
 	}
 }
@@ -89,6 +103,11 @@ func (c *Core) cancelBarrier(id int64, reason protocol.DeclineReason) {
 	delete(c.snap.aborted, id)
 	c.progress.settle(id)
 	c.o.Env.Decline(id, reason, nil)
+	if b := c.snap.begun[id]; b != nil {
+		b.givenUp = true // the cancel-barrier goes out in its place
+		return
+	}
+	c.forget(id)
 	c.push(func() (operator.Status, error) {
 		c.out.control(record.OfCancelBarrier(id))
 		return operator.Done, nil
@@ -100,15 +119,16 @@ func (c *Core) Trigger(b record.Barrier) error {
 	if len(c.channels) > 0 && c.phase < ended || c.phase == finished {
 		return nil // the barrier comes, or came, through the channels
 	}
-	c.begin(b)
-	if c.paused {
+	if len(c.replay) > 0 && !b.Unaligned {
+		c.snap.waiting = append(c.snap.waiting, b)
 		return nil
 	}
-	return c.advance()
+	c.begin(b, len(c.replay) > 0)
+	return c.goOn()
 }
 
-// begin takes a snapshot whose barriers are in.
-func (c *Core) begin(b record.Barrier) {
+// begin takes a snapshot whose barriers are in, or one that overtakes.
+func (c *Core) begin(b record.Barrier, overtakes bool) {
 	id := b.Checkpoint
 	if id <= c.snap.last {
 		return
@@ -120,7 +140,8 @@ func (c *Core) begin(b record.Barrier) {
 	c.snap.last = id
 	c.progress.overtaken(id)
 	c.progress.reach(id, protocol.StageWaiting, c.o.Now())
-	c.snap.begun[id] = &begunSnapshot{stop: b.Stop}
+	c.snap.begun[id] = &begunSnapshot{stop: b.Stop, overtakes: overtakes}
+	c.out.urgent = c.out.urgent || b.Unaligned
 	for a := range c.snap.aborted {
 		if a <= id {
 			delete(c.snap.aborted, a)
@@ -141,9 +162,9 @@ func (c *Core) begin(b record.Barrier) {
 // take forwards the barrier, fixes the state, and starts the asynchronous part; of a snapshot that was given up while it
 // waited for that only a cancel-barrier goes out.
 func (c *Core) take(b record.Barrier) error {
-	givenUp := c.snap.begun[b.Checkpoint].givenUp
+	begun := c.snap.begun[b.Checkpoint]
 	delete(c.snap.begun, b.Checkpoint)
-	if givenUp {
+	if begun.givenUp {
 		c.progress.settle(b.Checkpoint)
 		if c.phase < ended {
 			c.out.control(record.OfCancelBarrier(b.Checkpoint))
@@ -169,14 +190,51 @@ func (c *Core) take(b record.Barrier) error {
 		c.frozen = b.Checkpoint
 	}
 	now := c.o.Now()
-	c.snap.pending[b.Checkpoint] = &pendingSnapshot{
-		barrier: b, started: now, metrics: c.costs(b.Checkpoint, start, now),
+	p := &pendingSnapshot{
+		barrier: b, started: now, metrics: c.costs(b.Checkpoint, start, now), parts: parts, end: c.phase >= ended,
 	}
-	end := c.phase >= ended
-	c.o.Env.StartAsync(b, func(ctx context.Context, w state.FileWriter) (AsyncResult, error) {
-		return finishParts(ctx, &meter{FileWriter: w, now: c.o.Now}, parts, c.o.Subtask, end)
-	})
+	c.snap.pending[b.Checkpoint] = p
+	if begun.overtakes {
+		c.capture(p)
+	}
+	if !begun.overtakes || c.over.delivered >= b.Checkpoint {
+		c.write(p)
+	}
 	return nil
+}
+
+// write begins the asynchronous part.
+func (c *Core) write(p *pendingSnapshot) {
+	c.endCapture(p)
+	parts, flight, end := p.parts, p.flight, p.end
+	p.parts, p.flight = nil, nil
+	if flight != nil {
+		p.started = c.o.Now()
+		c.overtakeCosts(p)
+	}
+	c.o.Env.StartAsync(p.barrier, func(ctx context.Context, w state.FileWriter) (AsyncResult, error) {
+		defer flight.release()
+		m := &meter{FileWriter: w, now: c.o.Now}
+		r, err := finishParts(ctx, m, parts, c.o.Subtask, end)
+		if err != nil {
+			return r, err
+		}
+		r.ChannelBytes, err = flight.write(ctx, m, c.links[0].node.Name, r.Operators)
+		r.Bytes, r.Upload = m.bytes.Load(), time.Duration(m.time.Load())
+		return r, err
+	})
+}
+
+// forget drops what is still being done for a snapshot.
+func (c *Core) forget(id int64) {
+	p := c.snap.pending[id]
+	if p == nil {
+		return
+	}
+	delete(c.snap.pending, id)
+	if p.flight != nil {
+		c.discard(p)
+	}
 }
 
 // part is the fixed state of one operator.
@@ -253,6 +311,7 @@ func (c *Core) AsyncDone(checkpoint int64, r AsyncResult, err error) {
 	}
 	now := c.o.Now()
 	p.metrics.Async, p.metrics.Upload, p.metrics.Bytes = now.Sub(p.started), r.Upload, r.Bytes
+	p.metrics.ChannelBytes = r.ChannelBytes
 	if f := c.progress.find(checkpoint); f != nil {
 		p.metrics.Total = now.Sub(f.first)
 	}
@@ -276,7 +335,7 @@ func (c *Core) Complete(ctx context.Context, checkpoint int64, stop record.StopM
 			return l.wrap(permanent(fmt.Errorf("committing checkpoint %d: %w", checkpoint, err)))
 		}
 	}
-	delete(c.snap.pending, checkpoint) // whatever is still being done for it
+	c.forget(checkpoint)
 	c.progress.settle(checkpoint)
 	switch {
 	case c.frozen != 0 && checkpoint >= c.frozen && stop != record.StopNone:
@@ -316,7 +375,7 @@ func (c *Core) Aborted(checkpoint int64) error {
 		c.progress.settle(checkpoint)
 	}
 	if c.snap.pending[checkpoint] != nil {
-		delete(c.snap.pending, checkpoint)
+		c.forget(checkpoint)
 		c.progress.settle(checkpoint)
 		c.o.Env.CancelAsync(checkpoint)
 		c.finishIfFree()

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/weir-stream/weir/runtime/barrier"
 	"github.com/weir-stream/weir/runtime/record"
 )
 
@@ -38,7 +39,14 @@ type Gate struct {
 		// waiting says that the consumer found nothing and wants to be woken.
 		waiting bool
 		closed  bool
+		// announcing says that the consumer wants to hear of control elements when they arrive; arrived are those it hasn't heard of.
+		announcing bool
+		arrived    []barrier.Arrival
+		// capture gets a copy of what is pushed; nil for none.
+		capture *barrier.Capture
 	}
+	// news says that Arrived has something to say.
+	news atomic.Bool
 }
 
 // channel is one queue of a gate. Guarded by the lock of the gate but for popped.
@@ -64,6 +72,7 @@ func NewGate(channels, capacity int, ready *Signal) *Gate {
 	}
 	g := &Gate{capacity: capacity, ready: ready, channels: make([]channel, channels)}
 	g.mu.readable = make([]uint64, (channels+63)/64)
+	g.news.Store(true)
 	return g
 }
 
@@ -187,6 +196,14 @@ func (g *Gate) push(ch int, e record.Element, cost int) {
 		g.mu.readable[ch>>6] |= 1 << (ch & 63)
 		wake, g.mu.waiting = g.mu.waiting, false
 	}
+	if g.mu.capture != nil {
+		g.mu.capture.Add(ch, e)
+	}
+	if announced(e.Kind) && g.mu.announcing {
+		g.mu.arrived = append(g.mu.arrived, barrier.Arrival{Channel: ch, Element: e})
+		g.news.Store(true)
+		wake = true
+	}
 	g.mu.Unlock()
 	if wake {
 		g.ready.Set()
@@ -264,6 +281,13 @@ func (r *ring) pop() item {
 	r.head = (r.head + 1) & (len(r.buf) - 1)
 	r.n--
 	return it
+}
+
+// each calls f with all items, oldest first.
+func (r *ring) each(f func(item)) {
+	for i := range r.n {
+		f(r.buf[(r.head+i)&(len(r.buf)-1)])
+	}
 }
 
 // grow doubles the buffer, to a power of two that holds at least capacity items.

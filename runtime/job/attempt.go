@@ -14,8 +14,9 @@ import (
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
-// attempt is one deployment of all tasks, from the wait for slots on.
+// attempt is a deployment of the regions that are down, from the wait for slots on, or their cancellation.
 type attempt struct {
+	// id is the newest: each region that is deployed with it has one of its own.
 	id protocol.Attempt
 	// phase of the deployment.
 	phase attemptPhase
@@ -26,8 +27,6 @@ type attempt struct {
 	// readAgainAt is when its manifest is read again.
 	readAgainAt time.Time
 	readError   string
-	// tasks are known from the deployment on.
-	tasks map[protocol.TaskID]*taskInfo
 }
 
 type attemptPhase uint8
@@ -65,13 +64,19 @@ func (t *taskInfo) over() bool {
 
 // startAttempt begins with the wait for slots.
 func (m *Machine) startAttempt(now time.Time) {
-	m.lastK++
+	for _, r := range m.downRegions() {
+		m.lastK++
+		m.newest = protocol.Attempt{Epoch: m.epoch, K: m.lastK}
+		r.attempt = m.newest
+		for _, id := range r.tasks {
+			delete(m.tasks, id)
+		}
+	}
 	m.state, m.restartAt, m.restartSaved, m.stopDeadline = StateCreated, time.Time{}, false, time.Time{}
 	m.attempt = &attempt{
-		id:       protocol.Attempt{Epoch: m.epoch, K: m.lastK},
+		id:       m.newest,
 		deadline: now.Add(m.o.SlotTimeout),
 	}
-	m.last = m.attempt
 	m.trySlots(now)
 }
 
@@ -170,7 +175,7 @@ func (m *Machine) record(now time.Time) {
 	a := m.attempt
 	a.phase = recording
 	r := snapshot.Restore{
-		Attempt: a.id.String(), Checkpoint: a.source.id, Path: a.source.dir, Empty: a.source.path == "", At: now,
+		Attempt: a.id.String(), Regions: m.namesOf(m.downRegions()), Checkpoint: a.source.id, Path: a.source.dir, Empty: a.source.path == "", At: now,
 	}
 	m.updateHead(now, func(h *snapshot.Head) {
 		h.AddRestore(r)
@@ -189,8 +194,7 @@ func (m *Machine) record(now time.Time) {
 // deploy gives every slot to a worker and sends the tasks out.
 func (m *Machine) deploy(now time.Time) {
 	a := m.attempt
-	slots, ok := m.place()
-	if !ok { // a worker was lost meanwhile
+	if !m.place() { // a worker was lost meanwhile
 		a.phase = waitingForSlots
 		a.deadline = now.Add(m.o.SlotTimeout)
 		m.trySlots(now)
@@ -198,47 +202,72 @@ func (m *Machine) deploy(now time.Time) {
 	}
 	a.phase = deploying
 	a.deadline = now.Add(m.o.DeployTimeout)
-	a.tasks = map[protocol.TaskID]*taskInfo{}
+	for _, r := range m.downRegions() {
+		m.deployRegion(r)
+	}
+	a.source.tasks = nil
+}
+
+// deployRegion sends the tasks of one region out.
+func (m *Machine) deployRegion(r *region) {
+	a := m.attempt
+	r.deployments++
 	byWorker := map[string][]protocol.TaskDeployment{}
-	for _, id := range m.allTasks {
+	for _, id := range r.tasks {
 		d, ok := a.source.tasks[id]
 		if !ok {
 			d = protocol.TaskDeployment{}
 		}
 		d.Task = id
-		w := slots[id.Subtask].Worker
-		a.tasks[id] = &taskInfo{state: protocol.TaskDeploying, worker: w}
+		w := m.placed[id.Subtask].Worker
+		m.tasks[id] = &taskInfo{state: protocol.TaskDeploying, worker: w}
 		byWorker[w] = append(byWorker[w], d)
 	}
-	a.source.tasks = nil
 	for _, w := range sortedKeys(byWorker) {
 		m.emit(Send{Worker: w, Message: protocol.ToWorker{Deploy: &protocol.Deploy{
-			Attempt: a.id, Slots: slots, RestoredFrom: a.source.id, RestoreDir: a.source.dir, Tasks: byWorker[w],
+			Attempt: r.attempt, Region: r.name, Slots: slices.Clone(m.placed),
+			RestoredFrom: a.source.id, RestoreDir: a.source.dir, Tasks: byWorker[w],
 		}}})
 	}
 }
 
-// place spreads the slots over the workers, one each in turn.
-func (m *Machine) place() ([]protocol.Placement, bool) {
+// place spreads the slots over the workers, one each in turn. While some regions go on, slots stay where they are, but for those of
+// workers that were lost.
+func (m *Machine) place() bool {
+	slots := make([]protocol.Placement, m.o.Plan.Slots)
+	if !m.allDown() {
+		copy(slots, m.placed)
+	}
 	free := map[string]int{}
 	names := sortedKeys(m.workers)
 	for _, n := range names {
 		free[n] = m.workers[n].Slots
 	}
-	var slots []protocol.Placement
-	for len(slots) < m.o.Plan.Slots {
-		before := len(slots)
-		for _, n := range names {
-			if free[n] > 0 && len(slots) < m.o.Plan.Slots {
-				free[n]--
-				slots = append(slots, protocol.Placement{Worker: n, DataAddr: m.workers[n].DataAddr})
-			}
-		}
-		if len(slots) == before {
-			return nil, false
+	for _, s := range slots {
+		if s.Worker != "" {
+			free[s.Worker]--
 		}
 	}
-	return slots, true
+	for next := 0; ; {
+		before := next
+		for _, n := range names {
+			for next < len(slots) && slots[next].Worker != "" {
+				next++
+			}
+			if next == len(slots) {
+				m.placed = slots
+				return true
+			}
+			if free[n] > 0 {
+				free[n]--
+				slots[next] = protocol.Placement{Worker: n, DataAddr: m.workers[n].DataAddr}
+				next++
+			}
+		}
+		if next == before {
+			return next == len(slots)
+		}
+	}
 }
 
 // attemptTime checks the deadlines of an attempt.
@@ -271,7 +300,7 @@ func (m *Machine) attemptTime(now time.Time) {
 func (m *Machine) laggards(s protocol.TaskState) string {
 	var names []string
 	for _, id := range m.allTasks {
-		if m.attempt.tasks[id].state == s {
+		if t := m.tasks[id]; t != nil && t.state == s {
 			names = append(names, id.String())
 		}
 	}
@@ -281,19 +310,24 @@ func (m *Machine) laggards(s protocol.TaskState) string {
 	return "tasks " + strings.Join(names, ", ")
 }
 
-// checkRunning starts snapshots once all tasks run or have finished.
+// checkRunning starts snapshots once all tasks of all regions run or have finished.
 func (m *Machine) checkRunning(now time.Time) {
 	a := m.attempt
-	if a.phase != deploying {
+	if a == nil || a.phase != deploying {
 		return
 	}
 	var starts []checkpoint.TaskStart
 	for _, id := range m.allTasks {
-		t := a.tasks[id]
+		t := m.tasks[id]
 		if t.state == protocol.TaskDeploying {
 			return
 		}
-		starts = append(starts, checkpoint.TaskStart{Task: id, Finished: t.state == protocol.TaskFinished, EndOfData: t.endOfData})
+		starts = append(starts, checkpoint.TaskStart{
+			Task: id, Attempt: m.regionOf(id).attempt, Finished: t.state == protocol.TaskFinished, EndOfData: t.endOfData,
+		})
+	}
+	for _, r := range m.regions {
+		r.down = false
 	}
 	a.phase, a.deadline = up, time.Time{}
 	m.state = StateRunning
@@ -302,20 +336,24 @@ func (m *Machine) checkRunning(now time.Time) {
 	m.checkFinished(now)
 }
 
-// toTasks sends a message to every worker that has one of the tasks.
+// toTasks sends a message to every worker that has one of the tasks, one for each region.
 func (m *Machine) toTasks(tasks []protocol.TaskID, message func(protocol.Attempt, []protocol.TaskID) protocol.ToWorker) {
-	if m.attempt == nil || m.attempt.tasks == nil {
-		return
-	}
-	byWorker := map[string][]protocol.TaskID{}
+	byWorker := map[string]map[int][]protocol.TaskID{}
 	for _, id := range tasks {
-		if t := m.attempt.tasks[id]; t != nil {
-			byWorker[t.worker] = append(byWorker[t.worker], id)
+		if t := m.tasks[id]; t != nil {
+			if byWorker[t.worker] == nil {
+				byWorker[t.worker] = map[int][]protocol.TaskID{}
+			}
+			i := m.regionIndex[id.Vertex]
+			byWorker[t.worker][i] = append(byWorker[t.worker][i], id)
 		}
 	}
 	for _, w := range sortedKeys(byWorker) {
-		if _, there := m.workers[w]; there {
-			m.emit(Send{Worker: w, Message: message(m.attempt.id, byWorker[w])})
+		if _, there := m.workers[w]; !there {
+			continue
+		}
+		for _, i := range sortedKeys(byWorker[w]) {
+			m.emit(Send{Worker: w, Message: message(m.regions[i].attempt, byWorker[w][i])})
 		}
 	}
 }

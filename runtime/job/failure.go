@@ -11,55 +11,36 @@ import (
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
-// fail ends the attempt: its tasks are canceled, then the restart strategy has the word. A failure while that is under way merges into it.
-func (m *Machine) fail(now time.Time, f Failure) {
-	if m.exited || m.ending != nil || m.attempt == nil {
+// fail takes down the regions in scope, and what is being deployed: their tasks are canceled, then the restart strategy has the word. A failure
+// while that is under way, or during the delay that follows, merges into it. A fatal one, and any while the job stops with a savepoint
+// that the head may name, takes down all regions.
+func (m *Machine) fail(now time.Time, f Failure, scope ...*region) {
+	if m.exited || m.ending != nil || m.attempt == nil && m.state != StateRestarting {
 		return
 	}
-	if m.attempt.phase == canceling {
-		if f.Fatal && m.fatal == nil {
-			f.At, f.Attempt = now, m.attempt.id
-			m.fatal = &f
-		}
-		return
+	if _, stopping := m.snapshots.StopInProgress(); f.Fatal || stopping || m.snapshots.StopCommitting() {
+		scope = m.regions
 	}
-	f.At, f.Attempt = now, m.attempt.id
-	m.lastFailure = &f
-	if f.Fatal {
+	f.At, f.Attempt = now, m.newest
+	if f.Task.Vertex != "" {
+		f.Attempt = m.regionOf(f.Task).attempt
+	}
+	if f.Fatal && m.fatal == nil {
 		m.fatal = &f
 	}
-	m.state = StateFailing
-	m.cancelAttempt(now, checkpoint.ReasonTaskFailure, f.Error)
-}
-
-// cancelAttempt stops snapshots and tasks.
-func (m *Machine) cancelAttempt(now time.Time, r checkpoint.Reason, why string) {
-	a := m.attempt
-	a.phase = canceling
-	a.readAgainAt = time.Time{}
-	a.deadline = now.Add(m.o.CancelTimeout)
-	m.stopDeadline = time.Time{}
-	m.snapshots.Suspend(now, r, why)
-	m.pump(now)
-	m.cancelTasks()
-	m.checkCanceled(now)
-}
-
-func (m *Machine) cancelTasks() {
-	a := m.attempt
-	if a.tasks == nil {
-		return
+	merges := m.attempt == nil || m.attempt.phase == canceling
+	if !merges {
+		m.lastFailure = &f
+		m.state = StateFailing
 	}
-	m.toTasks(m.allTasks, func(id protocol.Attempt, _ []protocol.TaskID) protocol.ToWorker {
-		return protocol.ToWorker{Cancel: &protocol.Cancel{Attempt: id}}
-	})
+	m.takeDown(now, scope, checkpoint.ReasonTaskFailure, f.Error)
 }
 
 // dropStuck gives up workers that don't cancel their tasks. Whatever they still do is of an old attempt and has no effect.
 func (m *Machine) dropStuck(now time.Time) {
 	stuck := map[string]bool{}
-	for _, t := range m.attempt.tasks {
-		if !t.over() {
+	for _, id := range m.allTasks {
+		if t := m.tasks[id]; t != nil && !t.over() && m.regionOf(id).down {
 			stuck[t.worker] = true
 		}
 	}
@@ -70,38 +51,60 @@ func (m *Machine) dropStuck(now time.Time) {
 	}
 }
 
-// checkCanceled goes on once nothing of the attempt runs any more.
+// checkCanceled goes on once nothing of the regions that are down runs any more.
 func (m *Machine) checkCanceled(now time.Time) {
 	a := m.attempt
-	for _, t := range a.tasks {
-		if !t.over() {
+	if a == nil || a.phase != canceling {
+		return
+	}
+	for _, r := range m.downRegions() {
+		if !m.over(r) {
 			return
 		}
 	}
 	a.deadline = time.Time{}
 	m.attempt = nil
-	if m.state == StateCancelling {
+	switch {
+	case m.state == StateCancelling:
 		m.end(now, snapshot.FinalCanceled, "")
-		return
-	}
-	if m.fatal != nil {
+	case m.fatal != nil:
 		m.end(now, snapshot.FinalFailed, m.fatal.Error)
-		return
+	case m.state == StateRestarting: // what was merged into the delay is over, too
+		if m.waitsToRestart() && due(now, m.restartAt) {
+			m.startAttempt(now)
+		}
+	default:
+		m.decide(now)
 	}
+}
+
+// decide asks the restart strategy.
+func (m *Machine) decide(now time.Time) {
 	d, counters := m.strategy.Failed(now, m.heads.head.Restarts, m.o.Rand)
 	if !d.Restart {
 		m.updateHead(now, func(h *snapshot.Head) { h.Restarts = counters }, nil)
-		m.end(now, snapshot.FinalFailed, fmt.Sprintf("%s (not restarted: %s)", m.lastFailure.Error, d.Why))
+		why := fmt.Sprintf("%s (not restarted: %s)", m.lastFailure.Error, d.Why)
+		if m.allDown() {
+			m.end(now, snapshot.FinalFailed, why)
+			return
+		}
+		m.fatal = &Failure{At: now, Attempt: m.newest, Error: why, Fatal: true}
+		m.takeDown(now, m.regions, checkpoint.ReasonTaskFailure, why)
 		return
 	}
 	m.state, m.restartAt, m.restartSaved = StateRestarting, now.Add(d.Delay), false
-	m.message = fmt.Sprintf("restarting after: %s", m.lastFailure.Error)
+	m.message = m.restartText(m.lastFailure.Error)
 	m.updateHead(now, func(h *snapshot.Head) { h.Restarts = counters }, func(now time.Time) {
 		m.restartSaved = true
-		if m.state == StateRestarting && due(now, m.restartAt) {
+		if m.waitsToRestart() && due(now, m.restartAt) {
 			m.startAttempt(now)
 		}
 	})
+}
+
+// waitsToRestart says that the restart begins when its delay is over: it is counted in the head, and nothing is being canceled.
+func (m *Machine) waitsToRestart() bool {
+	return m.state == StateRestarting && m.restartSaved && m.attempt == nil
 }
 
 // checkFinished ends the job once all tasks have finished.
@@ -110,7 +113,7 @@ func (m *Machine) checkFinished(now time.Time) {
 	if a == nil || a.phase != up {
 		return
 	}
-	for _, t := range a.tasks {
+	for _, t := range m.tasks {
 		if t.state != protocol.TaskFinished {
 			return
 		}

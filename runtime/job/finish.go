@@ -4,6 +4,7 @@ package job
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/checkpoint"
@@ -191,11 +192,11 @@ func (m *Machine) HandleCancel(now time.Time, r CancelRequest) {
 	}
 	m.cancel = &snapshot.Operation{ID: operation, Type: snapshot.OperationCancel}
 	m.state, m.message = StateCancelling, ""
-	if a := m.attempt; a == nil {
+	if m.attempt == nil && m.allDown() {
 		m.end(now, snapshot.FinalCanceled, "")
-	} else if a.phase != canceling {
-		m.cancelAttempt(now, checkpoint.ReasonSuspended, "the job was canceled")
+		return
 	}
+	m.takeDown(now, m.regions, checkpoint.ReasonSuspended, "the job was canceled")
 }
 
 // Status returns a copy of what is known.
@@ -216,13 +217,16 @@ func (m *Machine) Status(now time.Time) Status {
 	for _, n := range sortedKeys(m.workers) {
 		s.Workers = append(s.Workers, m.workers[n])
 	}
-	if a := m.last; a != nil {
-		s.Attempt = a.id
-		for _, id := range m.allTasks {
-			if t := a.tasks[id]; t != nil {
-				s.Tasks = append(s.Tasks, TaskInfo{Task: id, State: t.state, Worker: t.worker, EndOfData: t.endOfData})
-			}
+	s.Attempt = m.newest
+	for _, id := range m.allTasks {
+		if t := m.tasks[id]; t != nil {
+			s.Tasks = append(s.Tasks, TaskInfo{Task: id, Attempt: m.regionOf(id).attempt, State: t.state, Worker: t.worker, EndOfData: t.endOfData})
 		}
+	}
+	for _, r := range m.regions {
+		s.Regions = append(s.Regions, RegionInfo{
+			Name: r.name, Vertices: slices.Clone(r.vertices), Attempt: r.attempt, Down: r.down, Restarts: max(r.deployments-1, 0),
+		})
 	}
 	if m.snapshots != nil {
 		s.Checkpoints, s.Pending, s.History = m.snapshots.Summary(), m.snapshots.Pending(now), m.snapshots.History()

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/checkpoint"
@@ -33,10 +34,19 @@ type Machine struct {
 	allTasks []protocol.TaskID
 	workers  map[string]WorkerInfo
 
-	// attempt is the current one, nil between attempts; last is the newest there was, for the status.
-	attempt, last *attempt
-	lastK         int64
-	lastFailure   *Failure
+	// regions are deployed and canceled each as a whole; regionIndex finds that of a vertex.
+	regions     []*region
+	regionIndex map[string]int
+	// tasks are those deployed last of each region; placed says where the slots are, an empty one was on a worker that is lost.
+	tasks  map[protocol.TaskID]*taskInfo
+	placed []protocol.Placement
+
+	// attempt is the deployment or cancellation under way, or what runs; nil during the delay of a restart.
+	attempt *attempt
+	// newest is the newest attempt there was, lastK its number.
+	newest      protocol.Attempt
+	lastK       int64
+	lastFailure *Failure
 	// fatal is the failure that no restart follows.
 	fatal *Failure
 	// restartAt ends the delay of the restart strategy; restartSaved says that its counters are in the head.
@@ -62,7 +72,10 @@ func New(o Options) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{o: o, strategy: s, state: StateInitializing, workers: map[string]WorkerInfo{}, allTasks: o.Plan.tasks()}
+	m := &Machine{
+		o: o, strategy: s, state: StateInitializing, workers: map[string]WorkerInfo{}, allTasks: o.Plan.tasks(), tasks: map[protocol.TaskID]*taskInfo{},
+	}
+	m.regions, m.regionIndex = o.Plan.regions()
 	if _, err := checkpoint.New(m.checkpointOptions(), snapshot.Head{}); err != nil {
 		return nil, err
 	}
@@ -143,9 +156,7 @@ func (m *Machine) HandleShutdown(now time.Time) {
 		m.leave()
 		return
 	}
-	if m.attempt != nil {
-		m.cancelTasks()
-	}
+	m.cancelTasks(slices.DeleteFunc(slices.Clone(m.regions), m.over))
 	m.exit(StateSuspended, false, nil)
 	_ = now
 }
@@ -163,7 +174,7 @@ func (m *Machine) NextWake() (time.Time, bool) {
 	}
 	at(m.heads.retryAt)
 	at(m.stopDeadline)
-	if m.state == StateRestarting && m.restartSaved {
+	if m.waitsToRestart() {
 		at(m.restartAt)
 	}
 	if a := m.attempt; a != nil {
@@ -198,12 +209,12 @@ func (m *Machine) HandleTime(now time.Time) {
 	}
 	if due(now, m.stopDeadline) {
 		m.stopDeadline = time.Time{}
-		m.fail(now, Failure{Error: fmt.Sprintf("the tasks did not stop within %v of the savepoint", m.o.StopTimeout)})
+		m.fail(now, Failure{Error: fmt.Sprintf("the tasks did not stop within %v of the savepoint", m.o.StopTimeout)}, m.regions...)
 	}
 	if m.attempt != nil {
 		m.attemptTime(now)
 	}
-	if m.state == StateRestarting && m.restartSaved && due(now, m.restartAt) {
+	if m.waitsToRestart() && due(now, m.restartAt) {
 		m.startAttempt(now)
 	}
 	if m.ending != nil && due(now, m.ending.deadline) {
@@ -250,7 +261,7 @@ func (m *Machine) carryOut(now time.Time, e checkpoint.Effect) {
 	case checkpoint.Answer:
 		m.answer(e.Operation)
 	case checkpoint.FailJob:
-		m.fail(now, Failure{Error: e.Reason})
+		m.fail(now, Failure{Error: e.Reason}, m.regions...)
 	case checkpoint.Stopping:
 		m.stopDeadline = now.Add(m.o.StopTimeout)
 		m.checkFinished(now)

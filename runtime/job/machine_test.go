@@ -31,9 +31,12 @@ type script struct {
 	hold      bool
 	held      *snapshot.Head
 	triggered int64
-	attempt   protocol.Attempt
 	where     map[protocol.TaskID]string
-	out       strings.Builder
+	// attempts are those that tasks were deployed with, regions those of the job.
+	attempts map[protocol.TaskID]protocol.Attempt
+	tasksOf  []protocol.TaskID
+	regions  bool
+	out      strings.Builder
 }
 
 var epochStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -41,7 +44,7 @@ var epochStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 func TestMachine(t *testing.T) {
 	t.Parallel()
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		s := &script{t: t, now: epochStart, where: map[protocol.TaskID]string{}}
+		s := &script{t: t, now: epochStart, where: map[protocol.TaskID]string{}, attempts: map[protocol.TaskID]protocol.Attempt{}}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			s.t = t
 			s.out.Reset()
@@ -75,7 +78,7 @@ func (s *script) flag(d *datadriven.TestData, key string) bool {
 	return false
 }
 
-// create makes the machine of a coordinator: a source and a sink, each with two subtasks.
+// create makes the machine of a coordinator: a source and a sink, each with two subtasks; with regions, another pipeline beside.
 func (s *script) create(d *datadriven.TestData) {
 	cfg := contract.JobConfig{Name: "job", JobID: "0123456789", Storage: &contract.Storage{Volume: &contract.Volume{Path: "v"}}}
 	cfg.Checkpointing = &contract.Checkpointing{Interval: contract.Duration(time.Hour), RetentionCount: 2, DeleteOnCancel: s.flag(d, "delete")}
@@ -94,12 +97,24 @@ func (s *script) create(d *datadriven.TestData) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	vertices := []job.Vertex{
+		{Name: "src", Parallelism: 2, Operators: []string{"src"}},
+		{Name: "out", Parallelism: 2, Operators: []string{"out"}, Inputs: []checkpoint.Input{{Vertex: "src"}}, Transactional: true},
+	}
+	if s.regions = s.flag(d, "regions"); s.regions {
+		vertices = append(vertices,
+			job.Vertex{Name: "in2", Parallelism: 1, Operators: []string{"in2"}},
+			job.Vertex{Name: "out2", Parallelism: 1, Operators: []string{"out2"}, Inputs: []checkpoint.Input{{Vertex: "in2"}}})
+	}
+	s.tasksOf = nil
+	for _, v := range vertices {
+		for i := range v.Parallelism {
+			s.tasksOf = append(s.tasksOf, protocol.TaskID{Vertex: v.Name, Subtask: i})
+		}
+	}
 	m, err := job.New(job.Options{
 		Config: cfg, Grant: grant, Owner: "owner-" + s.arg(d, "owner", "a"), Dir: "dir/", Rand: rand.New(rand.NewPCG(1, 1)),
-		Plan: job.Plan{MaxParallelism: 128, Fingerprint: "f", Vertices: []job.Vertex{
-			{Name: "src", Parallelism: 2, Operators: []string{"src"}},
-			{Name: "out", Parallelism: 2, Operators: []string{"out"}, Inputs: []checkpoint.Input{{Vertex: "src"}}, Transactional: true},
-		}},
+		Plan: job.Plan{MaxParallelism: 128, Fingerprint: "f", Vertices: vertices},
 		Restore: func(m *snapshot.Manifest, dir string) (map[protocol.TaskID]protocol.TaskDeployment, error) {
 			if m.MaxParallelism != 128 {
 				return nil, errors.New("the snapshot has other key groups")
@@ -134,15 +149,15 @@ func (s *script) command(d *datadriven.TestData) {
 		s.tasks(d)
 	case "end-of-data":
 		for _, id := range s.named(d) {
-			s.from(id, protocol.FromWorker{EndOfData: &protocol.EndOfData{Attempt: s.attempt, Task: id}})
+			s.from(id, protocol.FromWorker{EndOfData: &protocol.EndOfData{Attempt: s.attempts[id], Task: id}})
 		}
 	case "ack":
 		for _, id := range s.named(d) {
-			s.from(id, protocol.FromWorker{Ack: &protocol.Ack{Attempt: s.attempt, Task: id, Checkpoint: s.triggered}})
+			s.from(id, protocol.FromWorker{Ack: &protocol.Ack{Attempt: s.attempts[id], Task: id, Checkpoint: s.triggered}})
 		}
 	case "notified":
 		for _, id := range s.named(d) {
-			s.from(id, protocol.FromWorker{Notified: &protocol.Notified{Attempt: s.attempt, Task: id, Checkpoint: s.triggered}})
+			s.from(id, protocol.FromWorker{Notified: &protocol.Notified{Attempt: s.attempts[id], Task: id, Checkpoint: s.triggered}})
 		}
 	case "checkpoint":
 		s.m.HandleCheckpoint(s.now, d.CmdArgs[0].Key)
@@ -164,6 +179,11 @@ func (s *script) command(d *datadriven.TestData) {
 	case "status":
 		st := s.m.Status(s.now)
 		s.printf("%s restarts=%d completed=%d message=%q", st.State, st.Restarts, len(st.Completed), st.Message)
+		if s.regions {
+			for _, r := range st.Regions {
+				s.printf("region %s %v: attempt %s down=%t restarts=%d", r.Name, r.Vertices, r.Attempt, r.Down, r.Restarts)
+			}
+		}
 	default:
 		s.t.Fatalf("unknown command %s", d.Cmd)
 	}
@@ -197,12 +217,9 @@ func (s *script) from(id protocol.TaskID, msg protocol.FromWorker) {
 // named returns the tasks of the arguments; all of them for none.
 func (s *script) named(d *datadriven.TestData) []protocol.TaskID {
 	var ids []protocol.TaskID
-	for _, v := range []string{"src", "out"} {
-		for i := range 2 {
-			id := protocol.TaskID{Vertex: v, Subtask: i}
-			if len(d.CmdArgs) == 0 || s.flag(d, id.String()) {
-				ids = append(ids, id)
-			}
+	for _, id := range s.tasksOf {
+		if len(d.CmdArgs) == 0 || s.flag(d, id.String()) {
+			ids = append(ids, id)
 		}
 	}
 	return ids
@@ -214,18 +231,15 @@ func (s *script) tasks(d *datadriven.TestData) {
 		"running": protocol.TaskRunning, "finished": protocol.TaskFinished, "failed": protocol.TaskFailed, "canceled": protocol.TaskCanceled,
 	}[d.CmdArgs[0].Key]
 	all := len(d.CmdArgs) == 1
-	attempt := s.attempt
-	if s.flag(d, "stale") {
-		attempt.K--
-	}
-	for _, v := range []string{"src", "out"} {
-		for i := range 2 {
-			id := protocol.TaskID{Vertex: v, Subtask: i}
-			if all || s.flag(d, id.String()) {
-				s.from(id, protocol.FromWorker{Status: &protocol.TaskStatus{
-					Attempt: attempt, Task: id, State: state, Error: s.arg(d, "error", ""), Fatal: s.flag(d, "fatal"),
-				}})
-			}
+	for _, id := range s.tasksOf {
+		attempt := s.attempts[id]
+		if s.flag(d, "stale") {
+			attempt.K--
+		}
+		if all || s.flag(d, id.String()) {
+			s.from(id, protocol.FromWorker{Status: &protocol.TaskStatus{
+				Attempt: attempt, Task: id, State: state, Error: s.arg(d, "error", ""), Fatal: s.flag(d, "fatal"),
+			}})
 		}
 	}
 }
@@ -339,10 +353,9 @@ func (s *script) send(e job.Send) {
 	case m.Refused != "":
 		s.printf("%s: refused: %s", e.Worker, m.Refused)
 	case m.Deploy != nil:
-		s.attempt = m.Deploy.Attempt
 		var ids []string
 		for _, t := range m.Deploy.Tasks {
-			s.where[t.Task] = e.Worker
+			s.where[t.Task], s.attempts[t.Task] = e.Worker, m.Deploy.Attempt
 			ids = append(ids, t.Task.String())
 		}
 		s.printf("%s: deploy %s from %d %q: %s", e.Worker, m.Deploy.Attempt, m.Deploy.RestoredFrom, m.Deploy.RestoreDir, strings.Join(ids, " "))
@@ -350,12 +363,20 @@ func (s *script) send(e job.Send) {
 		s.printf("%s: cancel %s", e.Worker, m.Cancel.Attempt)
 	case m.Trigger != nil:
 		s.triggered = m.Trigger.Barrier.Checkpoint
-		s.printf("%s: trigger %s %d at %v", e.Worker, m.Trigger.Barrier.Kind, m.Trigger.Barrier.Checkpoint, m.Trigger.Tasks)
+		s.printf("%s: trigger %s %d at %v%s", e.Worker, m.Trigger.Barrier.Kind, m.Trigger.Barrier.Checkpoint, m.Trigger.Tasks, s.of(m.Trigger.Attempt))
 	case m.Complete != nil:
-		s.printf("%s: complete %d stop=%d", e.Worker, m.Complete.Checkpoint, m.Complete.Stop)
+		s.printf("%s: complete %d stop=%d%s", e.Worker, m.Complete.Checkpoint, m.Complete.Stop, s.of(m.Complete.Attempt))
 	case m.Aborted != nil:
-		s.printf("%s: aborted %d, latest %d", e.Worker, m.Aborted.Checkpoint, m.Aborted.LatestCompleted)
+		s.printf("%s: aborted %d, latest %d%s", e.Worker, m.Aborted.Checkpoint, m.Aborted.LatestCompleted, s.of(m.Aborted.Attempt))
 	}
+}
+
+// of names an attempt, if there can be several.
+func (s *script) of(a protocol.Attempt) string {
+	if !s.regions {
+		return ""
+	}
+	return " for " + a.String()
 }
 
 func headText(h snapshot.Head) string {
@@ -370,6 +391,9 @@ func headText(h snapshot.Head) string {
 	fmt.Fprintf(&b, " restarts=%d restores=%d", h.Restarts.Total, len(h.Restores))
 	if n := len(h.Restores); n > 0 && h.Restores[n-1].Empty {
 		b.WriteString(" empty")
+	}
+	if n := len(h.Restores); n > 0 && len(h.Restores[n-1].Regions) > 0 {
+		fmt.Fprintf(&b, " of=%v", h.Restores[n-1].Regions)
 	}
 	if h.Final != nil {
 		fmt.Fprintf(&b, " final=%s", h.Final.State)

@@ -46,10 +46,25 @@ func (s State) Terminal() bool {
 
 // TaskInfo describes one task of the current attempt.
 type TaskInfo struct {
-	Task      protocol.TaskID    `json:"task"`
+	Task protocol.TaskID `json:"task"`
+	// Attempt that it was deployed with.
+	Attempt   protocol.Attempt   `json:"attempt"`
 	State     protocol.TaskState `json:"state"`
 	Worker    string             `json:"worker,omitempty"`
 	EndOfData bool               `json:"endOfData,omitempty"`
+}
+
+// RegionInfo describes one region: vertices that edges connect, which are restarted together.
+type RegionInfo struct {
+	// Name is that of its first vertex.
+	Name     string   `json:"name"`
+	Vertices []string `json:"vertices"`
+	// Attempt is its newest deployment, zero before the first.
+	Attempt protocol.Attempt `json:"attempt,omitzero"`
+	// Down says that it is being restarted, or started the first time.
+	Down bool `json:"down,omitempty"`
+	// Restarts under this coordinator, whatever the cause.
+	Restarts int64 `json:"restarts,omitempty"`
 }
 
 // WorkerInfo describes one registered worker.
@@ -74,9 +89,10 @@ type Failure struct {
 type Status struct {
 	State State `json:"state"`
 	// Message says what the job waits for, if it does.
-	Message string           `json:"message,omitempty"`
-	JobID   string           `json:"jobID"`
-	Epoch   protocol.Epoch   `json:"epoch"`
+	Message string         `json:"message,omitempty"`
+	JobID   string         `json:"jobID"`
+	Epoch   protocol.Epoch `json:"epoch"`
+	// Attempt is the newest; each region has its own.
 	Attempt protocol.Attempt `json:"attempt"`
 	// StartedAt is when the tasks of the attempt were deployed.
 	StartedAt time.Time `json:"startedAt,omitzero"`
@@ -87,7 +103,9 @@ type Status struct {
 	// Restored says what the attempt started from.
 	Restored *snapshot.Restore `json:"restored,omitempty"`
 	Tasks    []TaskInfo        `json:"tasks,omitempty"`
-	Workers  []WorkerInfo      `json:"workers,omitempty"`
+	// Regions of the graph, in order of their first vertices.
+	Regions []RegionInfo `json:"regions,omitempty"`
+	Workers []WorkerInfo `json:"workers,omitempty"`
 	// Slots needed and offered.
 	SlotsNeeded  int `json:"slotsNeeded"`
 	SlotsOffered int `json:"slotsOffered"`

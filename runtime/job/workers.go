@@ -42,25 +42,34 @@ func (m *Machine) HandleWorkerLost(now time.Time, worker, reason string) {
 		return
 	}
 	delete(m.workers, worker)
-	a := m.attempt
-	if a == nil || a.tasks == nil {
+	for i := range m.placed {
+		if m.placed[i].Worker == worker {
+			m.placed[i] = protocol.Placement{}
+		}
+	}
+	var hit []*region
+	for _, r := range m.regions {
+		if m.loseTasks(r, worker) {
+			hit = append(hit, r)
+		}
+	}
+	if len(hit) == 0 {
 		return
 	}
+	m.fail(now, Failure{Worker: worker, Error: fmt.Sprintf("worker %s was lost: %s", worker, reason)}, hit...)
+	m.checkCanceled(now)
+}
+
+// loseTasks counts the tasks of a region on a worker as canceled, and says whether any ran there.
+func (m *Machine) loseTasks(r *region, worker string) bool {
 	hit := false
-	for _, id := range m.allTasks {
-		if t := a.tasks[id]; t.worker == worker && !t.over() {
+	for _, id := range r.tasks {
+		if t := m.tasks[id]; t != nil && t.worker == worker && !t.over() {
 			t.state = protocol.TaskCanceled
 			hit = true
 		}
 	}
-	if !hit {
-		return
-	}
-	if a.phase == canceling {
-		m.checkCanceled(now)
-		return
-	}
-	m.fail(now, Failure{Worker: worker, Error: fmt.Sprintf("worker %s was lost: %s", worker, reason)})
+	return hit
 }
 
 // HandleFromWorker takes a message of a worker. Heartbeats and registrations aren't for it.
@@ -84,26 +93,27 @@ func (m *Machine) HandleFromWorker(now time.Time, worker string, msg protocol.Fr
 }
 
 func (m *Machine) handleEndOfData(now time.Time, e *protocol.EndOfData) {
-	if a := m.attempt; a == nil || a.id != e.Attempt || a.tasks[e.Task] == nil {
+	t := m.tasks[e.Task]
+	if t == nil || m.regionOf(e.Task).attempt != e.Attempt {
 		return
 	}
-	m.attempt.tasks[e.Task].endOfData = true
+	t.endOfData = true
 	m.snapshots.HandleEndOfData(now, *e)
 }
 
 func (m *Machine) handleStatus(now time.Time, worker string, s *protocol.TaskStatus) {
-	a := m.attempt
-	if a == nil || a.id != s.Attempt || a.tasks == nil {
-		return
-	}
-	t := a.tasks[s.Task]
+	t := m.tasks[s.Task]
 	if t == nil || t.worker != worker || t.over() {
 		return
 	}
+	r := m.regionOf(s.Task)
+	if r.attempt != s.Attempt {
+		return
+	}
 	t.state = s.State
-	if a.phase == canceling {
+	if r.down && m.attempt != nil && m.attempt.phase == canceling {
 		if s.State == protocol.TaskFailed && s.Fatal {
-			m.fail(now, taskFailure(worker, s))
+			m.fail(now, taskFailure(worker, s), r)
 		}
 		m.checkCanceled(now)
 		return
@@ -112,15 +122,12 @@ func (m *Machine) handleStatus(now time.Time, worker string, s *protocol.TaskSta
 	case protocol.TaskDeploying, protocol.TaskRunning:
 		m.checkRunning(now)
 	case protocol.TaskFinished:
-		if a.phase == up {
-			m.snapshots.HandleFinished(now, s.Task)
-			m.pump(now)
-			m.checkFinished(now)
-		} else {
-			m.checkRunning(now)
-		}
+		m.snapshots.HandleFinished(now, s.Task)
+		m.pump(now)
+		m.checkRunning(now)
+		m.checkFinished(now)
 	case protocol.TaskFailed, protocol.TaskCanceled:
-		m.fail(now, taskFailure(worker, s))
+		m.fail(now, taskFailure(worker, s), r)
 	}
 }
 

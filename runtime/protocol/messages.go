@@ -26,7 +26,7 @@ func (e Epoch) Compare(o Epoch) int {
 	return cmp.Or(cmp.Compare(e.Grant, o.Grant), cmp.Compare(e.N, o.N))
 }
 
-// Attempt is one deployment of all tasks of a job.
+// Attempt is one deployment of a region of a job: of the tasks that edges connect. Most jobs are one region.
 type Attempt struct {
 	Epoch
 	// K counts deployments within the epoch, from 1.
@@ -89,6 +89,8 @@ type Placement struct {
 // Deploy makes a worker start its tasks of an attempt.
 type Deploy struct {
 	Attempt Attempt `json:"attempt"`
+	// Region that the tasks are of. Its older tasks end; those of other regions go on.
+	Region string `json:"region,omitempty"`
 	// Slots gives the placement of every slot of the job, also those of other workers.
 	Slots []Placement `json:"slots"`
 	// RestoredFrom is the id of the snapshot restored from, 0 for none.
@@ -122,9 +124,10 @@ type OperatorRestore struct {
 	Channels []snapshot.ChannelState `json:"channels,omitempty"`
 }
 
-// Cancel makes a worker stop its tasks of the attempt and all older ones.
+// Cancel makes a worker stop its tasks of the attempt, and of all older ones of the same region.
 type Cancel struct {
 	Attempt Attempt `json:"attempt"`
+	Region  string  `json:"region,omitempty"`
 }
 
 // Trigger starts a snapshot at the named tasks.

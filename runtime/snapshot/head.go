@@ -191,6 +191,8 @@ type Final struct {
 type Restore struct {
 	// Attempt as "grant-n-k".
 	Attempt string `json:"attempt"`
+	// Regions that were started; empty: all. The others went on.
+	Regions []string `json:"regions,omitempty"`
 	// Checkpoint restored from and its directory; both unset for an empty start.
 	Checkpoint int64  `json:"checkpoint,omitempty"`
 	Path       string `json:"path,omitempty"`

@@ -32,7 +32,7 @@ func (e *channelError) Error() string { return e.err.Error() }
 // Unwrap returns the cause.
 func (e *channelError) Unwrap() error { return e.err }
 
-// attempt is one deployment of tasks on this worker.
+// attempt is one deployment of tasks of a region on this worker. Attempts of other regions run beside it.
 type attempt struct {
 	w      *worker
 	id     protocol.Attempt

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,10 +40,11 @@ type worker struct {
 		sync.Mutex
 		// job is nil before the first registration.
 		job *jobSetup
-		// epoch is the newest seen, void the newest attempt that must not start any more.
-		epoch   protocol.Epoch
-		void    protocol.Attempt
-		current *attempt
+		// epoch is the newest seen.
+		epoch protocol.Epoch
+		// current is the newest attempt of each region, void the newest that must not start any more.
+		current map[string]*attempt
+		void    map[string]protocol.Attempt
 		// heartbeatTimeout is how long tasks go on without the coordinator.
 		heartbeatTimeout time.Duration
 		fence            *time.Timer
@@ -63,6 +66,7 @@ func Run(ctx context.Context, opts Options) error {
 		opts: opts, log: opts.Log.WithValues("worker", opts.Name), out: newOutbox(),
 		async: semaphore.NewWeighted(int64(opts.AsyncParts)), stuckDone: stuck,
 	}
+	w.mu.current, w.mu.void = map[string]*attempt{}, map[string]protocol.Attempt{}
 	var once sync.Once
 	w.stuck = func(err error) {
 		once.Do(func() {
@@ -151,8 +155,10 @@ func (w *worker) accepted(ctx context.Context, reg *protocol.Registered) error {
 	}
 	w.mu.epoch = reg.Epoch
 	// The coordinator may have given these tasks up while the connection was lost.
-	if a := w.mu.current; a != nil && a.id != reg.Attempt {
-		a.end(errOutdated)
+	for _, a := range w.mu.current {
+		if a.id != reg.Attempt {
+			a.end(errOutdated)
+		}
 	}
 	w.log.Info("Registered", "epochGrant", reg.Epoch.Grant, "epochN", reg.Epoch.N)
 	return nil
@@ -174,7 +180,7 @@ func (w *worker) handle(ctx context.Context, m protocol.ToWorker) {
 	case m.Deploy != nil:
 		w.deploy(ctx, m.Deploy)
 	case m.Cancel != nil:
-		w.cancelUpTo(m.Cancel.Attempt)
+		w.cancelUpTo(m.Cancel)
 	case m.Trigger != nil:
 		if a := w.attempt(m.Trigger.Attempt); a != nil {
 			a.trigger(m.Trigger)
@@ -198,18 +204,20 @@ func (w *worker) handle(ctx context.Context, m protocol.ToWorker) {
 func (w *worker) attempt(id protocol.Attempt) *attempt {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.mu.current == nil || w.mu.current.id != id {
-		return nil
+	for _, a := range w.mu.current {
+		if a.id == id {
+			return a
+		}
 	}
-	return w.mu.current
+	return nil
 }
 
-// deploy starts the tasks of a new attempt once those of the last one have ended.
+// deploy starts the tasks of a new attempt once those of the last one of that region have ended.
 func (w *worker) deploy(ctx context.Context, d *protocol.Deploy) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	last := w.mu.current
-	if d.Attempt.Compare(w.mu.void) <= 0 || (last != nil && d.Attempt.Compare(last.id) <= 0) || d.Attempt.Epoch.Compare(w.mu.epoch) < 0 {
+	last := w.mu.current[d.Region]
+	if d.Attempt.Compare(w.mu.void[d.Region]) <= 0 || (last != nil && d.Attempt.Compare(last.id) <= 0) || d.Attempt.Epoch.Compare(w.mu.epoch) < 0 {
 		w.log.V(1).Info("Ignoring a stale deployment", "attempt", d.Attempt.String())
 		return
 	}
@@ -221,19 +229,19 @@ func (w *worker) deploy(ctx context.Context, d *protocol.Deploy) {
 	}
 	ctx, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	a := newAttempt(w, d, w.mu.job, end)
-	w.mu.current = a
-	w.log.Info("Deploying", "attempt", a.key, "tasks", len(d.Tasks), "restoredFrom", d.RestoredFrom)
+	w.mu.current[d.Region] = a
+	w.log.Info("Deploying", "attempt", a.key, "region", d.Region, "tasks", len(d.Tasks), "restoredFrom", d.RestoredFrom)
 	w.attempts.Go(func() { a.run(ctx, last) })
 }
 
-// cancelUpTo ends the attempt and all older ones.
-func (w *worker) cancelUpTo(id protocol.Attempt) {
+// cancelUpTo ends the attempt and all older ones of its region.
+func (w *worker) cancelUpTo(c *protocol.Cancel) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if id.Compare(w.mu.void) > 0 {
-		w.mu.void = id
+	if c.Attempt.Compare(w.mu.void[c.Region]) > 0 {
+		w.mu.void[c.Region] = c.Attempt
 	}
-	if a := w.mu.current; a != nil && a.id.Compare(id) <= 0 {
+	if a := w.mu.current[c.Region]; a != nil && a.id.Compare(c.Attempt) <= 0 {
 		w.log.Info("Canceling", "attempt", a.key)
 		a.end(errCanceled)
 	}
@@ -243,8 +251,10 @@ func (w *worker) cancelUpTo(id protocol.Attempt) {
 func (w *worker) channelFailed(key string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if a := w.mu.current; a != nil && a.key == key {
-		a.end(&channelError{err: err})
+	for _, a := range w.mu.current {
+		if a.key == key {
+			a.end(&channelError{err: err})
+		}
 	}
 }
 
@@ -252,11 +262,15 @@ func (w *worker) channelFailed(key string, err error) {
 func (w *worker) startFence() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.mu.fence != nil || w.mu.current == nil {
+	if w.mu.fence != nil || len(w.mu.current) == 0 {
 		return
 	}
-	a := w.mu.current
-	w.mu.fence = time.AfterFunc(w.mu.heartbeatTimeout, func() { a.end(errFenced) })
+	running := slices.Collect(maps.Values(w.mu.current))
+	w.mu.fence = time.AfterFunc(w.mu.heartbeatTimeout, func() {
+		for _, a := range running {
+			a.end(errFenced)
+		}
+	})
 }
 
 // stopAll cancels all tasks and waits for them to end.
@@ -265,7 +279,7 @@ func (w *worker) stopAll() {
 	if w.mu.fence != nil {
 		w.mu.fence.Stop()
 	}
-	if a := w.mu.current; a != nil {
+	for _, a := range w.mu.current {
 		a.end(errCanceled)
 	}
 	w.mu.Unlock()
@@ -287,10 +301,11 @@ func (w *worker) stopAll() {
 // heartbeat reports the counts of all tasks.
 func (w *worker) heartbeat() *protocol.Heartbeat {
 	w.mu.Lock()
-	a := w.mu.current
+	running := slices.Collect(maps.Values(w.mu.current))
 	w.mu.Unlock()
-	if a == nil {
-		return &protocol.Heartbeat{}
+	h := &protocol.Heartbeat{}
+	for _, a := range running {
+		h.Tasks = append(h.Tasks, a.metrics()...)
 	}
-	return &protocol.Heartbeat{Tasks: a.metrics()}
+	return h
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-stream/weir/runtime/connector/format"
 	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/operator/txn"
 	"github.com/weir-stream/weir/runtime/record"
 )
 
@@ -26,15 +27,30 @@ type letter struct {
 }
 
 // letters writes malformed lines beside a source, exactly once like the rows.
-type letters struct{ tx *transactions }
+type letters struct {
+	tx *transactions
+	m  *txn.Manager
+}
 
+// openLetters opens them. What it returns must be closed also after an error.
 func openLetters(ctx context.Context, c *operator.Context, to target) (*letters, error) {
 	to.stem = c.Name
-	tx, err := openTransactions(ctx, c, to)
-	if err != nil {
-		return nil, err
+	d := &letters{tx: &transactions{to: to}}
+	d.m = txn.NewManager(d.tx)
+	return d, d.m.Open(ctx, c)
+}
+
+// current is the open transaction; with create it is begun if there is none, else nil.
+func (d *letters) current(create bool) *transaction {
+	if d.m.IfOpen() == nil && !create {
+		return nil
 	}
-	return &letters{tx}, nil
+	x, err := d.m.Current()
+	if err != nil {
+		d.tx.failure.Store(&err)
+		return nil
+	}
+	return x.(*transaction) // they are begun by transactions
 }
 
 func (d *letters) add(file string, at int64, bad *format.MalformedError, line []byte) {
@@ -49,38 +65,31 @@ func (d *letters) add(file string, at int64, bad *format.MalformedError, line []
 		d.tx.failure.Store(&err) // strings and numbers always encode
 		return
 	}
-	d.tx.buf = append(append(d.tx.buf, b...), '\n')
+	if x := d.current(true); x != nil {
+		x.buf = append(append(x.buf, b...), '\n')
+	}
 }
 
 // room says whether more lines may be added; false also after a failure, see err.
 func (d *letters) room() bool {
-	ok, err := d.tx.room()
+	x := d.current(false)
+	if x == nil {
+		return d.err() == nil
+	}
+	ok, err := x.room()
 	return ok && err == nil
 }
 
 func (d *letters) err() error { return d.tx.err() }
 
-func (d *letters) snapshot(b record.Barrier) operator.AsyncSnapshot { return d.tx.snapshot(b) }
+func (d *letters) snapshot(b record.Barrier) operator.AsyncSnapshot { return d.m.Snapshot(b) }
 
 func (d *letters) complete(ctx context.Context, checkpoint int64) error {
-	return d.tx.complete(ctx, checkpoint)
+	return d.m.NotifyComplete(ctx, checkpoint)
 }
 
 // finish makes everything visible when there are no snapshots. It waits: a source can't be resumed. The wait ends
 // with the task at the latest.
-func (d *letters) finish() error {
-	if d.tx.checkpointed {
-		return nil
-	}
-	for {
-		done, err := d.tx.finish()
-		if done || err != nil {
-			return err
-		}
-		if err := d.tx.wait(); err != nil {
-			return err
-		}
-	}
-}
+func (d *letters) finish() error { return d.m.FinishAndWait() }
 
-func (d *letters) close() error { return d.tx.close() }
+func (d *letters) close() error { return d.m.Close() }

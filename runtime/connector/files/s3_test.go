@@ -81,7 +81,14 @@ func TestS3_SourceReadsAndSinkCommits(t *testing.T) {
 	for attempt := range 3 {
 		s := newSink().(*sink)
 		s.to.limit = 100
-		if err := s.Open(ctx, sinkContext("out", fmt.Sprint(attempt), lists)); err != nil {
+		c, wake := sinkContext("out", fmt.Sprint(attempt), lists), make(chan struct{}, 1)
+		c.Wake = func() {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
+		if err := s.Open(ctx, c); err != nil {
 			t.Fatal(err)
 		}
 		for id := int64(attempt*10 + 1); id <= int64(attempt*10+3); id++ {
@@ -94,7 +101,10 @@ func TestS3_SourceReadsAndSinkCommits(t *testing.T) {
 				t.Fatal(st, err)
 			}
 			b.Release()
-			if err := s.tx.wait(); err != nil {
+			for s.tx.busy.Load() {
+				<-wake
+			}
+			if err := s.tx.err(); err != nil {
 				t.Fatal(err)
 			}
 			async, _ := s.Snapshot(record.Barrier{Checkpoint: id})

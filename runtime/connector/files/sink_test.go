@@ -220,6 +220,7 @@ func TestSink_LostPartIsLoud(t *testing.T) {
 func TestSink_WithoutSnapshotsCommitsAtTheEnd(t *testing.T) {
 	mem := memstore.New("bounded", nil)
 	w := newWorld(t, mem)
+	w.bounded = true
 	ctx := t.Context()
 	for _, err := range []error{w.start(ctx, 2), w.rows(200)} {
 		if err != nil {
@@ -230,7 +231,6 @@ func TestSink_WithoutSnapshotsCommitsAtTheEnd(t *testing.T) {
 		t.Errorf("%d rows are visible before the end", len(rows))
 	}
 	for i, s := range w.sinks {
-		s.tx.checkpointed = false
 		st, err := s.Finish()
 		if err := w.settle(i, st, err); err != nil {
 			t.Fatal(err)

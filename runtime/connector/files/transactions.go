@@ -8,15 +8,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
 
+	"github.com/weir-stream/weir/runtime/connector/format"
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/operator/txn"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/storage"
 	"github.com/weir-stream/weir/runtime/storage/open"
@@ -31,8 +32,6 @@ const (
 	tries = 3
 	// parallelMoves is how many parts are moved at once.
 	parallelMoves = 8
-	// transactionsList is the name of the list of state.
-	transactionsList = "transactions"
 )
 
 // target is where a sink writes.
@@ -42,11 +41,13 @@ type target struct {
 	open     opener
 	// stem and suffix are the beginning and the end of final names.
 	stem, suffix string
+	// newEncoder makes what encodes batches; nil for a sink that is given lines.
+	newEncoder func() format.Encoder
 	// limit is how large a buffer becomes before it is written beside; 0: partBytes.
 	limit int
 }
 
-// entry is the state of a part: what has to be known to make it visible.
+// entry is the handle of a part: what has to be known to make it visible.
 type entry struct {
 	// Job is the id of the job that wrote it, Store the address of the store.
 	Job   string `json:"job"`
@@ -59,9 +60,7 @@ type entry struct {
 
 // part is content that becomes visible as a whole.
 type part struct {
-	// checkpoint is the first snapshot that holds it; 0 for none yet. It and entry.Final belong to the goroutine of the task.
-	checkpoint int64
-	unique     string
+	unique string
 	// writing is held while data is written and entry is being settled.
 	writing chan struct{}
 	entry   entry
@@ -69,65 +68,80 @@ type part struct {
 	written bool
 }
 
-// transactions writes the parts of one subtask. Its methods are called by the goroutine of the task.
+// transactions writes the parts of one subtask, as a [txn.Sink].
 type transactions struct {
+	to           target
+	encoder      format.Encoder
 	store        storage.Store
 	openElse     opener
 	job, address string
-	staging      string
-	stem, suffix string
+	// staging is the directory of what this job stages for this operator, own that of this attempt.
+	staging, own string
 	subtask      int
 	limit        int
-	checkpointed bool
 	log          logr.Logger
 	wake         func()
 
-	// buf is what isn't part of anything yet.
-	buf []byte
-	// pending are the parts that are not visible, oldest first.
-	pending []*part
-	seq     int
-	spare   chan []byte
+	seq   int
+	spare chan []byte
 
 	jobs    chan func(context.Context) error
 	busy    atomic.Bool
 	failure atomic.Pointer[error]
-	// idle has room for one: it is signaled after each piece of work. ended is closed with the worker.
-	idle  chan struct{}
+	// ended is closed with the worker.
 	ended chan struct{}
 	stop  context.CancelFunc
 }
 
-// openTransactions opens the store, makes the parts of the restored snapshot visible and deletes the others of this job.
-func openTransactions(ctx context.Context, c *operator.Context, to target) (*transactions, error) {
-	cfg, err := output(to.path, to.settings)
+// transaction is what is written between two barriers: a buffer, and parts that it became while it was too large.
+type transaction struct {
+	t *transactions
+	// buf is what isn't part of anything yet.
+	buf   []byte
+	parts []*part
+}
+
+// Open implements [txn.Sink]: it opens the store, and the first subtask makes sure that it can be written to.
+func (t *transactions) Open(ctx context.Context, c *operator.Context) error {
+	cfg, err := output(t.to.path, t.to.settings)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	addr, err := address(cfg)
-	if err != nil {
-		return nil, err
+	if t.address, err = address(cfg); err != nil {
+		return err
 	}
-	store, err := orDefault(to.open)(ctx, cfg)
-	if err != nil {
-		return nil, err
+	t.openElse = orDefault(t.to.open)
+	if t.store, err = t.openElse(ctx, cfg); err != nil {
+		return err
 	}
-	t := &transactions{
-		store: store, openElse: orDefault(to.open), job: c.JobID, address: addr,
-		stem: to.stem, suffix: to.suffix, subtask: c.Subtask, checkpointed: c.Checkpointed, log: c.Log, wake: c.Wake,
-		staging: strings.Join([]string{stagingDir, component(c.JobID), component(to.stem)}, "/") + "/",
-		spare:   make(chan []byte, 2), jobs: make(chan func(context.Context) error, 1), ended: make(chan struct{}), idle: make(chan struct{}, 1),
+	if t.to.newEncoder != nil {
+		t.encoder = t.to.newEncoder()
 	}
-	if t.limit = to.limit; t.limit == 0 {
+	t.job, t.subtask, t.log, t.wake = c.JobID, c.Subtask, c.Log, c.Wake
+	t.staging = strings.Join([]string{stagingDir, component(c.JobID), component(t.to.stem)}, "/") + "/"
+	t.own = t.staging + component(c.Attempt) + "/"
+	t.spare, t.jobs, t.ended = make(chan []byte, 2), make(chan func(context.Context) error, 1), make(chan struct{})
+	if t.limit = t.to.limit; t.limit == 0 {
 		t.limit = partBytes
 	}
-	if err := t.recover(ctx, c); err != nil {
-		return nil, errors.Join(err, store.Close())
+	if c.Subtask == 0 {
+		if err := t.probe(ctx); err != nil {
+			return err
+		}
 	}
-	t.staging += component(c.Attempt) + "/"
 	ctx, t.stop = context.WithCancel(ctx)
 	go t.work(ctx)
-	return t, nil
+	return nil
+}
+
+// Begin implements [txn.Sink].
+func (t *transactions) Begin() (txn.Transaction, error) {
+	x := &transaction{t: t}
+	select {
+	case x.buf = <-t.spare:
+	default:
+	}
+	return x, nil
 }
 
 // work does what must not be done in the goroutine of the task.
@@ -142,10 +156,6 @@ func (t *transactions) work(ctx context.Context) {
 				t.failure.Store(&err)
 			}
 			t.busy.Store(false)
-			select {
-			case t.idle <- struct{}{}:
-			default:
-			}
 			t.wake()
 		}
 	}
@@ -157,20 +167,6 @@ func (t *transactions) submit(f func(context.Context) error) {
 	t.jobs <- f
 }
 
-var errEnded = errors.New("the task has ended")
-
-// wait waits for what is done beside.
-func (t *transactions) wait() error {
-	for t.busy.Load() {
-		select {
-		case <-t.ended:
-			return errEnded
-		case <-t.idle:
-		}
-	}
-	return nil
-}
-
 // err is what went wrong beside.
 func (t *transactions) err() error {
 	if p := t.failure.Load(); p != nil {
@@ -179,40 +175,95 @@ func (t *transactions) err() error {
 	return nil
 }
 
+// Write implements [txn.Transaction].
+func (x *transaction) Write(b record.Batch) (operator.Status, error) {
+	x.buf = x.t.encoder.AppendBatch(x.buf, b)
+	return x.Resume()
+}
+
+// Resume implements [txn.Transaction].
+func (x *transaction) Resume() (operator.Status, error) {
+	if ok, err := x.room(); err != nil || ok {
+		return operator.Done, err
+	}
+	return operator.Paused, nil
+}
+
 // room says whether more may be added to the buffer; a large one becomes a part that is written beside.
-func (t *transactions) room() (bool, error) {
-	if err := t.err(); err != nil || len(t.buf) < t.limit {
+func (x *transaction) room() (bool, error) {
+	t := x.t
+	if err := t.err(); err != nil || len(x.buf) < t.limit {
 		return err == nil, err
 	}
 	if t.busy.Load() {
 		return false, nil
 	}
-	p := t.detach()
+	p := x.detach()
 	t.submit(func(ctx context.Context) error { return t.write(ctx, p) })
 	return true, nil
 }
 
-// detach makes a part of the buffer; nil when it is empty.
-func (t *transactions) detach() *part {
-	if len(t.buf) == 0 {
-		return nil
-	}
+// detach makes a part of the buffer, which isn't empty.
+func (x *transaction) detach() *part {
+	t := x.t
 	t.seq++
-	p := &part{data: t.buf, writing: make(chan struct{}, 1)}
+	p := &part{data: x.buf, writing: make(chan struct{}, 1)}
 	p.unique = fmt.Sprintf("%d-%d-%s", t.subtask, t.seq, rand.Text()[:8])
-	p.entry = entry{Job: t.job, Store: t.address, Size: int64(len(t.buf)), Staged: t.staging + p.unique}
-	t.pending = append(t.pending, p)
+	p.entry = entry{Job: t.job, Store: t.address, Size: int64(len(x.buf)), Staged: t.own + p.unique}
+	x.parts = append(x.parts, p)
 	select {
-	case t.buf = <-t.spare:
+	case x.buf = <-t.spare:
 	default:
-		t.buf = nil
+		x.buf = nil
 	}
 	return p
 }
 
+// Seal implements [txn.Transaction]: the final names hold the first snapshot that has the parts.
+func (x *transaction) Seal(checkpoint int64) {
+	if len(x.buf) > 0 {
+		x.detach()
+	}
+	x.t.reuse(x.buf)
+	x.buf = nil
+	for _, p := range x.parts {
+		p.entry.Final = x.t.final(p, checkpoint)
+	}
+}
+
+// PreCommit implements [txn.Transaction]: it stages what isn't staged yet.
+func (x *transaction) PreCommit(ctx context.Context) ([][]byte, error) {
+	handles := make([][]byte, len(x.parts))
+	for i, p := range x.parts {
+		if err := x.t.write(ctx, p); err != nil {
+			return nil, err
+		}
+		var err error
+		if handles[i], err = json.Marshal(p.entry); err != nil {
+			return nil, fmt.Errorf("saving a part: %w", err)
+		}
+	}
+	return handles, nil
+}
+
+// Abort implements [txn.Transaction]: what is staged is deleted by the next start of the job. A task that ends, often because its storage is
+// away, doesn't wait for that.
+func (*transaction) Abort(context.Context) error { return nil }
+
 // final is the name of a part for readers. It never comes twice: neither do checkpoints of a job, and the rest is random.
-func (t *transactions) final(p *part) string {
-	return fmt.Sprintf("part-%s-%s-%08d-%s%s", component(t.stem), component(t.job[:min(6, len(t.job))]), p.checkpoint, p.unique, t.suffix)
+func (t *transactions) final(p *part, checkpoint int64) string {
+	return fmt.Sprintf("part-%s-%s-%08d-%s%s", component(t.to.stem), component(t.job[:min(6, len(t.job))]), checkpoint, p.unique, t.to.suffix)
+}
+
+// reuse keeps a buffer for later.
+func (t *transactions) reuse(buf []byte) {
+	if cap(buf) == 0 {
+		return
+	}
+	select {
+	case t.spare <- buf[:0]:
+	default:
+	}
 }
 
 // write writes a part as a staged object, unless that is done.
@@ -238,10 +289,7 @@ func (t *transactions) write(ctx context.Context, p *part) error {
 		p.entry.Staged = fmt.Sprintf("%s.%d", strings.TrimSuffix(p.entry.Staged, fmt.Sprintf(".%d", try-1)), try)
 	}
 	p.written = true
-	select {
-	case t.spare <- p.data[:0]:
-	default:
-	}
+	t.reuse(p.data)
 	p.data = nil
 	return nil
 }
@@ -251,76 +299,26 @@ func again(err error) bool {
 	return storage.Retriable(err) || errors.Is(err, storage.ErrUnknownOutcome)
 }
 
-// snapshot fixes what belongs to a snapshot: all parts that are not visible yet.
-func (t *transactions) snapshot(b record.Barrier) operator.AsyncSnapshot {
-	t.detach()
-	for _, p := range t.pending {
-		if p.checkpoint == 0 {
-			p.checkpoint = b.Checkpoint
-			p.entry.Final = t.final(p)
+// Commit implements [txn.Sink]: it moves parts to their final names where they were written, which may be another place than that of this sink now.
+func (t *transactions) Commit(ctx context.Context, handles [][]byte) error {
+	here, elsewhere := make([]entry, 0, len(handles)), []entry(nil)
+	for _, h := range handles {
+		var e entry
+		if err := json.Unmarshal(h, &e); err != nil {
+			return fmt.Errorf("reading the state of the parts: %w", err)
+		}
+		if e.Store == t.address {
+			here = append(here, e)
+		} else {
+			elsewhere = append(elsewhere, e)
 		}
 	}
-	parts := slices.Clone(t.pending)
-	return func(ctx context.Context) ([]operator.List, error) {
-		list := operator.List{Name: transactionsList, Mode: operator.Union}
-		for _, p := range parts {
-			if err := t.write(ctx, p); err != nil {
-				return nil, err
-			}
-			e, err := json.Marshal(p.entry)
-			if err != nil {
-				return nil, fmt.Errorf("saving a part: %w", err)
-			}
-			list.Entries = append(list.Entries, e)
+	for _, e := range elsewhere {
+		if err := t.publishElsewhere(ctx, e); err != nil {
+			return err
 		}
-		return []operator.List{list}, nil
 	}
-}
-
-// complete makes visible what belongs to snapshots up to checkpoint.
-func (t *transactions) complete(ctx context.Context, checkpoint int64) error {
-	var due []entry
-	var later []*part
-	for _, p := range t.pending {
-		if p.checkpoint == 0 || p.checkpoint > checkpoint {
-			later = append(later, p)
-			continue
-		}
-		due = append(due, p.entry)
-	}
-	if err := t.publish(ctx, due); err != nil {
-		return err
-	}
-	t.pending = later
-	return nil
-}
-
-// finish writes everything and makes it visible: what a job without snapshots does at the end of its input.
-// It answers false until that is done.
-func (t *transactions) finish() (bool, error) {
-	if err := t.err(); err != nil || t.busy.Load() {
-		return false, err
-	}
-	t.detach()
-	if len(t.pending) == 0 {
-		return true, nil
-	}
-	parts := t.pending
-	t.pending = nil
-	for _, p := range parts {
-		p.entry.Final = t.final(p)
-	}
-	t.submit(func(ctx context.Context) error {
-		entries := make([]entry, len(parts))
-		for i, p := range parts {
-			if err := t.write(ctx, p); err != nil {
-				return err
-			}
-			entries[i] = p.entry
-		}
-		return t.publish(ctx, entries)
-	})
-	return false, nil
+	return t.publish(ctx, here)
 }
 
 // publish moves parts of this store to their final names.
@@ -337,6 +335,20 @@ func (t *transactions) publish(ctx context.Context, entries []entry) error {
 	}
 	group.Wait()
 	return errors.Join(errs...)
+}
+
+// publishElsewhere moves one part in another store.
+func (t *transactions) publishElsewhere(ctx context.Context, e entry) (err error) {
+	cfg, err := open.Parse(e.Store)
+	if err != nil {
+		return fmt.Errorf("opening %s, where %s is to be committed: %w", e.Store, e.Final, err)
+	}
+	store, err := t.openElse(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("opening %s, where %s is to be committed: %w", e.Store, e.Final, err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	return publish(ctx, store, e)
 }
 
 // publish moves one part to its final name.
@@ -357,66 +369,22 @@ func publish(ctx context.Context, store storage.Store, e entry) error {
 	}
 }
 
-// close ends the work beside. It deletes nothing: snapshots may hold what is staged.
-func (t *transactions) close() error {
-	if t.stop == nil {
-		return nil
-	}
-	t.stop()
-	<-t.ended
-	return t.store.Close()
-}
-
-// recover makes this subtask's share of the restored parts visible; the first subtask also deletes what older attempts
-// of this job have staged and the restored snapshot doesn't hold, and makes sure that the store can be written to.
-func (t *transactions) recover(ctx context.Context, c *operator.Context) error {
+// AbortLeftovers implements [txn.Sink]: it deletes staged objects of this job and operator, but for those to keep and those of this attempt, which
+// the other subtasks may be writing already.
+func (t *transactions) AbortLeftovers(ctx context.Context, handles [][]byte) error {
 	keep := map[string]bool{}
-	for i, encoded := range c.List(transactionsList) {
+	for _, h := range handles {
 		var e entry
-		if err := json.Unmarshal(encoded, &e); err != nil {
+		if err := json.Unmarshal(h, &e); err != nil {
 			return fmt.Errorf("reading the state of the parts: %w", err)
 		}
 		if e.Store == t.address {
 			keep[e.Staged] = true
 		}
-		if i%c.Parallelism != c.Subtask {
-			continue
-		}
-		if err := t.publishRestored(ctx, e); err != nil {
-			return err
-		}
 	}
-	if c.Subtask != 0 {
-		return nil
-	}
-	if err := t.sweep(ctx, keep, t.staging+component(c.Attempt)+"/"); err != nil {
-		return fmt.Errorf("deleting what was staged before: %w", err)
-	}
-	return t.probe(ctx)
-}
-
-// publishRestored makes a part visible where it was written, which may be another place than that of this sink now.
-func (t *transactions) publishRestored(ctx context.Context, e entry) (err error) {
-	store := t.store
-	if e.Store != t.address {
-		cfg, err := open.Parse(e.Store)
-		if err != nil {
-			return fmt.Errorf("opening %s, where %s is to be committed: %w", e.Store, e.Final, err)
-		}
-		if store, err = t.openElse(ctx, cfg); err != nil {
-			return fmt.Errorf("opening %s, where %s is to be committed: %w", e.Store, e.Final, err)
-		}
-		defer func() { err = errors.Join(err, store.Close()) }()
-	}
-	return publish(ctx, store, e)
-}
-
-// sweep deletes staged objects of this job and operator, but for those to keep and those of this attempt, which the
-// other subtasks may be writing already.
-func (t *transactions) sweep(ctx context.Context, keep map[string]bool, own string) error {
 	var stale []string
 	err := t.store.List(ctx, t.staging, func(o storage.Object) error {
-		if !keep[o.Key] && !strings.HasPrefix(o.Key, own) {
+		if !keep[o.Key] && !strings.HasPrefix(o.Key, t.own) {
 			stale = append(stale, o.Key)
 		}
 		return nil
@@ -426,6 +394,18 @@ func (t *transactions) sweep(ctx context.Context, keep map[string]bool, own stri
 	}
 	t.log.Info("Deleting what was staged and not committed", "objects", len(stale))
 	return t.store.Delete(ctx, stale...)
+}
+
+// Close implements [txn.Sink]: it ends the work beside. It deletes nothing: snapshots may hold what is staged.
+func (t *transactions) Close() error {
+	if t.stop != nil {
+		t.stop()
+		<-t.ended
+	}
+	if t.store == nil {
+		return nil
+	}
+	return t.store.Close()
 }
 
 // probe writes and deletes an object, so that missing rights show before any row is processed.

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/operator/txn"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/storage"
 	"github.com/weir-stream/weir/runtime/storage/memstore"
@@ -34,11 +35,13 @@ type saved struct {
 
 // world is a job of one sink over a source that numbers its rows, with a coordinator that the test plays.
 type world struct {
-	t       *testing.T
-	mem     *memstore.Memory
-	job     string
-	faults  func(op, key string, call int) memstore.Fault
-	limit   int
+	t      *testing.T
+	mem    *memstore.Memory
+	job    string
+	faults func(op, key string, call int) memstore.Fault
+	limit  int
+	// bounded says that no snapshots are taken.
+	bounded bool
 	attempt int
 	sinks   []*sink
 	wakes   []chan struct{}
@@ -86,7 +89,7 @@ func (w *world) start(ctx context.Context, parallelism int) error {
 		}
 		c := &operator.Context{
 			JobID: w.job, Name: "out", Subtask: i, Parallelism: parallelism, Attempt: fmt.Sprintf("1-1-%d", w.attempt), Restored: lists,
-			RestoredFrom: from, Checkpointed: true, Now: time.Now, Log: logr.Discard(), Counters: &operator.Counters{},
+			RestoredFrom: from, Checkpointed: !w.bounded, Now: time.Now, Log: logr.Discard(), Counters: &operator.Counters{},
 			Wake: func() {
 				select {
 				case wake <- struct{}{}:
@@ -157,7 +160,7 @@ func (w *world) snapshot(ctx context.Context, b record.Barrier) (*saved, error) 
 			continue
 		}
 		if s.lists == nil {
-			s.lists = []operator.List{{Name: transactionsList, Mode: operator.Union}}
+			s.lists = []operator.List{{Name: txn.ListName, Mode: operator.Union}}
 		}
 		if lists[0].Mode != operator.Union {
 			w.t.Fatal("the parts must be known to all")

@@ -205,11 +205,25 @@ func (r *repeat) Finish() (operator.Status, error) {
 func start(t *testing.T, n int64, change func(*task.Options)) *harness {
 	t.Helper()
 	h := &harness{journal: &journal{}, t: t, room: true, blocked: map[int]bool{}, async: map[int64]task.Async{}}
+	h.core = task.New(optionsOf(t, h, func(o *task.Options) {
+		o.Vertex.Nodes[0].NewOperator = func() operator.Operator { return &repeat{journal: h.journal, n: n} }
+		if change != nil {
+			change(o)
+		}
+	}))
+	h.must(h.core.Open(t.Context()))
+	h.must(h.core.Start())
+	return h
+}
+
+// optionsOf are the options of a task with two input channels and one output channel.
+func optionsOf(t *testing.T, h *harness, change func(*task.Options)) task.Options {
+	t.Helper()
 	g := &graph.Graph{Nodes: []*graph.Node{
 		{Name: "in", Parallelism: 2, Output: ints, NewSource: func() operator.Source { return nil }},
 		{
 			Name: "mid", Parallelism: 1, Output: ints, Inputs: []graph.Edge{{From: "in"}},
-			NewOperator: func() operator.Operator { return &repeat{journal: h.journal, n: n} },
+			NewOperator: func() operator.Operator { return &repeat{journal: h.journal, n: 1} },
 		},
 		{
 			Name: "out", Parallelism: 1, NoChain: true, Inputs: []graph.Edge{{From: "mid"}},
@@ -223,13 +237,8 @@ func start(t *testing.T, n int64, change func(*task.Options)) *harness {
 		Env: h, Inputs: h, Writers: [][]task.Writer{{h}}, Wake: func() {}, Log: logr.Discard(),
 		Now: func() time.Time { return time.Unix(0, 0) },
 	}
-	if change != nil {
-		change(&o)
-	}
-	h.core = task.New(o)
-	h.must(h.core.Open(t.Context()))
-	h.must(h.core.Start())
-	return h
+	change(&o)
+	return o
 }
 
 func TestCore_BarrierGoesOutBeforeTheSnapshot(t *testing.T) {

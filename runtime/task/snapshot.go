@@ -374,10 +374,13 @@ func (c *Core) Aborted(checkpoint int64) error {
 		c.snap.aborted[checkpoint] = true
 		c.progress.settle(checkpoint)
 	}
-	if c.snap.pending[checkpoint] != nil {
+	if p := c.snap.pending[checkpoint]; p != nil {
+		begun := p.flight == nil
 		c.forget(checkpoint)
 		c.progress.settle(checkpoint)
-		c.o.Env.CancelAsync(checkpoint)
+		if begun {
+			c.o.Env.CancelAsync(checkpoint)
+		}
 		c.finishIfFree()
 	}
 	for _, l := range c.links {

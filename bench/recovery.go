@@ -94,7 +94,7 @@ func killChild() (time.Time, error) {
 			b = append(b, more...)
 		}
 	}
-	for _, f := range strings.Fields(string(b)) {
+	for f := range strings.FieldsSeq(string(b)) {
 		pid, err := strconv.Atoi(f)
 		if err != nil {
 			continue

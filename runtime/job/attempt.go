@@ -49,6 +49,8 @@ type source struct {
 	tasks   map[protocol.TaskID]protocol.TaskDeployment
 	id      int64
 	dir     string
+	// leftOut are newer snapshots that are damaged.
+	leftOut []snapshot.LeftOut
 }
 
 type taskInfo struct {
@@ -117,8 +119,8 @@ func (m *Machine) slots() int {
 // chooseSource decides what to start from; never from nothing where there was state.
 func (m *Machine) chooseSource() (source, error) {
 	h := &m.heads.head
-	if n, ok := h.Newest(); ok {
-		return source{path: n.Path, crc32c: n.ManifestCRC32C}, nil
+	if src, ok, err := m.newestIntact(); ok {
+		return src, err
 	}
 	switch {
 	case h.Origin != nil:
@@ -133,11 +135,19 @@ func (m *Machine) chooseSource() (source, error) {
 
 // HandleManifestRead takes the outcome of ReadManifest.
 func (m *Machine) HandleManifestRead(now time.Time, r ManifestRead) {
+	if m.exited {
+		return
+	}
+	m.learned(now, &r)
 	a := m.attempt
-	if m.exited || a == nil || a.phase != reading || r.Path != a.source.path {
+	if a == nil || a.phase != reading || r.Path != a.source.path {
 		return
 	}
 	if r.Err != nil {
+		if r.Damaged {
+			m.manifestDamaged(now, r.Err.Error())
+			return
+		}
 		if r.Permanent {
 			m.fail(now, Failure{Error: fmt.Sprintf("restoring from %s: %v", r.Path, r.Err), Fatal: true})
 			return
@@ -168,6 +178,8 @@ type ManifestRead struct {
 	// Err is why there is no manifest. Permanent says that trying again can't help: it doesn't exist or is corrupt.
 	Err       error
 	Permanent bool
+	// Damaged says of an error that the manifest isn't there, or isn't what was written: the snapshot is lost.
+	Damaged bool
 }
 
 // record puts into the head what the attempt starts from, before any task can.
@@ -176,14 +188,17 @@ func (m *Machine) record(now time.Time) {
 	a.phase = recording
 	r := snapshot.Restore{
 		Attempt: a.id.String(), Regions: m.namesOf(m.downRegions()), Checkpoint: a.source.id, Path: a.source.dir, Empty: a.source.path == "", At: now,
+		LeftOut: a.source.leftOut,
 	}
 	m.updateHead(now, func(h *snapshot.Head) {
 		h.AddRestore(r)
+		leaveOut(h, r.LeftOut)
 		if a.source.foreign {
 			h.Origin = &snapshot.Origin{Path: a.source.path, Checkpoint: a.source.id}
 			h.ReservedUntil = max(h.ReservedUntil, a.source.id+1)
 		}
 	}, func(now time.Time) {
+		m.snapshots.LeaveOut(r.LeftOut)
 		if m.attempt == a && a.phase == recording {
 			m.restored = &r
 			m.deploy(now)

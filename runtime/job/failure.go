@@ -80,6 +80,11 @@ func (m *Machine) checkCanceled(now time.Time) {
 
 // decide asks the restart strategy.
 func (m *Machine) decide(now time.Time) {
+	if m.fallingBack {
+		m.fallingBack = false
+		m.startAttempt(now)
+		return
+	}
 	d, counters := m.strategy.Failed(now, m.heads.head.Restarts, m.o.Rand)
 	if !d.Restart {
 		m.updateHead(now, func(h *snapshot.Head) { h.Restarts = counters }, nil)

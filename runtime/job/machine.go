@@ -47,6 +47,10 @@ type Machine struct {
 	newest      protocol.Attempt
 	lastK       int64
 	lastFailure *Failure
+	// damage are snapshots of the head that turned out to be damaged, with what is wrong; fallingBack says that the next attempt goes back
+	// behind one.
+	damage      map[int64]string
+	fallingBack bool
 	// fatal is the failure that no restart follows.
 	fatal *Failure
 	// restartAt ends the delay of the restart strategy; restartSaved says that its counters are in the head.
@@ -251,6 +255,8 @@ func (m *Machine) carryOut(now time.Time, e checkpoint.Effect) {
 		})
 	case checkpoint.WriteManifest:
 		m.emit(WriteManifest{Checkpoint: e.Checkpoint, Path: e.Path, Manifest: e.Manifest})
+	case checkpoint.ReadManifest:
+		m.emit(ReadManifest{Path: e.Path, CRC32C: e.CRC32C})
 	case checkpoint.UpdateHead:
 		m.updateHead(now, e.Apply, func(now time.Time) {
 			m.snapshots.HandleHeadUpdated(now, e.Token)

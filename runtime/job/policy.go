@@ -80,8 +80,10 @@ func checkRestartless(old, c *contract.Checkpointing) error {
 }
 
 func checkpointPolicy(c *contract.Checkpointing) checkpoint.Policy {
-	return checkpoint.Policy{
+	p := checkpoint.Policy{
 		Interval: c.Interval.D(), Timeout: c.Timeout.D(), MinPause: c.MinPause.D(),
 		MaxConcurrent: c.MaxConcurrent, TolerableFailures: c.TolerableFailures, Retention: c.RetentionCount,
 	}
+	p.Unaligned, p.AlignmentTimeout = alignment(c)
+	return p
 }

@@ -113,7 +113,7 @@ func (m *Machine) handleStatus(now time.Time, worker string, s *protocol.TaskSta
 	t.state = s.State
 	if r.down && m.attempt != nil && m.attempt.phase == canceling {
 		if s.State == protocol.TaskFailed && s.Fatal {
-			m.fail(now, taskFailure(worker, s), r)
+			m.fail(now, m.taskFailure(worker, s), r)
 		}
 		m.checkCanceled(now)
 		return
@@ -127,15 +127,6 @@ func (m *Machine) handleStatus(now time.Time, worker string, s *protocol.TaskSta
 		m.checkRunning(now)
 		m.checkFinished(now)
 	case protocol.TaskFailed, protocol.TaskCanceled:
-		m.fail(now, taskFailure(worker, s), r)
+		m.fail(now, m.taskFailure(worker, s), r)
 	}
-}
-
-// taskFailure describes the failure that a task reported.
-func taskFailure(worker string, s *protocol.TaskStatus) Failure {
-	text := s.Error
-	if text == "" {
-		text = "the worker ended the task"
-	}
-	return Failure{Task: s.Task, Worker: worker, Error: fmt.Sprintf("task %s: %s", s.Task, text), Fatal: s.Fatal}
 }

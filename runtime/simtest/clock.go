@@ -3,7 +3,6 @@
 package simtest
 
 import (
-	"container/heap"
 	"math/rand/v2"
 	"time"
 )
@@ -11,47 +10,81 @@ import (
 // start is the time at which every run begins.
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// event is something that happens at a time; those of one time happen in the order they were made.
+// entry is an event in the queue: when it happens, which of those of that time it is, and where the rest is. It holds no pointer, so
+// that moving it costs little.
+type entry struct {
+	at   int64 // nanoseconds since start
+	seq  uint64
+	slot int32
+}
+
+func (e entry) before(o entry) bool { return e.at < o.at || e.at == o.at && e.seq < o.seq }
+
+// event is something that happens in a process.
 type event struct {
-	at  time.Time
-	seq uint64
 	p   *process
 	run func()
 }
 
-type events []event
+// queue is a heap of entries, and the events they refer to.
+type queue struct {
+	heap   []entry
+	events []event
+	free   []int32
+}
 
-// Len implements heap.Interface.
-func (e *events) Len() int { return len(*e) }
-
-// Less implements heap.Interface.
-func (e *events) Less(i, j int) bool {
-	a, b := &(*e)[i], &(*e)[j]
-	if !a.at.Equal(b.at) {
-		return a.at.Before(b.at)
+func (q *queue) push(at int64, seq uint64, e event) {
+	var slot int32
+	if n := len(q.free); n > 0 {
+		slot, q.free = q.free[n-1], q.free[:n-1]
+		q.events[slot] = e
+	} else {
+		slot = int32(len(q.events))
+		q.events = append(q.events, e)
 	}
-	return a.seq < b.seq
+	q.heap = append(q.heap, entry{at, seq, slot})
+	h := q.heap
+	for i := len(h) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !h[i].before(h[up]) {
+			break
+		}
+		h[i], h[up] = h[up], h[i]
+		i = up
+	}
 }
 
-// Swap implements heap.Interface.
-func (e *events) Swap(i, j int) { (*e)[i], (*e)[j] = (*e)[j], (*e)[i] }
-
-// Push implements heap.Interface.
-func (e *events) Push(x any) { *e = append(*e, x.(event)) }
-
-// Pop implements heap.Interface.
-func (e *events) Pop() any {
-	old := *e
-	x := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*e = old[:len(old)-1]
-	return x
+// pop takes the first event; there must be one.
+func (q *queue) pop() (int64, event) {
+	h := q.heap
+	top := h[0]
+	last := len(h) - 1
+	h[0] = h[last]
+	h = h[:last]
+	q.heap = h
+	for i := 0; ; {
+		least := i
+		for c := 2*i + 1; c <= 2*i+2 && c < last; c++ {
+			if h[c].before(h[least]) {
+				least = c
+			}
+		}
+		if least == i {
+			break
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
+	e := q.events[top.slot]
+	q.events[top.slot] = event{}
+	q.free = append(q.free, top.slot)
+	return top.at, e
 }
 
-// clock is the virtual time and what is going to happen.
+// clock is the virtual time and what is going to happen; what is to happen at one time happens in the order in which that was said.
 type clock struct {
 	now   time.Time
-	queue events
+	queue queue
 	seq   uint64
 	rnd   *rand.Rand
 	steps int
@@ -64,16 +97,16 @@ func newClock(seed uint64) *clock {
 // after makes f happen after d, in process p if that isn't nil.
 func (c *clock) after(p *process, d time.Duration, f func()) {
 	c.seq++
-	heap.Push(&c.queue, event{at: c.now.Add(d), seq: c.seq, p: p, run: f})
+	c.queue.push(int64(c.now.Sub(start)+d), c.seq, event{p, f})
 }
 
 // step lets the next event happen; false when there is none.
 func (c *clock) step() bool {
-	if len(c.queue) == 0 {
+	if len(c.queue.heap) == 0 {
 		return false
 	}
-	e := heap.Pop(&c.queue).(event)
-	c.now = e.at
+	at, e := c.queue.pop()
+	c.now = start.Add(time.Duration(at))
 	c.steps++
 	e.p.run(e.run)
 	return true

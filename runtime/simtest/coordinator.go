@@ -31,10 +31,12 @@ type coordinator struct {
 	// head is the version of the head object as last read or swapped; empty for none.
 	head string
 	wake int64 // counts timers, so that only the newest counts
+	// writing are the directories in which a manifest is being written.
+	writing map[string]bool
 	// acked is for the mutation that deletes files of duplicates.
 	acked map[string]bool
-	// lead is false once the incarnation exited.
-	lead bool
+	// lead is false once the incarnation exited; orderly says that it came to the end of its version.
+	lead, orderly bool
 }
 
 // startCoordinator starts an incarnation for a version and makes its workers find it. Now and then there are two at once, which race
@@ -50,7 +52,7 @@ func (w *world) startIncarnation(v *version) {
 	w.incarnations++
 	c := &coordinator{
 		w: w, p: &process{name: fmt.Sprintf("coordinator-%d", w.incarnations)}, version: v, line: v.line, conns: map[string]*conn{}, lead: true,
-		acked: map[string]bool{},
+		acked: map[string]bool{}, writing: map[string]bool{},
 		owner: fmt.Sprintf("owner-%d", w.incarnations),
 	}
 	shape := assign.ShapeOf(v.plan)
@@ -267,7 +269,9 @@ func (c *coordinator) writeManifest(e job.WriteManifest) {
 	if e.Manifest.Stop != record.StopNone && w.faulty() && w.clock.chance(8) {
 		name = c.line.headName() // taken, so that it fails; no object of that name is a manifest
 	}
+	c.writing[e.Path] = true
 	done := func(err error) {
+		delete(c.writing, e.Path)
 		c.do(func(now time.Time) {
 			c.machine.HandleManifestWritten(now, e.Checkpoint, snapshot.Checksum(data), int64(len(data)), err)
 		})
@@ -280,6 +284,7 @@ func (c *coordinator) writeManifest(e job.WriteManifest) {
 			done(nil)
 			return
 		}
+		w.keeper.of(e.Path).spoilt = true // the request may still be under way
 		call(w, c.p, "read back "+name, func() (object, error) { return w.store.get(name) }, func(o object, readErr error) {
 			if readErr == nil && bytes.Equal(o.data, data) {
 				err = nil
@@ -342,15 +347,22 @@ func (c *coordinator) readManifest(e job.ReadManifest) {
 func (c *coordinator) deleteObjects(e job.DeleteObjects) {
 	s := c.w.store
 	c.w.tracef(c.p, "deletes %q %d paths", e.Prefix, len(e.Paths))
+	var tried time.Time
 	call(c.w, c.p, "delete "+e.Prefix, func() (bool, error) {
+		tried = c.w.clock.now
 		return true, s.remove(e.Prefix, e.Paths)
 	}, func(_ bool, err error) {
+		c.w.keeper.deletes(tried, e.Prefix, e.Paths, !tried.IsZero() && err == nil)
 		c.do(func(now time.Time) { c.machine.HandleDeleted(now, e.Token, err) })
 	})
 }
 
 func (c *coordinator) exit(e job.Exit) {
 	c.lead = false
+	c.orderly = e.Err == nil && !e.Fenced
+	for path := range c.writing {
+		c.w.keeper.of(path).spoilt = true // the manifest of a snapshot that was given up may still arrive
+	}
 	c.w.tracef(c.p, "exits: %s fenced=%v err=%v", e.State, e.Fenced, e.Err)
 	if e.Fenced && c.line.head.Owner == c.owner {
 		c.w.failf("%s says that it is fenced, but the head is its own: %v", c.p.name, e.Err)
@@ -403,8 +415,11 @@ func (c *coordinator) lost(k *conn, reason string) {
 // received takes a message of a worker.
 func (c *coordinator) received(k *conn, m protocol.FromWorker) {
 	if c.conns[k.worker.p.name] == k {
-		if m.Ack != nil && c.w.mutation == DuplicateAckDeletes {
-			c.deleteDuplicate(m.Ack)
+		if m.Ack != nil {
+			c.w.keeper.acked(c.line.dirs[m.Ack.Checkpoint], m.Ack)
+			if c.w.mutation == DuplicateAckDeletes {
+				c.deleteDuplicate(m.Ack)
+			}
 		}
 		c.do(func(now time.Time) { c.machine.HandleFromWorker(now, k.worker.p.name, m) })
 	}

@@ -229,7 +229,7 @@ func (d *director) fail(why string) {
 	d.c.Suspend(d.w.clock.now, checkpoint.ReasonTaskFailure, why)
 	d.do(func(time.Time) {})
 	for _, k := range d.parts {
-		d.post(k, func() { k.cancelUpTo(a) })
+		d.post(k, func() { k.cancelUpTo(&protocol.Cancel{Attempt: a}) })
 	}
 	d.again(d.attempt)
 }

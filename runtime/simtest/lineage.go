@@ -24,6 +24,8 @@ type lineage struct {
 	partOf    map[string]int64
 	completed int64
 	triggered map[int64]protocol.Attempt
+	// dirs are the directories of all snapshots.
+	dirs map[int64]string
 	// startedFrom is the newest snapshot when the present version started.
 	startedFrom int64
 }
@@ -32,6 +34,7 @@ type lineage struct {
 func (w *world) startLineage(id, from string) {
 	l := &lineage{
 		w: w, id: id, dir: "jobs/" + id + "/", from: from, named: map[int64]bool{}, partOf: map[string]int64{}, triggered: map[int64]protocol.Attempt{},
+		dirs: map[int64]string{},
 	}
 	lax := w.scenario.atLeastOnce
 	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, mutation: w.mutation}
@@ -87,6 +90,11 @@ func (l *lineage) headSwapped(c *coordinator, h snapshot.Head) {
 	for _, o := range h.Operations {
 		if o.Checkpoint > 0 {
 			l.checkNamed(o.Checkpoint, o.Path, o.ManifestCRC32C, o.NamesStop())
+		}
+	}
+	for _, k := range old.Checkpoints {
+		if !slices.ContainsFunc(h.Checkpoints, func(n snapshot.CompletedCheckpoint) bool { return n.ID == k.ID }) {
+			w.keeper.triggered(c, k.Path) // who drops it deletes it
 		}
 	}
 	if len(h.Restores) > len(old.Restores) {
@@ -166,5 +174,7 @@ func (l *lineage) checkSend(c *coordinator, m protocol.ToWorker) {
 			w.failf("the id %d is used in attempt %s and again in %s", id, a, m.Trigger.Attempt)
 		}
 		l.triggered[id] = m.Trigger.Attempt
+		l.dirs[id] = m.Trigger.Barrier.Target
+		w.keeper.triggered(c, m.Trigger.Barrier.Target)
 	}
 }

@@ -27,13 +27,16 @@ type store struct {
 	mem *memstore.Memory
 	c   *memstore.Client
 	ctx context.Context //nolint:containedctx // it never ends: a run has no deadline but that of its test
+	now func() time.Time
+	// created is when each object was written.
+	created map[string]time.Time
 	// deleting hears of every deletion before it takes effect.
 	deleting func(name string)
 }
 
 func newStore(ctx context.Context, now func() time.Time) *store {
 	m := memstore.New("sim", now)
-	return &store{mem: m, c: m.Client(memstore.Options{}), ctx: ctx}
+	return &store{mem: m, c: m.Client(memstore.Options{}), ctx: ctx, now: now, created: map[string]time.Time{}}
 }
 
 func (s *store) get(name string) (object, error) {
@@ -46,7 +49,13 @@ func (s *store) getRange(name string, off, n int64) ([]byte, error) {
 }
 
 // create writes a new object.
-func (s *store) create(name string, data []byte) error { return s.c.PutIfAbsent(s.ctx, name, data) }
+func (s *store) create(name string, data []byte) error {
+	err := s.c.PutIfAbsent(s.ctx, name, data)
+	if err == nil {
+		s.created[name] = s.now()
+	}
+	return err
+}
 
 // swap replaces the object of that version, "" for none, and returns the new version.
 func (s *store) swap(name, version string, data []byte) (string, error) {

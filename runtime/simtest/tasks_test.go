@@ -87,8 +87,8 @@ func (c *conductor) abort(id int64) {
 	}
 	delete(c.pending, id)
 	for _, k := range c.parts {
-		if k.current != nil {
-			k.current.aborted(&protocol.Aborted{Attempt: c.attempt, Checkpoint: id})
+		for _, a := range k.regions {
+			a.aborted(&protocol.Aborted{Attempt: c.attempt, Checkpoint: id})
 		}
 	}
 }
@@ -101,8 +101,8 @@ func (c *conductor) send(checkpoint int64, want func(protocol.TaskID) bool) {
 		}
 	})
 	for _, k := range c.parts {
-		if k.current != nil {
-			k.current.trigger(&protocol.Trigger{Attempt: c.attempt, Tasks: ids, Barrier: record.Barrier{Checkpoint: checkpoint, Target: fmt.Sprintf("chk-%d/", checkpoint)}})
+		for _, a := range k.regions {
+			a.trigger(&protocol.Trigger{Attempt: c.attempt, Tasks: ids, Barrier: record.Barrier{Checkpoint: checkpoint, Target: fmt.Sprintf("chk-%d/", checkpoint)}})
 		}
 	}
 }
@@ -196,8 +196,8 @@ func (c *conductor) completeOne(id int64, acks map[protocol.TaskID]*protocol.Ack
 	c.last = m
 	c.w.checkpoints++
 	for _, k := range c.parts {
-		if k.current != nil {
-			k.current.complete(&protocol.Complete{Attempt: c.attempt, Checkpoint: id})
+		for _, a := range k.regions {
+			a.complete(&protocol.Complete{Attempt: c.attempt, Checkpoint: id})
 		}
 	}
 }
@@ -230,9 +230,7 @@ func runTasks(t *testing.T, seed uint64, trace bool) *world {
 				return
 			}
 			for _, k := range c.parts {
-				if k.current != nil {
-					k.current.end(nil)
-				}
+				endAll(k.regions)
 			}
 			if c.plan, err = w.scenario.version(w.clock.rnd, 1, true, false, w.line.out); err != nil {
 				w.failf("%v", err)

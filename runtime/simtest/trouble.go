@@ -172,15 +172,22 @@ func (w *world) breakControl() {
 // breakData breaks the exchange of two workers in one direction.
 func (w *world) breakData() {
 	a, b := w.anyWorker(), w.anyWorker()
-	if a == nil || a == b || a.current == nil {
+	if a == nil || a == b {
 		return
 	}
 	w.tracef(a.p, "loses its connection to %s", b.p.name)
-	for _, t := range a.current.tasks {
-		for _, p := range t.outputs {
-			if p.to != nil && p.to.worker == b {
-				p.fail("the connection broke")
-			}
+	for _, g := range a.regions {
+		for _, t := range g.tasks {
+			t.breakTo(b)
+		}
+	}
+}
+
+// breakTo breaks the channels from a task to a worker.
+func (t *taskRun) breakTo(b *worker) {
+	for _, p := range t.outputs {
+		if p.to != nil && p.to.worker == b {
+			p.fail("the connection broke")
 		}
 	}
 }

@@ -33,12 +33,21 @@ func (w *world) checkBlocked() {
 		w.quietAttempt, w.quietSince = attempt, w.clock.now
 		return
 	}
+	alive := map[protocol.Attempt]bool{}
+	for _, r := range w.version.leads.machine.Status(w.clock.now).Regions {
+		alive[r.Attempt] = true
+	}
 	for _, k := range w.workers {
-		if k.p.dead || k.p.paused || k.attempt(attempt) == nil {
+		if k.p.dead || k.p.paused {
 			continue
 		}
-		for _, t := range k.current.tasks {
-			w.checkTaskBlocked(t)
+		for _, a := range k.regions {
+			if a.ended || !alive[a.deploy.Attempt] {
+				continue
+			}
+			for _, t := range a.tasks {
+				w.checkTaskBlocked(t)
+			}
 		}
 	}
 }

@@ -23,11 +23,12 @@ type worker struct {
 	version *version
 	slots   int
 
-	conn    *conn
-	out     []protocol.FromWorker // for the next connection
-	epoch   protocol.Epoch
-	void    protocol.Attempt
-	current *attempt
+	conn  *conn
+	out   []protocol.FromWorker // for the next connection
+	epoch protocol.Epoch
+	// void are the newest attempts that must not start any more, by region; regions the newest of each, in order of their first deployment.
+	void    map[string]protocol.Attempt
+	regions []*attempt
 	// fence counts the times a connection was made, so that an old fence doesn't count.
 	fence int
 	ready bool // registered on the connection
@@ -81,10 +82,10 @@ func (k *worker) disconnected(c *conn) {
 	}
 	k.conn, k.ready = nil, false
 	k.fence++
-	fence, a := k.fence, k.current
+	fence, running := k.fence, slices.Clone(k.regions)
 	k.w.clock.after(k.p, fenceTimeout, func() {
-		if fence == k.fence && a != nil {
-			a.end(nil)
+		if fence == k.fence {
+			endAll(running)
 		}
 	})
 	k.connect()
@@ -132,7 +133,7 @@ func (k *worker) receive(c *conn, m protocol.ToWorker) {
 	case m.Deploy != nil:
 		k.deploy(m.Deploy)
 	case m.Cancel != nil:
-		k.cancelUpTo(m.Cancel.Attempt)
+		k.cancelUpTo(m.Cancel)
 	case m.Trigger != nil:
 		if a := k.attempt(m.Trigger.Attempt); a != nil {
 			a.trigger(m.Trigger)
@@ -157,9 +158,7 @@ func (k *worker) registered(c *conn, r *protocol.Registered) {
 	k.fence++
 	if r.Epoch.Compare(k.epoch) > 0 {
 		k.epoch = r.Epoch
-		if k.current != nil {
-			k.current.end(nil)
-		}
+		endAll(k.regions)
 	}
 	out := k.out
 	k.out = nil
@@ -170,22 +169,44 @@ func (k *worker) registered(c *conn, r *protocol.Registered) {
 
 // attempt returns the running attempt if it is the given one.
 func (k *worker) attempt(id protocol.Attempt) *attempt {
-	if k.current == nil || k.current.ended || k.current.deploy.Attempt != id {
-		return nil
+	for _, a := range k.regions {
+		if !a.ended && a.deploy.Attempt == id {
+			return a
+		}
 	}
-	return k.current
+	return nil
+}
+
+// endAll cancels all tasks of some attempts.
+func endAll(attempts []*attempt) {
+	for _, a := range attempts {
+		a.end(nil)
+	}
+}
+
+// region is the place of a region in k.regions, or -1.
+func (k *worker) region(name string) int {
+	return slices.IndexFunc(k.regions, func(a *attempt) bool { return a.deploy.Region == name })
 }
 
 func (k *worker) deploy(d *protocol.Deploy) {
-	last := k.current
-	if d.Attempt.Compare(k.void) <= 0 || last != nil && d.Attempt.Compare(last.deploy.Attempt) <= 0 || d.Attempt.Epoch.Compare(k.epoch) < 0 {
+	var last *attempt
+	i := k.region(d.Region)
+	if i >= 0 {
+		last = k.regions[i]
+	}
+	if d.Attempt.Compare(k.void[d.Region]) <= 0 || last != nil && d.Attempt.Compare(last.deploy.Attempt) <= 0 || d.Attempt.Epoch.Compare(k.epoch) < 0 {
 		return
 	}
 	if last != nil {
 		last.end(nil)
 	}
 	a := &attempt{worker: k, deploy: d}
-	k.current = a
+	if i >= 0 {
+		k.regions[i] = a
+	} else {
+		k.regions = append(k.regions, a)
+	}
 	for i := range d.Tasks {
 		t := newTaskRun(a, &d.Tasks[i])
 		a.tasks = append(a.tasks, t)
@@ -197,12 +218,15 @@ func (k *worker) deploy(d *protocol.Deploy) {
 	}
 }
 
-func (k *worker) cancelUpTo(id protocol.Attempt) {
-	if id.Compare(k.void) > 0 {
-		k.void = id
+func (k *worker) cancelUpTo(c *protocol.Cancel) {
+	if c.Attempt.Compare(k.void[c.Region]) > 0 {
+		if k.void == nil {
+			k.void = map[string]protocol.Attempt{}
+		}
+		k.void[c.Region] = c.Attempt
 	}
-	if k.current != nil && k.current.deploy.Attempt.Compare(id) <= 0 {
-		k.current.end(nil)
+	if i := k.region(c.Region); i >= 0 && k.regions[i].deploy.Attempt.Compare(c.Attempt) <= 0 {
+		k.regions[i].end(nil)
 	}
 }
 
@@ -213,7 +237,7 @@ func (k *worker) kill(why string) {
 	}
 	k.w.tracef(k.p, "dies: %s", why)
 	k.p.dead = true
-	if a := k.current; a != nil {
+	for _, a := range k.regions {
 		a.ended = true
 		for _, t := range a.tasks {
 			t.stop()

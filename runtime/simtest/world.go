@@ -31,8 +31,8 @@ type Result struct {
 	// Trace has a line for each thing that happened, if asked for.
 	Trace []string
 	// Steps, Checkpoints, Restores, Versions and Time tell how much happened.
-	Steps, Checkpoints, Restores, Versions int
-	Time                                   time.Duration
+	Steps, Checkpoints, Restores, Versions, Orphans int
+	Time                                            time.Duration
 }
 
 // Bounds of a run.
@@ -90,6 +90,10 @@ type world struct {
 	quietSince   time.Time
 	quietAttempt protocol.Attempt
 
+	keeper *keeper
+	// orphans counts the objects that were left over.
+	orphans int
+
 	tracing bool
 	trace   []string
 	failure error
@@ -106,7 +110,7 @@ func Run(ctx context.Context, seed uint64, o Options) (res Result) {
 	defer func() {
 		res = Result{
 			Seed: seed, Err: w.failure, Trace: w.trace, Steps: w.clock.steps, Checkpoints: w.checkpoints, Restores: w.restores,
-			Versions: w.versions, Time: w.clock.now.Sub(start),
+			Versions: w.versions, Orphans: w.orphans, Time: w.clock.now.Sub(start),
 		}
 	}()
 	defer func() {
@@ -122,13 +126,25 @@ func Run(ctx context.Context, seed uint64, o Options) (res Result) {
 		}
 		w.checkLimits()
 	}
+	w.settle()
 	return res
+}
+
+// settle lets everything arrive that is under way at the end, and looks at what is left in storage.
+func (w *world) settle() {
+	end := w.clock.now.Add(settleTime)
+	for w.failure == nil && w.clock.now.Before(end) && w.clock.step() {
+	}
+	if w.failure == nil {
+		w.checkLeaks()
+	}
 }
 
 func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	c := newClock(seed)
 	w := &world{
 		ctx: ctx, clock: c, mutation: o.Mutation, pipes: map[pipeKey]*pipe{}, tracing: o.Trace,
+		keeper: &keeper{dirs: map[string]*custody{}},
 	}
 	w.store = newStore(ctx, func() time.Time { return c.now })
 	w.store.deleting = func(name string) {

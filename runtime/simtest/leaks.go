@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simtest
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/snapshot"
+)
+
+// settleTime is how long after the end of a job requests may be under way: to storage, and those that were held back.
+const settleTime = 10 * time.Second
+
+// custody is what is known of the objects of one snapshot: which coordinators are to delete them if the snapshot comes to nothing.
+type custody struct {
+	owners []*coordinator
+	// acked are the files that a coordinator was told of.
+	acked map[string]bool
+	// deleted is when a coordinator last had everything below the directory deleted; spoilt says that storage failed it.
+	deleted time.Time
+	spoilt  bool
+}
+
+// keeper is the custody of all snapshots of a run by directory.
+type keeper struct{ dirs map[string]*custody }
+
+func (k *keeper) of(dir string) *custody {
+	c := k.dirs[dir]
+	if c == nil {
+		c = &custody{acked: map[string]bool{}}
+		k.dirs[dir] = c
+	}
+	return c
+}
+
+// triggered notes that a coordinator asked for files in a directory.
+func (k *keeper) triggered(c *coordinator, dir string) {
+	if s := k.of(dir); !slices.Contains(s.owners, c) {
+		s.owners = append(s.owners, c)
+	}
+}
+
+// acked notes the files that an acknowledgement names.
+func (k *keeper) acked(dir string, a *protocol.Ack) {
+	for _, o := range a.Operators {
+		for _, f := range o.Keyed {
+			k.of(dir).acked[dir+f.Path] = true
+		}
+	}
+}
+
+// deletes notes a deletion, and whether storage will carry it out.
+func (k *keeper) deletes(at time.Time, prefix string, paths []string, ok bool) {
+	if prefix != "" {
+		s := k.of(prefix)
+		s.deleted, s.spoilt = at, s.spoilt || !ok
+	}
+	for _, p := range paths {
+		if !ok {
+			k.of(p[:strings.LastIndexByte(p, '/')+1]).spoilt = true
+		}
+	}
+}
+
+// checkLeaks finds objects that nobody needs and that no fault explains. An object is explained if a coordinator that had to
+// delete it did not come to an orderly end, if storage failed a deletion in its directory, or if no coordinator could know of it: it was written by
+// a task that had not heard yet that its snapshot was given up, and never acknowledged.
+func (w *world) checkLeaks() {
+	needed := map[string]bool{}
+	for _, l := range w.lines {
+		l.needs(needed)
+	}
+	for _, name := range w.store.mem.Keys() {
+		if needed[name] {
+			continue
+		}
+		dir := name[:strings.LastIndexByte(name, '/')+1]
+		s := w.keeper.of(dir)
+		w.orphans++
+		if w.explained(s, dir, name) {
+			continue
+		}
+		w.failf("%s is left over: nothing refers to it, and no fault explains it (written after %v, its directory deleted after %v, acknowledged %v)",
+			name, w.store.created[name].Sub(start), s.deleted.Sub(start), s.acked[name])
+	}
+}
+
+func (w *world) explained(s *custody, dir, name string) bool {
+	if s.spoilt || len(s.owners) == 0 || slices.ContainsFunc(s.owners, func(c *coordinator) bool { return !c.orderly }) {
+		return true
+	}
+	if s.acked[name] || strings.HasSuffix(name, snapshot.ManifestName) {
+		return false
+	}
+	if !strings.Contains(dir, "/checkpoints/") {
+		return true // the directory of a savepoint is its user's: only what was acknowledged is deleted
+	}
+	for _, l := range w.lines {
+		if slices.ContainsFunc(l.head.Checkpoints, func(c snapshot.CompletedCheckpoint) bool { return c.Path == dir }) {
+			return true // of a task that finished before it could acknowledge: it goes with the directory
+		}
+	}
+	return !s.deleted.IsZero() && !w.store.created[name].Before(s.deleted)
+}
+
+// needs adds the objects that a head refers to, and the head.
+func (l *lineage) needs(needed map[string]bool) {
+	needed[l.headName()] = true
+	add := func(dir string) {
+		for name := range l.partOf {
+			if strings.HasPrefix(name, dir) {
+				needed[name] = true
+			}
+		}
+	}
+	for _, c := range l.head.Checkpoints {
+		add(c.Path)
+	}
+	for _, o := range l.head.Operations {
+		if o.Checkpoint > 0 && o.Type != snapshot.OperationCheckpoint {
+			add(o.Path)
+		}
+	}
+}

@@ -164,8 +164,9 @@ func (m *Machine) HandleManifestRead(now time.Time, r ManifestRead) {
 		return
 	}
 	m.message = ""
-	a.source.tasks, a.source.id, a.source.dir = tasks, r.Manifest.Checkpoint, dir
+	a.source.tasks, a.source.dir = tasks, dir
 	if a.source.foreign {
+		a.source.id = r.Manifest.Checkpoint
 		m.snapshots.SkipTo(r.Manifest.Checkpoint)
 	}
 	m.record(now)

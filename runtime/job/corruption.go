@@ -96,11 +96,24 @@ func (m *Machine) learned(now time.Time, r *ManifestRead) {
 	}
 }
 
-// doomedFiles are the objects to delete with checkpoints that the end of the job takes along.
-func (m *Machine) doomedFiles(doomed []snapshot.CompletedCheckpoint) []string {
-	ids := make([]int64, len(doomed))
-	for i, c := range doomed {
-		ids[i] = c.ID
+// deleteShared deletes the shared files that go with checkpoints which the end of the job takes along.
+func (m *Machine) deleteShared(e *ending, doomed []snapshot.CompletedCheckpoint) {
+	var ids []int64
+	for _, c := range doomed {
+		if c.Shared {
+			ids = append(ids, c.ID)
+		}
 	}
-	return m.snapshots.Release(ids)
+	if len(ids) == 0 {
+		return
+	}
+	d := DeleteObjects{Token: -1 - int64(len(doomed)), Paths: m.snapshots.Release(ids)}
+	if m.deletes(e.final.State) {
+		d.Prefix, d.Paths = m.o.Dir+"shared/", nil // also what nobody knows of
+	}
+	if d.Prefix == "" && len(d.Paths) == 0 {
+		return
+	}
+	e.deleting[d.Token] = true
+	m.emit(d)
 }

@@ -54,12 +54,9 @@ func (m *Machine) end(now time.Time, final snapshot.FinalState, why string, repl
 		for i, c := range doomed {
 			token := -1 - int64(i)
 			e.deleting[token] = true
-			d := DeleteObjects{Token: token, Prefix: c.Path}
-			if i == len(doomed)-1 {
-				d.Paths = m.doomedFiles(doomed)
-			}
-			m.emit(d)
+			m.emit(DeleteObjects{Token: token, Prefix: c.Path})
 		}
+		m.deleteShared(e, doomed)
 		e.deadline = now.Add(m.o.CleanupTimeout)
 		if len(e.deleting) == 0 {
 			m.leave()

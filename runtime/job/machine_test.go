@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/state"
 )
 
 // script drives one machine by the commands of a golden file. Storage answers by itself unless it is held.
@@ -37,6 +39,9 @@ type script struct {
 	tasksOf  []protocol.TaskID
 	regions  bool
 	out      strings.Builder
+	// damaged are the directories of manifests that can't be read; manifests are those with shared files.
+	damaged   map[string]bool
+	manifests map[string]*snapshot.Manifest
 }
 
 var epochStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -45,6 +50,7 @@ func TestMachine(t *testing.T) {
 	t.Parallel()
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		s := &script{t: t, now: epochStart, where: map[protocol.TaskID]string{}, attempts: map[protocol.TaskID]protocol.Attempt{}}
+		s.damaged, s.manifests = map[string]bool{}, map[string]*snapshot.Manifest{}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			s.t = t
 			s.out.Reset()
@@ -82,6 +88,13 @@ func (s *script) flag(d *datadriven.TestData, key string) bool {
 func (s *script) create(d *datadriven.TestData) {
 	cfg := contract.JobConfig{Name: "job", JobID: "0123456789", Storage: &contract.Storage{Volume: &contract.Volume{Path: "v"}}}
 	cfg.Checkpointing = &contract.Checkpointing{Interval: contract.Duration(time.Hour), RetentionCount: 2, DeleteOnCancel: s.flag(d, "delete")}
+	cfg.Checkpointing.RetentionCount, _ = strconv.Atoi(s.arg(d, "retention", "2"))
+	if s.flag(d, "fallback") {
+		cfg.Checkpointing.OnCorruption = contract.FallBackOnCorruption
+	}
+	if s.flag(d, "incremental") {
+		cfg.StateBackend = &contract.StateBackend{Incremental: true}
+	}
 	cfg.RestoreFrom = s.arg(d, "restoreFrom", "")
 	if s.flag(d, "nostorage") {
 		cfg.Storage = nil
@@ -99,7 +112,7 @@ func (s *script) create(d *datadriven.TestData) {
 	}
 	vertices := []job.Vertex{
 		{Name: "src", Parallelism: 2, Operators: []string{"src"}},
-		{Name: "out", Parallelism: 2, Operators: []string{"out"}, Inputs: []checkpoint.Input{{Vertex: "src"}}, Transactional: true},
+		{Name: "out", Parallelism: 2, Operators: []string{"out"}, Inputs: []checkpoint.Input{{Vertex: "src"}}, Transactional: !s.flag(d, "plain")},
 	}
 	if s.regions = s.flag(d, "regions"); s.regions {
 		vertices = append(vertices,
@@ -153,7 +166,11 @@ func (s *script) command(d *datadriven.TestData) {
 		}
 	case "ack":
 		for _, id := range s.named(d) {
-			s.from(id, protocol.FromWorker{Ack: &protocol.Ack{Attempt: s.attempts[id], Task: id, Checkpoint: s.triggered}})
+			a := &protocol.Ack{Attempt: s.attempts[id], Task: id, Checkpoint: s.triggered}
+			if names := s.arg(d, "shared", ""); names != "" && id.Vertex == "out" {
+				a.Operators = map[string]snapshot.SubtaskState{"out": {Keyed: sharedFiles(names, id.Subtask)}}
+			}
+			s.from(id, protocol.FromWorker{Ack: a})
 		}
 	case "notified":
 		for _, id := range s.named(d) {
@@ -172,6 +189,8 @@ func (s *script) command(d *datadriven.TestData) {
 			s.printf("refused: %v (needs a restart: %v)", err, errors.Is(err, job.ErrNeedsRestart))
 		}
 		s.printf("in force: %q", s.m.Policy().Revision)
+	case "damage": // a manifest, by the directory
+		s.damaged[d.CmdArgs[0].Key] = true
 	case "shutdown":
 		s.m.HandleShutdown(s.now)
 	case "pass":
@@ -210,6 +229,16 @@ func (s *script) policy(d *datadriven.TestData) contract.Policy {
 	return p
 }
 
+// sharedFiles are those of a subtask: "b+a" are a, one of the base's, and b, a new one.
+func sharedFiles(names string, subtask int) []state.File {
+	created, reused, _ := strings.Cut(names, "+")
+	files := []state.File{{Path: fmt.Sprintf("../../shared/%s%d", created, subtask), Shared: true}}
+	if reused != "" {
+		files = append(files, state.File{Path: fmt.Sprintf("../../shared/%s%d", reused, subtask), Shared: true, Reused: true})
+	}
+	return files
+}
+
 func (s *script) from(id protocol.TaskID, msg protocol.FromWorker) {
 	s.m.HandleFromWorker(s.now, s.where[id], msg)
 }
@@ -218,7 +247,7 @@ func (s *script) from(id protocol.TaskID, msg protocol.FromWorker) {
 func (s *script) named(d *datadriven.TestData) []protocol.TaskID {
 	var ids []protocol.TaskID
 	for _, id := range s.tasksOf {
-		if len(d.CmdArgs) == 0 || s.flag(d, id.String()) {
+		if (len(d.CmdArgs) == 0 || d.CmdArgs[0].Key == "shared") || s.flag(d, id.String()) {
 			ids = append(ids, id)
 		}
 	}
@@ -239,6 +268,7 @@ func (s *script) tasks(d *datadriven.TestData) {
 		if all || s.flag(d, id.String()) {
 			s.from(id, protocol.FromWorker{Status: &protocol.TaskStatus{
 				Attempt: attempt, Task: id, State: state, Error: s.arg(d, "error", ""), Fatal: s.flag(d, "fatal"),
+				Damaged: s.flag(d, "damaged"),
 			}})
 		}
 	}
@@ -308,6 +338,9 @@ func (s *script) carryOut(e job.Effect) {
 		s.head, s.found = e.Head, true
 		s.m.HandleSwapped(s.now, snapshot.Swapped, nil)
 	case job.WriteManifest:
+		if slices.ContainsFunc(e.Manifest.Files(), func(f snapshot.FileRef) bool { return f.Shared }) {
+			s.manifests[e.Path] = e.Manifest
+		}
 		s.printf("write manifest %s", e.Path)
 		s.m.HandleManifestWritten(s.now, e.Checkpoint, 7, 70, nil)
 	case job.ReadManifest:
@@ -331,6 +364,10 @@ func (s *script) readManifest(e job.ReadManifest) {
 	s.printf("read manifest %s crc=%d", e.Path, e.CRC32C)
 	r := job.ManifestRead{Path: e.Path}
 	switch {
+	case s.damaged[e.Path]:
+		r.Err, r.Permanent, r.Damaged = errors.New("its checksum is wrong"), true, true
+	case s.manifests[e.Path] != nil:
+		r.Manifest = s.manifests[e.Path]
 	case strings.Contains(e.Path, "missing"):
 		r.Err, r.Permanent = errors.New("it has no _metadata: check the path"), true
 	case strings.Contains(e.Path, "other"):
@@ -339,6 +376,11 @@ func (s *script) readManifest(e job.ReadManifest) {
 		id := int64(40)
 		if n, ok := s.head.Newest(); ok && n.Path == e.Path {
 			id = n.ID
+		}
+		for _, c := range s.head.Checkpoints {
+			if c.Path == e.Path {
+				id = c.ID
+			}
 		}
 		r.Manifest = &snapshot.Manifest{Checkpoint: id, MaxParallelism: 128}
 	}
@@ -394,6 +436,11 @@ func headText(h snapshot.Head) string {
 	}
 	if n := len(h.Restores); n > 0 && len(h.Restores[n-1].Regions) > 0 {
 		fmt.Fprintf(&b, " of=%v", h.Restores[n-1].Regions)
+	}
+	if n := len(h.Restores); n > 0 {
+		for _, l := range h.Restores[n-1].LeftOut {
+			fmt.Fprintf(&b, " without=%d (%s)", l.Checkpoint, l.Reason)
+		}
 	}
 	if h.Final != nil {
 		fmt.Fprintf(&b, " final=%s", h.Final.State)

@@ -95,7 +95,7 @@ type JobStatus struct {
 	PolicyRevision string `json:"policyRevision,omitempty"`
 	// Durable says that snapshots outlive the coordinator.
 	Durable bool `json:"durable"`
-	// Epoch of the coordinator and Attempt of the tasks ("grant-n-k").
+	// Epoch of the coordinator and the newest Attempt of tasks ("grant-n-k"); see Regions for that of the others.
 	Epoch   Epoch  `json:"epoch"`
 	Attempt string `json:"attempt,omitempty"`
 	// Restarts counts restarts in the life of the job.
@@ -122,6 +122,8 @@ type JobStatus struct {
 	LastCheckpoint *SnapshotInfo `json:"lastCheckpoint,omitempty"`
 	LastSavepoint  *SnapshotInfo `json:"lastSavepoint,omitempty"`
 
+	// Regions are the parts of the job that are restarted each alone; empty for a job that is one.
+	Regions []RegionReport `json:"regions,omitempty"`
 	Tasks   []TaskReport   `json:"tasks,omitempty"`
 	Workers []WorkerReport `json:"workers,omitempty"`
 	// Operations are those in flight and those that ended last.
@@ -171,40 +173,6 @@ type SnapshotInfo struct {
 	CompletedAt    time.Time `json:"completedAt,omitzero"`
 	SizeBytes      int64     `json:"sizeBytes,omitempty"`
 	DurationMillis int64     `json:"durationMillis,omitempty"`
-}
-
-// CheckpointsReport is the answer to GET /v1/checkpoints.
-type CheckpointsReport struct {
-	Triggered int64 `json:"triggered"`
-	Completed int64 `json:"completed"`
-	Failed    int64 `json:"failed"`
-	InFlight  int64 `json:"inFlight"`
-	// Waiting says why the next one doesn't start, if something holds it.
-	Waiting string `json:"waiting,omitempty"`
-	// Retained are the completed checkpoints that storage keeps, newest first.
-	Retained []SnapshotInfo `json:"retained,omitempty"`
-	// Recent are the last snapshots with what they cost, newest first.
-	Recent []CheckpointReport `json:"recent,omitempty"`
-}
-
-// CheckpointReport says how one snapshot went.
-type CheckpointReport struct {
-	SnapshotInfo
-	TriggeredAt time.Time `json:"triggeredAt,omitzero"`
-	// State is InFlight, Completed or Failed; Error says why it failed.
-	State string `json:"state"`
-	Error string `json:"error,omitempty"`
-	// Acked of Tasks have delivered; Missing names some that have not.
-	Acked   int      `json:"acked"`
-	Tasks   int      `json:"tasks"`
-	Missing []string `json:"missing,omitempty"`
-	// WrittenBytes is what was uploaded for it; SizeBytes is all it consists of.
-	WrittenBytes int64 `json:"writtenBytes,omitempty"`
-	// The longest of any task, and which task that was.
-	AlignmentMillis int64  `json:"alignmentMillis"`
-	SyncMicros      int64  `json:"syncMicros"`
-	AsyncMillis     int64  `json:"asyncMillis"`
-	SlowestTask     string `json:"slowestTask,omitempty"`
 }
 
 // OperationType is what was asked for.

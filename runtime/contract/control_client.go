@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -92,6 +93,11 @@ func (c *Client) Job(ctx context.Context) (*JobStatus, error) {
 // Checkpoints returns history and statistics of snapshots.
 func (c *Client) Checkpoints(ctx context.Context) (*CheckpointsReport, error) {
 	return call[CheckpointsReport](ctx, c, http.MethodGet, PathCheckpoints, nil, c.timeout)
+}
+
+// CheckpointDetail returns what one snapshot cost, by operator and subtask.
+func (c *Client) CheckpointDetail(ctx context.Context, id int64) (*CheckpointDetail, error) {
+	return call[CheckpointDetail](ctx, c, http.MethodGet, PathCheckpoints+"/"+strconv.FormatInt(id, 10), nil, c.timeout)
 }
 
 // Checkpoint asks for a checkpoint now.

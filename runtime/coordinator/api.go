@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"strconv"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -47,6 +48,7 @@ type submission struct {
 type jobControl interface {
 	status(ctx context.Context) (*contract.JobStatus, error)
 	checkpoints(ctx context.Context) (*contract.CheckpointsReport, error)
+	checkpoint(ctx context.Context, id int64) (*contract.CheckpointDetail, error)
 	submit(ctx context.Context, s submission) (contract.Operation, error)
 	operation(ctx context.Context, id string, wait time.Duration) (contract.Operation, error)
 	setPolicy(ctx context.Context, p contract.Policy) (contract.Policy, error)
@@ -100,6 +102,7 @@ func (a *api) routes() http.Handler {
 	}
 	handle("GET "+contract.PathJob, a.job)
 	handle("GET "+contract.PathCheckpoints, a.history)
+	handle("GET "+contract.PathCheckpoints+"/{id}", a.detail)
 	handle("POST "+contract.PathCheckpoints, a.checkpoint)
 	handle("POST "+contract.PathSavepoints, a.savepoint)
 	handle("POST "+contract.PathStop, a.stop)
@@ -199,6 +202,17 @@ func (a *api) history(r *http.Request) (any, int, error) {
 	defer cancel()
 	s, err := a.control.checkpoints(ctx)
 	return s, http.StatusOK, err
+}
+
+func (a *api) detail(r *http.Request) (any, int, error) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil || id < 1 {
+		return nil, 0, badRequest(fmt.Sprintf("%q is not the id of a checkpoint", r.PathValue("id")), "give a number; GET "+contract.PathCheckpoints+" lists them")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), apiCallTimeout)
+	defer cancel()
+	d, err := a.control.checkpoint(ctx, id)
+	return d, http.StatusOK, err
 }
 
 func (a *api) checkpoint(r *http.Request) (any, int, error) {

@@ -22,6 +22,7 @@ import (
 type fakeControl struct {
 	job       contract.JobStatus
 	history   contract.CheckpointsReport
+	detail    contract.CheckpointDetail
 	op        contract.Operation
 	err       error
 	submitted []submission
@@ -33,6 +34,11 @@ func (f *fakeControl) status(context.Context) (*contract.JobStatus, error) { ret
 
 func (f *fakeControl) checkpoints(context.Context) (*contract.CheckpointsReport, error) {
 	return &f.history, f.err
+}
+
+func (f *fakeControl) checkpoint(_ context.Context, id int64) (*contract.CheckpointDetail, error) {
+	f.detail.ID = id
+	return &f.detail, f.err
 }
 
 func (f *fakeControl) submit(_ context.Context, s submission) (contract.Operation, error) {

@@ -239,6 +239,7 @@ func (l *loop) received(k *conn, m protocol.FromWorker) {
 	case m.Heartbeat != nil:
 		if m.Heartbeat.Tasks != nil {
 			k.metrics = m.Heartbeat.Tasks
+			l.machine.HandleProgress(m.Heartbeat.Tasks)
 			l.tally()
 		}
 	case m.Register != nil:

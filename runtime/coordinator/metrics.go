@@ -25,6 +25,7 @@ type metrics struct {
 	recordsIn, recordsOut                       *prometheus.Desc
 	checkpoints, inFlight                       *prometheus.Desc
 	lastDuration, lastSize, lastTime, lastFinal *prometheus.Desc
+	detail                                      checkpointMetrics
 }
 
 func newMetrics(c jobControl, namespace, name string) *metrics {
@@ -46,6 +47,7 @@ func newMetrics(c jobControl, namespace, name string) *metrics {
 		lastSize:     desc("last_checkpoint_size_bytes", "Bytes written for the last checkpoint."),
 		lastTime:     desc("last_checkpoint_completed_timestamp_seconds", "When the last checkpoint completed."),
 		lastFinal:    desc("last_checkpoint_id", "Id of the last completed checkpoint."),
+		detail:       newCheckpointMetrics(desc),
 	}
 }
 
@@ -64,6 +66,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
+	m.detail.describe(ch)
 }
 
 // Collect implements prometheus.Collector. A scrape that the loop doesn't answer in time has no metrics of the job.
@@ -110,6 +113,7 @@ func (m *metrics) collectCheckpoints(ch chan<- prometheus.Metric, s *contract.Jo
 	counter(ch, m.checkpoints, h.Completed, "completed")
 	counter(ch, m.checkpoints, h.Failed, "failed")
 	gauge(ch, m.inFlight, float64(h.InFlight))
+	m.detail.collect(ch, h)
 	c := s.LastCheckpoint
 	if c == nil {
 		return

@@ -219,6 +219,7 @@ type final struct {
 	// Written before Coordinator.ended is closed, read after.
 	status  *contract.JobStatus
 	history *contract.CheckpointsReport
+	details map[int64]*contract.CheckpointDetail
 	ops     map[string]contract.Operation
 
 	mu struct {

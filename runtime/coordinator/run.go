@@ -65,20 +65,13 @@ func (c *Coordinator) status(ctx context.Context) (*contract.JobStatus, error) {
 	return s, err
 }
 
-func (c *Coordinator) checkpoints(ctx context.Context) (*contract.CheckpointsReport, error) {
-	s, err := ask(ctx, c, (*loop).history)
-	if errors.Is(err, errEnded) && c.final.history != nil {
-		return c.final.history, nil
-	}
-	return s, err
-}
-
 // conclude keeps what callers may still ask for, tells the workers and lets their last messages go out.
 func (c *Coordinator) conclude(l *loop) error {
 	now := time.Now()
 	l.ops.endAll(now)
 	c.final.status = l.report(now)
 	c.final.history = l.history()
+	c.final.details = l.details(c.final.history)
 	c.final.ops = map[string]contract.Operation{}
 	for id, op := range l.ops.byID {
 		c.final.ops[id] = op.Operation

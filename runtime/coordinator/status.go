@@ -15,9 +15,6 @@ import (
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
-// maxMissing bounds the tasks that a report names as not having acknowledged.
-const maxMissing = 10
-
 // report builds the status of the job as callers see it.
 func (l *loop) report(now time.Time) *contract.JobStatus {
 	s := l.machine.Status(now)
@@ -66,6 +63,7 @@ func (l *loop) report(now time.Time) *contract.JobStatus {
 			"there is no storage: checkpoints live in the memory of the coordinator and are lost with it; savepoints are refused")
 	}
 	l.reportTasks(out, s)
+	reportRegions(out, s)
 	l.reportSnapshots(out, s)
 	return out
 }
@@ -130,12 +128,16 @@ func stoppedWithSavepoint(s job.Status) bool {
 // records are counts of an attempt.
 type records struct{ in, out int64 }
 
-// counts returns what the workers last said of the tasks of an attempt.
-func (l *loop) counts(attempt protocol.Attempt) map[protocol.TaskID]protocol.TaskMetrics {
+// counts returns what the workers last said of tasks, each of the attempt that it was deployed with.
+func (l *loop) counts(tasks []job.TaskInfo) map[protocol.TaskID]protocol.TaskMetrics {
+	attempts := map[protocol.TaskID]protocol.Attempt{}
+	for _, t := range tasks {
+		attempts[t.Task] = t.Attempt
+	}
 	counts := map[protocol.TaskID]protocol.TaskMetrics{}
 	for _, k := range l.workers {
 		for _, m := range k.metrics {
-			if m.Attempt == attempt {
+			if a, known := attempts[m.Task]; known && m.Attempt == a {
 				counts[m.Task] = m
 			}
 		}
@@ -145,8 +147,7 @@ func (l *loop) counts(attempt protocol.Attempt) map[protocol.TaskID]protocol.Tas
 
 // tally adds up the records of sources and sinks. Between attempts the numbers of the last one stay.
 func (l *loop) tally() {
-	attempt := l.machine.Status(time.Now()).Attempt
-	counts := l.counts(attempt)
+	counts := l.counts(l.machine.Status(time.Now()).Tasks)
 	if len(counts) == 0 {
 		return
 	}
@@ -177,7 +178,7 @@ func (l *loop) tally() {
 
 // reportTasks adds tasks and workers with the counts that heartbeats brought.
 func (l *loop) reportTasks(out *contract.JobStatus, s job.Status) {
-	counts := l.counts(s.Attempt)
+	counts := l.counts(s.Tasks)
 	vertices := map[string]checkpoint.Vertex{}
 	for _, v := range l.prepared.plan.Vertices {
 		vertices[v.Name] = v
@@ -229,61 +230,4 @@ func durationOf(history []checkpoint.Stats, id int64) time.Duration {
 		}
 	}
 	return 0
-}
-
-// history builds the report on snapshots.
-func (l *loop) history() *contract.CheckpointsReport {
-	s := l.machine.Status(time.Now())
-	out := &contract.CheckpointsReport{
-		Triggered: s.Checkpoints.Triggered,
-		Completed: s.Checkpoints.Completed,
-		Failed:    s.Checkpoints.Failed,
-		InFlight:  int64(s.Checkpoints.InProgress),
-		Waiting:   s.Checkpoints.Waiting,
-	}
-	for _, c := range slices.Backward(s.Completed) {
-		out.Retained = append(out.Retained, l.completed(s, c))
-	}
-	for _, c := range slices.Backward(s.Pending) {
-		out.Recent = append(out.Recent, l.snapshotReport(c))
-	}
-	for _, c := range slices.Backward(s.History) {
-		out.Recent = append(out.Recent, l.snapshotReport(c))
-	}
-	return out
-}
-
-func (l *loop) snapshotReport(c checkpoint.Stats) contract.CheckpointReport {
-	r := contract.CheckpointReport{
-		SnapshotInfo: contract.SnapshotInfo{
-			ID: c.ID, Kind: kindName(c.Kind), Path: l.located(c.Path),
-			SizeBytes: c.Size, DurationMillis: c.Duration.Milliseconds(),
-		},
-		TriggeredAt: c.TriggeredAt, Error: c.Error, Acked: c.Acked, Tasks: c.Tasks,
-		WrittenBytes:    c.Bytes,
-		AlignmentMillis: c.Alignment.Milliseconds(),
-		SyncMicros:      c.Sync.Microseconds(),
-		AsyncMillis:     c.Async.Milliseconds(),
-	}
-	switch c.State {
-	case checkpoint.StateCompleted:
-		r.State, r.CompletedAt = "Completed", c.TriggeredAt.Add(c.Duration)
-	case checkpoint.StateFailed:
-		r.State = "Failed"
-		if r.Error == "" {
-			r.Error = string(c.Reason)
-		}
-	default:
-		r.State = "InFlight"
-	}
-	if c.Slowest.Vertex != "" {
-		r.SlowestTask = c.Slowest.String()
-	}
-	for i, t := range c.Missing {
-		if i == maxMissing {
-			break
-		}
-		r.Missing = append(r.Missing, t.String())
-	}
-	return r
 }

@@ -216,6 +216,13 @@ func (s *Supervisor) checkpoints(ctx context.Context) (*contract.CheckpointsRepo
 	return &contract.CheckpointsReport{}, nil
 }
 
+func (s *Supervisor) checkpoint(ctx context.Context, id int64) (*contract.CheckpointDetail, error) {
+	if c, _ := s.now(); c != nil && c.ready.Load() {
+		return c.checkpoint(ctx, id)
+	}
+	return nil, s.notYet()
+}
+
 func (s *Supervisor) submit(ctx context.Context, r submission) (contract.Operation, error) {
 	if c, _ := s.now(); c != nil && c.ready.Load() {
 		return c.submit(ctx, r)

@@ -4,8 +4,10 @@ package snapshot
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/weir-stream/weir/runtime/state"
 )
@@ -47,3 +49,73 @@ func DecodeChannel(s ChannelState, b []byte, f func(batch []byte) error) error {
 	}
 	return nil
 }
+
+// ChannelFile is a file of channel state.
+type ChannelFile struct {
+	// Path is relative to the directory of the manifest. Size in bytes.
+	Path string
+	Size int64
+	// Operator and Subtask say whose it is: of several operators of a chain the first that is listed.
+	Operator string
+	Subtask  int
+	// Sections are its parts, in order of offset. They fill the file.
+	Sections []ChannelState
+}
+
+// ChannelFiles lists all files of channel state, in order of the first operator and subtask that refers to them.
+func (m *Manifest) ChannelFiles() []ChannelFile {
+	var out []ChannelFile
+	at := map[string]int{}
+	for i := range m.Operators {
+		o := &m.Operators[i]
+		for j := range o.Subtasks {
+			for _, c := range o.Subtasks[j].Channels {
+				k, ok := at[c.Path]
+				if !ok {
+					k = len(out)
+					at[c.Path] = k
+					out = append(out, ChannelFile{Path: c.Path, Operator: o.Name, Subtask: o.Subtasks[j].Index})
+				}
+				f := &out[k]
+				f.Sections = append(f.Sections, c)
+				f.Size = max(f.Size, c.Offset+c.Length)
+			}
+		}
+	}
+	for i := range out {
+		slices.SortFunc(out[i].Sections, func(a, b ChannelState) int { return cmp.Compare(a.Offset, b.Offset) })
+	}
+	return out
+}
+
+// validate checks that the sections fill the file without gap or overlap, so that every byte is under a checksum.
+func (f *ChannelFile) validate() error {
+	end := int64(0)
+	for _, s := range f.Sections {
+		if s.Offset != end {
+			return fmt.Errorf("file %q has channel state at %d after %d: sections must follow each other", f.Path, s.Offset, end)
+		}
+		end = s.Offset + s.Length
+	}
+	return nil
+}
+
+// maxChannelFile bounds offsets in a file of channel state.
+const maxChannelFile = 1 << 40
+
+func (c *ChannelState) validate() error {
+	switch {
+	case c.From == "" || len(c.From) > MaxNameLength:
+		return fmt.Errorf("the producer of a channel has a name of %d bytes and must have 1 to %d", len(c.From), MaxNameLength)
+	case c.Type == "" || len(c.Type) > maxTypeLength:
+		return fmt.Errorf("the type of a channel from %q has a name of %d bytes and must have 1 to %d", c.From, len(c.Type), maxTypeLength)
+	case c.Input < 0 || c.FromSubtask < 0 || c.FromSubtask >= MaxKeyGroups || c.Rows < 1:
+		return fmt.Errorf("channel state from %q, subtask %d, input %d, %d rows is impossible", c.From, c.FromSubtask, c.Input, c.Rows)
+	case c.Offset < 0 || c.Length < int64(len(channelMagic)) || c.Offset > maxChannelFile || c.Length > maxChannelFile:
+		return fmt.Errorf("channel state from %q has %d bytes at %d", c.From, c.Length, c.Offset)
+	}
+	return validFile(state.File{Path: c.Path})
+}
+
+// maxTypeLength bounds the name of a type of rows, which lists the fields of a struct.
+const maxTypeLength = 64 << 10

@@ -65,6 +65,8 @@ type ChannelState struct {
 	From        string `json:"from"`
 	Input       int    `json:"input,omitempty"`
 	FromSubtask int    `json:"fromSubtask"`
+	// Hashed says that the rows were sent by their key hash, which they carry: all belong to key groups of the subtask.
+	Hashed bool `json:"hashed,omitempty"`
 	// Type is the name of the type of the batches.
 	Type string `json:"type"`
 	// Path is relative to the directory of the manifest. The elements are the Length bytes from Offset, with that CRC32C (Castagnoli).

@@ -48,6 +48,14 @@ func (m *Manifest) validatePaths() error {
 		}
 		seen[f.Path] = true
 	}
+	for _, f := range m.ChannelFiles() {
+		if seen[f.Path] {
+			return fmt.Errorf("checking operator %q: file %q of channel state is listed as another one, too", f.Operator, f.Path)
+		}
+		if err := f.validate(); err != nil {
+			return fmt.Errorf("checking operator %q: %w", f.Operator, err)
+		}
+	}
 	return nil
 }
 
@@ -87,6 +95,11 @@ func (s *SubtaskState) validate(parallelism, groups int) error {
 		if f.FirstGroup > f.LastGroup || f.FirstGroup < first || f.LastGroup > last {
 			return fmt.Errorf("file %q has key groups %d to %d, outside of those of the subtask, %d to %d",
 				f.Path, f.FirstGroup, f.LastGroup, first, last)
+		}
+	}
+	for i := range s.Channels {
+		if err := s.Channels[i].validate(); err != nil {
+			return err
 		}
 	}
 	names := map[string]bool{}
@@ -137,7 +150,7 @@ type FileRef struct {
 	Subtask  int
 }
 
-// Files lists all files but the manifest itself, in order of operator and subtask.
+// Files lists all files of keyed state, in order of operator and subtask. For those of channel state see [Manifest.ChannelFiles].
 func (m *Manifest) Files() []FileRef {
 	var out []FileRef
 	for i := range m.Operators {
@@ -157,13 +170,16 @@ func (m *Manifest) Size() int64 {
 	for _, f := range m.Files() {
 		n += f.Size
 	}
+	for _, f := range m.ChannelFiles() {
+		n += f.Size
+	}
 	return n
 }
 
 // Empty says that the operator left nothing that a restore would miss.
 func (o *OperatorState) Empty() bool {
 	for i := range o.Subtasks {
-		if len(o.Subtasks[i].Keyed) > 0 {
+		if len(o.Subtasks[i].Keyed) > 0 || len(o.Subtasks[i].Channels) > 0 {
 			return false
 		}
 		for _, l := range o.Subtasks[i].Lists {

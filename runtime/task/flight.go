@@ -57,7 +57,8 @@ func (f *flight) flows(head string) []flow {
 			all = append(all, flow{
 				operator: head, typ: c.PhysicalEdge.Type, batches: bs,
 				origin: snapshot.ChannelState{
-					From: nodes[len(nodes)-1].Name, Input: c.PhysicalEdge.Input, FromSubtask: c.From, Type: c.PhysicalEdge.Type.Name(),
+					From: nodes[len(nodes)-1].Name, Input: c.PhysicalEdge.Input, FromSubtask: c.From,
+					Hashed: c.PhysicalEdge.Partition == graph.Hash, Type: c.PhysicalEdge.Type.Name(),
 				},
 			})
 		}
@@ -105,16 +106,20 @@ func (f *flight) write(ctx context.Context, w state.FileWriter, head string, ope
 }
 
 func (w *flightWriter) flow(ctx context.Context, f flow) error {
-	w.begin(f)
-	for _, b := range f.batches {
+	for i, b := range f.batches {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if len(w.buf) > flightFile {
+		full := len(w.buf) > flightFile
+		if full && i > 0 {
 			w.end()
+		}
+		if full {
 			if err := w.flush(ctx); err != nil {
 				return err
 			}
+		}
+		if full || i == 0 {
 			w.begin(f)
 		}
 		var err error

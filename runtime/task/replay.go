@@ -33,8 +33,9 @@ func (c *Core) openReplay(ctx context.Context, l *link) error {
 		if f.batches, err = readChannel(ctx, c.o.Reader, s, typ); err != nil {
 			return l.wrap(permanent(fmt.Errorf("restoring what was in flight from %q: %w", s.From, err)))
 		}
+		f.origin.Hashed = keep != nil
 		if keep != nil {
-			f.batches = keep.filter(f.batches)
+			f.batches = keep.filter(f.batches, s.Hashed)
 		}
 		if len(f.batches) > 0 {
 			c.replay = append(c.replay, replay{l, f})
@@ -115,13 +116,19 @@ func (c *Core) newOwnRows(e *graph.PhysicalEdge) *ownRows {
 	return o
 }
 
-// filter returns the batches with the rows of others left out. It owns what it is given.
-func (o *ownRows) filter(bs []record.Batch) []record.Batch {
+// filter returns the batches with the rows of others left out. It owns what it is given. Rows that were hashed are judged by the
+// hashes they carry, so that each of them has an owner even if the job hashes otherwise now.
+func (o *ownRows) filter(bs []record.Batch, hashed bool) []record.Batch {
 	var out []record.Batch
 	for _, b := range bs {
-		o.hashes, o.dests = o.hasher.AppendHashes(o.hashes[:0], b), o.dests[:0]
+		hashes := b.Hashes()
+		if !hashed || hashes == nil {
+			o.hashes = o.hasher.AppendHashes(o.hashes[:0], b)
+			hashes = o.hashes
+		}
+		o.dests = o.dests[:0]
 		own := 0
-		for _, h := range o.hashes {
+		for _, h := range hashes {
 			if g := graph.KeyGroup(h, o.groups); g >= o.first && g <= o.last {
 				o.dests = append(o.dests, 0)
 				own++
@@ -129,11 +136,11 @@ func (o *ownRows) filter(bs []record.Batch) []record.Batch {
 				o.dests = append(o.dests, 1)
 			}
 		}
-		if own == b.Len() {
+		if own == b.Len() && b.Hashes() != nil {
 			out = append(out, b)
 			continue
 		}
-		o.splitter.Scatter(b, o.hashes, o.dests)
+		o.splitter.Scatter(b, hashes, o.dests)
 		b.Release()
 		if own := o.splitter.Take(0); own != nil {
 			out = append(out, own)

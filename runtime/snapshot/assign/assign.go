@@ -50,6 +50,8 @@ type Operator struct {
 	PreviousNames []string
 	// Keyed says that it has keyed state.
 	Keyed bool
+	// Edges are what it reads, for rows that were in flight.
+	Edges []Edge
 }
 
 // Options are the consents of the user.
@@ -318,11 +320,15 @@ func (a *assigner) addState(op Operator, old *snapshot.OperatorState, tasks []pr
 	restores := make([]protocol.OperatorRestore, len(tasks))
 	a.addKeyed(op, old, restores)
 	a.addLists(op, old, restores)
+	a.addChannels(op, old, restores)
 	for i, r := range restores {
 		if tasks[i].Finished {
 			r.Keyed = nil
+			if len(r.Channels) > 0 {
+				a.problemf("subtask %d of operator %q had finished and has rows on their way to it: the snapshot can't be used", i, op.Name)
+			}
 		}
-		if len(r.Keyed) == 0 && len(r.Lists) == 0 {
+		if len(r.Keyed) == 0 && len(r.Lists) == 0 && len(r.Channels) == 0 {
 			continue
 		}
 		if tasks[i].Operators == nil {

@@ -99,6 +99,15 @@ func Verify(ctx context.Context, store storage.Reader, p string) (*Report, error
 			r.Damages = append(r.Damages, *d)
 		}
 	}
+	for _, f := range m.ChannelFiles() {
+		ds, err := files.checkChannels(ctx, f)
+		if err != nil {
+			return r, fmt.Errorf("verifying %s: %w", key, err)
+		}
+		r.Files++
+		r.Bytes += f.Size
+		r.Damages = append(r.Damages, ds...)
+	}
 	return r, nil
 }
 

@@ -4,18 +4,27 @@ package state
 
 import "fmt"
 
-// BudgetError says that keyed state takes more memory than the subtask may use.
+// BudgetError says that keyed state takes more memory than it may use.
 type BudgetError struct {
 	// Used and Budget in bytes.
 	Used, Budget int64
-	// Held is the part of Used that only open snapshots need.
+	// Held is what only open snapshots of this backend need, in bytes.
 	Held int64
+	// Shared says that Used and Budget are those of an account, of several backends together.
+	Shared bool
+	// State is the largest state of this backend, and Bytes what it takes.
+	State string
+	Bytes int64
 }
 
 // Error implements error.
 func (e *BudgetError) Error() string {
-	return fmt.Sprintf("keyed state takes %d bytes (%d of them held for running snapshots), above the memory budget of %d bytes; "+
-		"raise the budget, raise the parallelism, or keep less state", e.Used, e.Held, e.Budget)
+	whose := "keyed state"
+	if e.Shared {
+		whose = "keyed state of all tasks of this worker"
+	}
+	return fmt.Sprintf("%s takes %d bytes, above the memory budget of %d bytes; here, state %q takes the most with %d bytes, and %d bytes are held for running snapshots; "+
+		"raise the budget, spread the job over more workers, or keep less state", whose, e.Used, e.Budget, e.State, e.Bytes, e.Held)
 }
 
 // SchemaError says that a state in a snapshot is of another type than the job's.

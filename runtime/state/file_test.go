@@ -91,7 +91,25 @@ func TestFile_Golden(t *testing.T) {
 
 // TestFile_GoldenIsRead reads the golden file, so that old snapshots stay readable.
 func TestFile_GoldenIsRead(t *testing.T) {
-	dump, err := os.ReadFile("testdata/state-v1.hex")
+	data := readHex(t, "testdata/state-v1.hex")
+	store := &fileStore{files: [][]byte{data}}
+	f := File{Path: "f0", Size: int64(len(data)), CRC32C: crcOf(data), LastGroup: 3}
+	if _, err := VerifyFile(t.Context(), f, store); err != nil {
+		t.Fatal(err)
+	}
+	m := mustMemory(t, Options{MaxParallelism: 4, Last: 3})
+	if err := m.Restore(t.Context(), []File{f}, store); err != nil {
+		t.Fatal(err)
+	}
+	if want := contents(filled(t, m.opts, 3)); !maps.Equal(contents(m), want) {
+		t.Errorf("content %v, want %v", contents(m), want)
+	}
+}
+
+// readHex reads what hex.Dump wrote.
+func readHex(t *testing.T, path string) []byte {
+	t.Helper()
+	dump, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,19 +123,10 @@ func TestFile_GoldenIsRead(t *testing.T) {
 			data = append(data, b...)
 		}
 	}
-	store := &fileStore{files: [][]byte{data}}
-	f := File{Path: "f0", Size: int64(len(data)), CRC32C: crc32.Checksum(data, castagnoli), LastGroup: 3}
-	if _, err := VerifyFile(t.Context(), f, store); err != nil {
-		t.Fatal(err)
-	}
-	m := mustMemory(t, Options{MaxParallelism: 4, Last: 3})
-	if err := m.Restore(t.Context(), []File{f}, store); err != nil {
-		t.Fatal(err)
-	}
-	if want := contents(filled(t, m.opts, 3)); !maps.Equal(contents(m), want) {
-		t.Errorf("content %v, want %v", contents(m), want)
-	}
+	return data
 }
+
+func crcOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 // TestFile_EveryCorruptByteIsFound flips every byte of a file in turn. Restore and VerifyFile must both say so.
 func TestFile_EveryCorruptByteIsFound(t *testing.T) {
@@ -242,10 +251,10 @@ func TestRestore_Refuses(t *testing.T) {
 		t.Errorf("over budget: %v", err)
 	}
 	newer := bytes.Clone(store.files[0])
-	newer[len(newer)-16] = 2
+	newer[len(newer)-16] = indexVersion + 1
 	copy(newer[len(newer)-12:], hexCRC(newer[len(newer)-32:len(newer)-12]))
 	store.files[0] = newer
-	refused("newer version", "version 2", mustMemory(t, o), files)
+	refused("newer version", "version 3", mustMemory(t, o), files)
 }
 
 func hexCRC(b []byte) []byte {

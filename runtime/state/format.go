@@ -12,7 +12,9 @@ import (
 const (
 	fileMagic    = "WEIRSTAT"
 	trailerMagic = "TATSRIEW"
+	// fileVersion is that of files with entries, indexVersion that of files that refer to sections of others.
 	fileVersion  = 1
+	indexVersion = 2
 	// fixedHeader is the part of the header before the states.
 	fixedHeader = 24
 	// minStateHeader is the size of a state in the header, without its strings.
@@ -41,11 +43,20 @@ type Section struct {
 	Checksum uint32
 }
 
-func appendHeader(b []byte, maxParallelism int, states []Descriptor) []byte {
+// versionOf returns the version of a file; files is nil unless it is an index.
+func versionOf(files []File) uint32 {
+	if files != nil {
+		return indexVersion
+	}
+	return fileVersion
+}
+
+// appendHeader appends the header of a file. files is what an index refers to, nil for a file with entries.
+func appendHeader(b []byte, maxParallelism int, states []Descriptor, files []File) []byte {
 	start := len(b)
 	le := binary.LittleEndian
 	b = append(b, fileMagic...)
-	b = le.AppendUint32(b, fileVersion)
+	b = le.AppendUint32(b, versionOf(files))
 	b = le.AppendUint32(b, 0) // length, below
 	b = le.AppendUint32(b, uint32(maxParallelism))
 	b = le.AppendUint32(b, uint32(len(states)))
@@ -57,12 +68,21 @@ func appendHeader(b []byte, maxParallelism int, states []Descriptor) []byte {
 			b = append(b, s...)
 		}
 	}
+	if files != nil {
+		b = le.AppendUint32(b, uint32(len(files)))
+	}
+	for _, f := range files {
+		b = le.AppendUint32(b, uint32(len(f.Path)))
+		b = append(b, f.Path...)
+		b = le.AppendUint64(b, uint64(f.Size))
+		b = le.AppendUint32(b, f.CRC32C)
+	}
 	le.PutUint32(b[start+12:], uint32(len(b)-start+4))
 	return le.AppendUint32(b, checksum(b[start:]))
 }
 
-// appendIndex appends the index of a file and its trailer. The file starts at b[0].
-func appendIndex(b []byte, sections []Section) []byte {
+// appendIndex appends the list of the sections of a file and its trailer. The file starts at b[0]; files is as for appendHeader.
+func appendIndex(b []byte, sections []Section, files []File) []byte {
 	le := binary.LittleEndian
 	start := len(b)
 	for _, s := range sections {
@@ -78,7 +98,7 @@ func appendIndex(b []byte, sections []Section) []byte {
 	b = le.AppendUint64(b, uint64(start))
 	b = le.AppendUint32(b, uint32(len(sections)))
 	b = le.AppendUint32(b, checksum(index))
-	b = le.AppendUint32(b, fileVersion)
+	b = le.AppendUint32(b, versionOf(files))
 	b = le.AppendUint32(b, checksum(b[trailer:]))
 	return append(b, trailerMagic...)
 }

@@ -26,12 +26,15 @@ type Memory struct {
 
 	pool    pagePool
 	retired []retiredPage
-	bytes   atomic.Int64 // all memory taken
+	bytes   meter        // all memory taken
 	held    atomic.Int64 // of bytes: retired pages that open snapshots need
 	failed  error
 
 	encodeMu sync.Mutex
 	encode   []byte // buffer of the asynchronous part, guarded by encodeMu
+	closed   bool   // guarded by encodeMu
+
+	placements placements
 }
 
 // NewMemory returns an empty backend for a range of key groups.
@@ -40,7 +43,10 @@ func NewMemory(opts Options) (*Memory, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, fmt.Errorf("creating keyed state: %w", err)
 	}
-	return &Memory{opts: opts, epoch: 1, pool: pagePool{lists: map[int]*freeList{}}}, nil
+	m := &Memory{opts: opts, epoch: 1, pool: pagePool{lists: map[int]*freeList{}, account: opts.Account}}
+	m.bytes.account = opts.Account
+	m.placements.memory = m
+	return m, nil
 }
 
 // Table registers the state d and returns its table. When a state of that name was restored, or is
@@ -85,27 +91,40 @@ func (m *Memory) DropUnclaimed() {
 // for reuse. Safe for use by any goroutine.
 func (m *Memory) MemoryBytes() int64 { return m.bytes.Load() }
 
-// Err says whether the state is in order: it returns a [BudgetError] while the memory budget is exceeded,
-// and the error of a value that could not be stored. Operations themselves don't fail; a task asks
+// Err says whether the state is in order: it returns a [BudgetError] while the memory budget, its own or that of the account, is
+// exceeded, and the error of a value that could not be stored. Operations themselves don't fail; a task asks
 // once per batch and fails if there is an error. So the budget may be overrun by what one batch adds.
 func (m *Memory) Err() error {
 	if m.failed != nil {
 		return m.failed
 	}
-	if m.opts.MemoryBudget == 0 {
-		return nil
+	if own := m.opts.MemoryBudget; own > 0 && m.used() > own {
+		m.refresh()
+		if used := m.used(); used > own {
+			return m.overBudget(used, own)
+		}
 	}
-	used := m.bytes.Load() - m.pool.bytes
-	if used <= m.opts.MemoryBudget {
-		return nil
+	if a := m.opts.Account; a.full() {
+		m.refresh()
+		m.bytes.Add(-int64(m.pool.drop()))
+		if a.over() {
+			return m.overBudget(a.Used(), a.budget)
+		}
 	}
-	m.refresh()
-	held := m.held.Load()
-	used = m.bytes.Load() - m.pool.bytes
-	if used <= m.opts.MemoryBudget {
-		return nil
+	return nil
+}
+
+// used is the memory of this backend without pages kept for reuse.
+func (m *Memory) used() int64 { return m.bytes.Load() - m.pool.bytes }
+
+func (m *Memory) overBudget(used, budget int64) error {
+	e := &BudgetError{Used: used, Budget: budget, Held: m.held.Load(), Shared: budget != m.opts.MemoryBudget}
+	for _, t := range m.tables {
+		if n := t.memory(); n > e.Bytes {
+			e.State, e.Bytes = t.desc.Name, n
+		}
 	}
-	return &BudgetError{Used: used, Budget: m.opts.MemoryBudget, Held: held}
+	return e
 }
 
 func (m *Memory) table(name string) *Table {
@@ -191,6 +210,10 @@ func (m *Memory) retire(p retiredPage) {
 func (m *Memory) recycle(p retiredPage) {
 	if p.ptr == nil {
 		m.bytes.Add(-int64(p.bytes))
+		return
+	}
+	if m.opts.Account.full() {
+		m.bytes.Add(-int64(p.bytes)) // rather than keep it for later
 		return
 	}
 	m.pool.put(p.ptr, p.bytes)

@@ -83,6 +83,8 @@ type Options struct {
 	First, Last int
 	// MemoryBudget bounds what MemoryBytes may reach, in bytes; 0 for no bound. See [Memory.Err].
 	MemoryBudget int64
+	// Account counts the memory together with that of other backends, and bounds it; nil for none. See [Memory.Close].
+	Account *Account
 	// PartSize is the size in bytes at which a snapshot starts another file; 0 for 16 MiB, at most 32 MiB.
 	PartSize int
 }

@@ -8,7 +8,7 @@ import "unsafe"
 // mask+1 slots with linear probing that wraps around within the page.
 type pageRef struct {
 	ptr   unsafe.Pointer
-	epoch uint32 // of the last first write
+	epoch uint32 // of the last change: whatever writes to a page, or to an entry of the log that it refers to, stamps it first
 	mask  uint32
 	count uint32
 	_     uint32
@@ -69,8 +69,9 @@ type retiredPage struct {
 
 // pagePool keeps pages for reuse, by size.
 type pagePool struct {
-	lists map[int]*freeList
-	bytes int64
+	lists   map[int]*freeList
+	bytes   int64
+	account *Account
 }
 
 type freeList struct {
@@ -88,7 +89,7 @@ func (p *pagePool) take(bytes int) unsafe.Pointer {
 	l.pages[n] = nil
 	l.pages = l.pages[:n]
 	l.low = min(l.low, n)
-	p.bytes -= int64(bytes)
+	p.count(-bytes)
 	return page
 }
 
@@ -99,7 +100,20 @@ func (p *pagePool) put(page unsafe.Pointer, bytes int) {
 		p.lists[bytes] = l
 	}
 	l.pages = append(l.pages, page)
+	p.count(bytes)
+}
+
+func (p *pagePool) count(bytes int) {
 	p.bytes += int64(bytes)
+	p.account.pool(int64(bytes))
+}
+
+// drop gives up all pages and returns their bytes.
+func (p *pagePool) drop() int {
+	dropped := int(p.bytes)
+	clear(p.lists)
+	p.count(-dropped)
+	return dropped
 }
 
 // trim drops half of the pages that nobody took since the last trim, and returns their bytes.
@@ -113,6 +127,6 @@ func (p *pagePool) trim() int {
 		l.low = n
 		dropped += drop * size
 	}
-	p.bytes -= int64(dropped)
+	p.count(-dropped)
 	return dropped
 }

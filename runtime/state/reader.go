@@ -20,6 +20,9 @@ type FileInfo struct {
 	States []Descriptor
 	// Sections in order of offset.
 	Sections []Section
+	// Index says that the sections hold references to sections of Files, which have path, size and checksum; see [ReadIndex].
+	Index bool
+	Files []File
 	// headerSize and indexOffset bound the sections.
 	headerSize, indexOffset int64
 }
@@ -31,9 +34,11 @@ func (i *FileInfo) name(s Section) string {
 
 // fileReader reads parts of one file, and remembers its end.
 type fileReader struct {
-	r       FileReader
-	f       File
-	tail    []byte
+	r    FileReader
+	f    File
+	tail []byte
+	// head is the header.
+	head    []byte
 	tailOff int64
 }
 
@@ -80,7 +85,10 @@ func openFile(ctx context.Context, f File, src FileReader) (*FileInfo, *fileRead
 	if err := r.header(ctx, info); err != nil {
 		return nil, nil, err
 	}
-	return info, r, r.index(ctx, info, indexSize, indexCRC)
+	if err := r.index(ctx, info, indexSize, indexCRC); err != nil {
+		return nil, nil, err
+	}
+	return info, r, r.whole(ctx, info)
 }
 
 func (r *fileReader) trailer(info *FileInfo) (indexSize int64, crc uint32, err error) {
@@ -92,8 +100,12 @@ func (r *fileReader) trailer(info *FileInfo) (indexSize int64, crc uint32, err e
 		return 0, 0, r.corrupt("trailer", off, "it does not end in %q; the file is cut off or is no state file", trailerMagic)
 	case checksum(b[:20]) != le.Uint32(b[20:]):
 		return 0, 0, r.corrupt("trailer", off, "checksum does not fit")
-	case le.Uint32(b[16:]) != fileVersion:
-		return 0, 0, fmt.Errorf("state file %s has version %d of the format; this program reads version %d", r.f.Path, le.Uint32(b[16:]), fileVersion)
+	case le.Uint32(b[16:]) != fileVersion && le.Uint32(b[16:]) != indexVersion:
+		return 0, 0, fmt.Errorf("state file %s has version %d of the format; this program reads versions up to %d", r.f.Path, le.Uint32(b[16:]), indexVersion)
+	}
+	info.Index = le.Uint32(b[16:]) == indexVersion
+	if info.Index != r.f.Index {
+		return 0, 0, r.corrupt("trailer", off, "the file is an index or not, contrary to what the manifest says")
 	}
 	info.indexOffset = int64(le.Uint64(b))
 	indexSize = int64(le.Uint32(b[8:])) * indexEntrySize
@@ -126,39 +138,48 @@ func (r *fileReader) header(ctx context.Context, info *FileInfo) error {
 	if checksum(b[:size-4]) != le.Uint32(b[size-4:]) {
 		return r.corrupt("header", 0, "checksum does not fit")
 	}
-	if v := le.Uint32(b[8:]); v != fileVersion {
-		return fmt.Errorf("state file %s has version %d of the format; this program reads version %d", r.f.Path, v, fileVersion)
+	if v := le.Uint32(b[8:]); (v == indexVersion) != info.Index || v > indexVersion {
+		return r.corrupt("header", 8, "header and trailer disagree about the version")
 	}
-	info.headerSize = size
+	info.headerSize, r.head = size, b
 	info.MaxParallelism = int(le.Uint32(b[16:]))
-	return r.states(info, b[fixedHeader:size-4], int(le.Uint32(b[20:])))
+	rest, err := r.states(info, b[fixedHeader:size-4], int(le.Uint32(b[20:])))
+	if err != nil {
+		return err
+	}
+	if info.Index {
+		if rest, err = r.files(info, rest); err != nil {
+			return err
+		}
+	}
+	if len(rest) > 0 {
+		return r.corrupt("header", 0, "%d bytes follow the last state", len(rest))
+	}
+	return nil
 }
 
-// states decodes the descriptors in the header.
-func (r *fileReader) states(info *FileInfo, b []byte, n int) error {
+// states decodes the descriptors in the header and returns what follows them.
+func (r *fileReader) states(info *FileInfo, b []byte, n int) ([]byte, error) {
 	le := binary.LittleEndian
 	for i := range n {
 		if len(b) < minStateHeader {
-			return r.corrupt("header", 0, "state %d of %d is cut off", i, n)
+			return nil, r.corrupt("header", 0, "state %d of %d is cut off", i, n)
 		}
 		d := Descriptor{Keys: KeyKind(b[0]), Kind: Kind(b[1]), ValueSize: int(le.Uint32(b[4:]))}
 		b = b[8:]
 		for _, s := range []*string{&d.Name, &d.KeyType, &d.ValueType} {
 			if len(b) < 4 || int64(len(b)) < 4+int64(le.Uint32(b)) {
-				return r.corrupt("header", 0, "state %d of %d is cut off", i, n)
+				return nil, r.corrupt("header", 0, "state %d of %d is cut off", i, n)
 			}
 			k := 4 + int(le.Uint32(b))
 			*s, b = string(b[4:k]), b[k:]
 		}
 		if err := d.validate(); err != nil {
-			return r.corrupt("header", 0, "%v", err)
+			return nil, r.corrupt("header", 0, "%v", err)
 		}
 		info.States = append(info.States, d)
 	}
-	if len(b) > 0 {
-		return r.corrupt("header", 0, "%d bytes follow the last state", len(b))
-	}
-	return nil
+	return b, nil
 }
 
 // index decodes the sections. They lie without a gap between header and index.
@@ -202,6 +223,12 @@ func VerifyFile(ctx context.Context, f File, src FileReader) (*FileInfo, error) 
 		b, err := r.section(ctx, info, s)
 		if err != nil {
 			return nil, err
+		}
+		if info.Index {
+			if _, err := r.references(nil, info, s, b); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		d := info.States[s.State]
 		if err := r.entries(info, s, b, func(key, _ []byte) error {

@@ -13,18 +13,38 @@ import (
 const readRun = 8 << 20
 
 // Restore reads the entries of this backend's key groups from the files of a snapshot. The files may be those of several
-// old subtasks; sections of other key groups are not read. Every byte that is read is checked. It is called
-// before processing starts; after an error the backend is of no use.
+// old subtasks; sections of other key groups are not read, nor those of shared files that no index refers to. Every byte that is used is
+// checked. It is called before processing starts; after an error the backend is of no use.
 func (m *Memory) Restore(ctx context.Context, files []File, r FileReader) error {
+	listed := map[string]File{}
 	for _, f := range files {
-		if f.LastGroup < m.opts.First || f.FirstGroup > m.opts.Last {
-			continue
+		if f.Shared {
+			listed[f.Path] = f
 		}
-		if err := m.restoreFile(ctx, f, r); err != nil {
+	}
+	for _, f := range files {
+		var err error
+		switch {
+		case f.LastGroup < m.opts.First || f.FirstGroup > m.opts.Last || f.Shared:
+		case f.Index:
+			err = m.restoreIndex(ctx, f, listed, r)
+		default:
+			err = m.restoreFile(ctx, f, r)
+		}
+		if err != nil {
 			return fmt.Errorf("restoring keyed state: %w", err)
 		}
 	}
 	return nil
+}
+
+// sameGroups checks that a file was written with the job's number of key groups.
+func (m *Memory) sameGroups(f File, info *FileInfo) error {
+	if info.MaxParallelism == m.opts.MaxParallelism {
+		return nil
+	}
+	return fmt.Errorf("state file %s was written with max parallelism %d, the job has %d; it can't be changed for existing state",
+		f.Path, info.MaxParallelism, m.opts.MaxParallelism)
 }
 
 func (m *Memory) restoreFile(ctx context.Context, f File, src FileReader) error {
@@ -32,9 +52,8 @@ func (m *Memory) restoreFile(ctx context.Context, f File, src FileReader) error 
 	if err != nil {
 		return err
 	}
-	if info.MaxParallelism != m.opts.MaxParallelism {
-		return fmt.Errorf("state file %s was written with max parallelism %d, the job has %d; it can't be changed for existing state",
-			f.Path, info.MaxParallelism, m.opts.MaxParallelism)
+	if err := m.sameGroups(f, info); err != nil {
+		return err
 	}
 	tables, err := m.restoredTables(info)
 	if err != nil {
@@ -47,7 +66,7 @@ func (m *Memory) restoreFile(ctx context.Context, f File, src FileReader) error 
 		}
 	}
 	for len(mine) > 0 {
-		n := runOf(mine)
+		n := runOf(mine, 0)
 		if err := m.restoreRun(ctx, r, info, mine[:n], tables); err != nil {
 			return err
 		}
@@ -71,11 +90,14 @@ func (m *Memory) restoredTables(info *FileInfo) ([]*Table, error) {
 	return tables, nil
 }
 
-// runOf returns how many of the sections lie side by side and are read together.
-func runOf(s []Section) int {
-	n, size := 1, s[0].Length
-	for n < len(s) && s[n].Offset == s[n-1].Offset+s[n-1].Length && size+s[n].Length <= readRun {
-		size += s[n].Length
+// runOf returns how many of the sections lie side by side, but for gaps of the given size, and are read together.
+func runOf(s []Section, gap int64) int {
+	n := 1
+	for n < len(s) {
+		end := s[n-1].Offset + s[n-1].Length
+		if s[n].Offset < end || s[n].Offset > end+gap || s[n].Offset+s[n].Length > s[0].Offset+readRun {
+			break
+		}
 		n++
 	}
 	return n

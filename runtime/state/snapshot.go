@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -20,6 +21,9 @@ type Snapshot struct {
 	epoch  uint32
 	tables []tableSnapshot
 	n      int // keys over all states
+	// checkpoint is the id of an incremental snapshot, 0 for one that stands alone; base is what it may refer to, nil for nothing.
+	checkpoint int64
+	base       *placement
 
 	mu       sync.Mutex
 	writers  int
@@ -29,8 +33,9 @@ type Snapshot struct {
 
 // snapPage is one page of a table at the time of the seal.
 type snapPage struct {
-	ptr  unsafe.Pointer
-	mask uint32
+	ptr   unsafe.Pointer
+	mask  uint32
+	epoch uint32 // of its last change
 }
 
 // snapGroup says which of the pages belong to a group.
@@ -51,6 +56,7 @@ type tableSnapshot struct {
 	log      []*logPage
 	special  unsafe.Pointer
 	specialG int
+	specialE uint32 // epoch of its last change
 	n        int
 }
 
@@ -81,7 +87,7 @@ func (t *Table) seal() tableSnapshot {
 	if t.logged {
 		s.log = append(s.log, t.log.pages...)
 	}
-	s.special, s.specialG = t.special.ptr, t.specialG
+	s.special, s.specialG, s.specialE = t.special.ptr, t.specialG, t.special.epoch
 	s.groups = make([]snapGroup, len(t.groups))
 	s.pages = make([]snapPage, 0, t.pages)
 	for i := range t.groups {
@@ -103,7 +109,7 @@ func (g *group) appendPages(pages []snapPage) []snapPage {
 	refs := g.refs()
 	for i := range refs {
 		if p := refs[i].ptr; p != last {
-			pages = append(pages, snapPage{p, refs[i].mask})
+			pages = append(pages, snapPage{p, refs[i].mask, refs[i].epoch})
 			last = p
 		}
 	}
@@ -156,11 +162,7 @@ func (s *tableSnapshot) each(g int, f func(slot unsafe.Pointer) bool) bool {
 	if s.special != nil && s.specialG == g && !f(s.special) {
 		return false
 	}
-	start := 0
-	if g > 0 {
-		start = s.groups[g-1].end
-	}
-	for _, page := range s.pages[start:s.groups[g].end] {
+	for _, page := range s.pagesOf(g) {
 		for i := uintptr(0); i <= uintptr(page.mask); i++ {
 			p := unsafe.Add(page.ptr, i*s.stride)
 			if *(*uint64)(p) != 0 && !f(p) {
@@ -169,6 +171,15 @@ func (s *tableSnapshot) each(g int, f func(slot unsafe.Pointer) bool) bool {
 		}
 	}
 	return true
+}
+
+// pagesOf returns the pages of group g.
+func (s *tableSnapshot) pagesOf(g int) []snapPage {
+	start := 0
+	if g > 0 {
+		start = s.groups[g-1].end
+	}
+	return s.pages[start:s.groups[g].end]
 }
 
 // entry returns key and value of a slot. The key is appended to buf where it isn't in memory in this form.
@@ -218,11 +229,19 @@ func (t *Table) RangeInt64(f func(keyGroup int, key int64, val []byte) bool) {
 }
 
 // Write is the asynchronous part of a snapshot: it writes the sealed state in parts and returns the files, in order
-// of key group. It may run in any goroutine, beside the processing. An empty state has no files.
+// of key group. It may run in any goroutine, beside the processing. An empty state has no files. An incremental snapshot needs a
+// [SharedWriter]; its files are those of the index first, then the shared ones that it refers to.
 func (s *Snapshot) Write(ctx context.Context, w FileWriter) ([]File, error) {
 	if err := s.begin(); err != nil {
 		return nil, err
 	}
 	defer s.end()
-	return s.write(ctx, w)
+	if s.checkpoint == 0 {
+		return s.write(ctx, w)
+	}
+	shared, ok := w.(SharedWriter)
+	if !ok {
+		return nil, fmt.Errorf("writing keyed state of checkpoint %d: storage takes no shared files", s.checkpoint)
+	}
+	return s.writeIncremental(ctx, shared)
 }

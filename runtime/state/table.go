@@ -373,6 +373,22 @@ func (t *Table) clear() {
 	t.groups = nil
 }
 
+// memory is what the table takes, without copies for snapshots. It looks at every page.
+func (t *Table) memory() int64 {
+	n := int64(t.log.total) + int64(len(t.groups))*int64(unsafe.Sizeof(group{}))
+	for i := range t.groups {
+		g := &t.groups[i]
+		if g.pages == 0 {
+			continue
+		}
+		n += int64(g.size()) * int64(pageRefSize)
+		for _, p := range g.appendPages(nil) {
+			n += int64(p.mask+1) * int64(t.stride)
+		}
+	}
+	return n
+}
+
 // want panics when a method is called that does not fit the layout: a mistake in the program, not in its data.
 func (t *Table) want(ok bool, method string) {
 	if !ok {

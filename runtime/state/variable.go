@@ -12,7 +12,7 @@ import (
 func (t *Table) PutVarInt64(key int64, hash uint64, value []byte) {
 	t.want(t.ints && t.logged, "PutVarInt64")
 	g, r, p := t.findInt64(key, hash)
-	if p != nil && t.replace(p, value) {
+	if p != nil && t.replace(slotOf{g, r, p}, value) {
 		return
 	}
 	var k [8]byte
@@ -25,18 +25,19 @@ func (t *Table) PutVarInt64(key int64, hash uint64, value []byte) {
 func (t *Table) PutVarBytes(key []byte, hash uint64, value []byte) {
 	t.want(!t.ints && t.desc.ValueSize == 0, "PutVarBytes")
 	g, r, p := t.findBytes(key, hash)
-	if p != nil && t.replace(p, value) {
+	if p != nil && t.replace(slotOf{g, r, p}, value) {
 		return
 	}
 	t.put(slotOf{g, r, p}, key, hash, value)
 }
 
 // replace writes the value where the old one is, if that is possible.
-func (t *Table) replace(p unsafe.Pointer, value []byte) bool {
-	ref := slotRef(p)
+func (t *Table) replace(at slotOf, value []byte) bool {
+	ref := slotRef(at.p)
 	if !t.overwrites(ref, len(value)) {
 		return false
 	}
+	t.writable(at.g, at.r, at.p) // the page counts as changed with its values
 	t.overwrite(ref, value)
 	return true
 }

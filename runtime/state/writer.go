@@ -16,9 +16,11 @@ const yieldBytes = 512 << 10
 
 // fileEncoder gathers the sections of one file after the other in a buffer and writes each when it is full.
 type fileEncoder struct {
-	w    FileWriter
-	s    *Snapshot
-	part int
+	store func(ctx context.Context, data []byte) (File, error)
+	s     *Snapshot
+	part  int
+	// refer lists, of an index, the files that it refers to.
+	refer []File
 
 	buf      []byte
 	crc      uint32 // of buf[:done]
@@ -31,25 +33,14 @@ type fileEncoder struct {
 
 // write encodes all tables, key group by key group.
 func (s *Snapshot) write(ctx context.Context, w FileWriter) ([]File, error) {
-	e := &fileEncoder{w: w, s: s, part: s.m.opts.PartSize}
-	groups := 0
-	size := 0
-	for i := range s.tables {
-		t := &s.tables[i]
-		e.states = append(e.states, t.desc)
-		groups = max(groups, len(t.groups))
-		size += t.n*int(t.stride) + len(t.groups)*indexEntrySize
-		for _, p := range t.log {
-			if p != nil {
-				size += len(p.buf)
-			}
-		}
-	}
+	e := s.newEncoder(w.WriteFile)
+	groups, size := s.extent()
 	if groups == 0 {
 		return nil, nil
 	}
-	e.buf = s.m.takeBuffer(min(size+1<<12, e.part+1<<18))
-	defer func() { s.m.giveBuffer(e.buf) }()
+	e.buf = s.m.takeBuffer(min(size, e.part+1<<18))
+	room := cap(e.buf)
+	defer func() { s.m.giveBuffer(e.buf, room) }()
 	for g := range groups {
 		for i := range s.tables {
 			if t := &s.tables[i]; g < len(t.groups) && t.groups[g].count > 0 {
@@ -65,6 +56,30 @@ func (s *Snapshot) write(ctx context.Context, w FileWriter) ([]File, error) {
 	return e.files, nil
 }
 
+func (s *Snapshot) newEncoder(store func(context.Context, []byte) (File, error)) *fileEncoder {
+	e := &fileEncoder{store: store, s: s, part: s.m.opts.PartSize}
+	for i := range s.tables {
+		e.states = append(e.states, s.tables[i].desc)
+	}
+	return e
+}
+
+// extent returns the number of key groups, 0 for an empty state, and about how many bytes the state takes in files.
+func (s *Snapshot) extent() (groups, size int) {
+	size = 1 << 12
+	for i := range s.tables {
+		t := &s.tables[i]
+		groups = max(groups, len(t.groups))
+		size += t.n*int(t.stride) + len(t.groups)*indexEntrySize
+		for _, p := range t.log {
+			if p != nil {
+				size += len(p.buf)
+			}
+		}
+	}
+	return groups, size
+}
+
 // group encodes the entries of one state in one key group, as one section or more.
 func (e *fileEncoder) group(ctx context.Context, state int, t *tableSnapshot, g int) error {
 	sec := e.open(state, g)
@@ -72,26 +87,24 @@ func (e *fileEncoder) group(ctx context.Context, state int, t *tableSnapshot, g 
 		e.buf = t.appendSlot(e.buf, t.special)
 		sec.Count++
 	}
-	start := 0
-	if g > 0 {
-		start = t.groups[g-1].end
-	}
-	for _, page := range t.pages[start:t.groups[g].end] {
-		buf, n := t.appendPage(e.buf, page)
-		e.buf = buf
-		sec.Count += n
-		if len(e.buf) < e.yielded+yieldBytes && len(e.buf) < e.part {
-			continue
-		}
-		if err := e.pause(ctx); err != nil {
-			return err
-		}
-		if len(e.buf) >= e.part {
-			e.close(sec)
-			if err := e.flush(ctx); err != nil {
+	for _, page := range t.pagesOf(g) {
+		for at := uintptr(0); at <= uintptr(page.mask); {
+			buf, n, next := t.appendPage(e.buf, page, at, e.part)
+			e.buf, at = buf, next
+			sec.Count += n
+			if len(e.buf) < e.yielded+yieldBytes && len(e.buf) < e.part {
+				continue
+			}
+			if err := e.pause(ctx); err != nil {
 				return err
 			}
-			sec = e.open(state, g)
+			if len(e.buf) >= e.part {
+				e.close(sec)
+				if err := e.flush(ctx); err != nil {
+					return err
+				}
+				sec = e.open(state, g)
+			}
 		}
 	}
 	e.close(sec)
@@ -108,7 +121,7 @@ func (e *fileEncoder) pause(ctx context.Context) error {
 // open starts a section, and a file if there is none.
 func (e *fileEncoder) open(state, g int) Section {
 	if len(e.buf) == 0 {
-		e.buf = appendHeader(e.buf, e.s.m.opts.MaxParallelism, e.states)
+		e.buf = appendHeader(e.buf, e.s.m.opts.MaxParallelism, e.states, e.refer)
 		e.sections, e.crc, e.done, e.yielded = e.sections[:0], 0, 0, 0
 	}
 	return Section{State: state, Group: e.s.m.opts.First + g, Offset: int64(len(e.buf))}
@@ -134,29 +147,31 @@ func (e *fileEncoder) flush(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	e.buf = appendIndex(e.buf, e.sections)
+	e.buf = appendIndex(e.buf, e.sections, e.refer)
 	crc := crc32.Update(e.crc, castagnoli, e.buf[e.done:])
-	f, err := e.w.WriteFile(ctx, e.buf)
+	f, err := e.store(ctx, e.buf)
 	if err != nil {
 		return err
 	}
 	if f.CRC32C != 0 && f.CRC32C != crc {
 		return fmt.Errorf("file %s was stored with checksum %08x instead of %08x", f.Path, f.CRC32C, crc)
 	}
-	f.Size, f.CRC32C = int64(len(e.buf)), crc
+	f.Size, f.CRC32C, f.Index = int64(len(e.buf)), crc, e.refer != nil
 	f.FirstGroup, f.LastGroup = e.sections[0].Group, e.sections[len(e.sections)-1].Group
 	e.files = append(e.files, f)
 	e.buf = e.buf[:0]
 	return nil
 }
 
-// appendPage appends the entries of a page and returns how many there were.
-func (s *tableSnapshot) appendPage(b []byte, page snapPage) ([]byte, int) {
+// appendPage appends the entries of a page from slot i on, one at least, until there are limit bytes or more. It returns how many entries
+// there were, and the slot to go on with: one behind the last when the page is done.
+func (s *tableSnapshot) appendPage(b []byte, page snapPage, i uintptr, limit int) ([]byte, int, uintptr) {
 	if s.stride == 16 && !s.logged {
-		return appendPairs(b, page)
+		b, n := appendPairs(b, page)
+		return b, n, uintptr(page.mask) + 1
 	}
 	n := 0
-	for i := uintptr(0); i <= uintptr(page.mask); i++ {
+	for ; i <= uintptr(page.mask) && (n == 0 || len(b) < limit); i++ {
 		p := unsafe.Add(page.ptr, i*s.stride)
 		if *(*uint64)(p) == 0 {
 			continue
@@ -168,7 +183,7 @@ func (s *tableSnapshot) appendPage(b []byte, page snapPage) ([]byte, int) {
 		}
 		n++
 	}
-	return b, n
+	return b, n, i
 }
 
 // appendPairs is appendPage for integer keys with values of eight bytes. It writes every slot and goes on only
@@ -237,17 +252,34 @@ func (m *Memory) takeBuffer(n int) []byte {
 	b := m.encode
 	m.encode = nil
 	m.encodeMu.Unlock()
+	m.beside(-int64(cap(b)))
 	if cap(b) < n {
 		b = make([]byte, 0, n)
 	}
+	m.beside(int64(cap(b)))
 	return b[:0]
 }
 
-func (m *Memory) giveBuffer(b []byte) {
-	if cap(b) > 64<<20 {
+// giveBuffer takes a buffer back. It may have grown since it was taken; room is what it had.
+func (m *Memory) giveBuffer(b []byte, room int) {
+	m.beside(-int64(room))
+	m.encodeMu.Lock()
+	defer m.encodeMu.Unlock()
+	if cap(b) > 64<<20 || m.closed {
 		return
 	}
+	m.keepBuffer(b[:0])
+}
+
+// keepBuffer keeps b for the next snapshot. encodeMu is held.
+func (m *Memory) keepBuffer(b []byte) {
+	m.beside(int64(cap(b) - cap(m.encode)))
+	m.encode = b
+}
+
+func (m *Memory) closeBuffer() {
 	m.encodeMu.Lock()
-	m.encode = b[:0]
-	m.encodeMu.Unlock()
+	defer m.encodeMu.Unlock()
+	m.closed = true
+	m.keepBuffer(nil)
 }

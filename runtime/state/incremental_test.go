@@ -1,0 +1,670 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+)
+
+// sharedStore is a fileStore that takes shared files and knows which there are.
+type sharedStore struct {
+	fileStore
+	uploaded int64
+	data     int64 // of uploaded, in shared files
+	fail     int   // the write that fails, counted down; 0 for none
+}
+
+func (s *sharedStore) WriteFile(ctx context.Context, data []byte) (File, error) {
+	if s.fail--; s.fail == 0 {
+		return File{}, errors.New("no answer")
+	}
+	s.uploaded += int64(len(data))
+	return s.fileStore.WriteFile(ctx, data)
+}
+
+func (s *sharedStore) WriteShared(ctx context.Context, data []byte) (File, error) {
+	f, err := s.WriteFile(ctx, data)
+	s.data += int64(len(data))
+	f.Shared = true
+	return f, err
+}
+
+// remove takes a file away, as the coordinator does with one that nobody refers to.
+func (s *sharedStore) remove(t *testing.T, f File) {
+	t.Helper()
+	var i int
+	if _, err := fmt.Sscanf(f.Path, "f%d", &i); err != nil {
+		t.Fatal(err)
+	}
+	s.files[i] = nil
+}
+
+// increment writes an incremental snapshot.
+func increment(t testing.TB, m *Memory, w SharedWriter, id, base int64) []File {
+	t.Helper()
+	s := m.SealIncremental(id, base)
+	defer s.Release()
+	files, err := s.Write(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// listed is what a manifest says of files.
+func listed(files []File) []File {
+	files = slices.Clone(files)
+	for i := range files {
+		files[i].Reused = false
+	}
+	return files
+}
+
+// verifyAll verifies every file of a snapshot and that the references fit.
+func verifyAll(ctx context.Context, files []File, r FileReader) error {
+	infos := map[string]*FileInfo{}
+	for _, f := range files {
+		info, err := VerifyFile(ctx, f, r)
+		if err != nil {
+			return err
+		}
+		infos[f.Path] = info
+	}
+	for _, f := range files {
+		if !f.Index {
+			continue
+		}
+		info, refs, err := ReadIndex(ctx, f, r)
+		if err != nil {
+			return err
+		}
+		if err := CheckReferences(f, info, refs, infos); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// incrementalModel plays a task and a coordinator over one backend and a map.
+type incrementalModel struct {
+	t        *testing.T
+	r        *rand.Rand
+	o        Options
+	m        *Memory
+	subjects []*subject
+	store    *sharedStore
+	next     int64
+	complete int64 // the base that the coordinator names
+	retained map[int64][]File
+	want     map[int64][]map[string]string
+}
+
+func newIncrementalModel(t *testing.T, seed uint64) *incrementalModel {
+	t.Helper()
+	x := &incrementalModel{
+		t: t, r: rand.New(rand.NewPCG(seed, 23)), store: &sharedStore{}, next: 1,
+		retained: map[int64][]File{}, want: map[int64][]map[string]string{},
+	}
+	x.o = Options{MaxParallelism: []int{1, 2, 7, 128}[x.r.IntN(4)], PartSize: []int{800, 4000, 20_000, 0}[x.r.IntN(4)]}
+	x.o.Last = x.o.MaxParallelism - 1
+	x.start()
+	return x
+}
+
+// start is a task that begins, empty.
+func (x *incrementalModel) start() {
+	x.m = mustMemory(x.t, x.o)
+	x.subjects = nil
+	for _, d := range modelDescriptors() {
+		x.subjects = append(x.subjects, &subject{d: d, t: mustTable(x.t, x.m, d), model: map[string]string{}, r: x.r})
+	}
+}
+
+// operate does n random operations on keys of a part of the key space.
+func (x *incrementalModel) operate(n, keys, deletions int) {
+	x.t.Helper()
+	for range n {
+		if wrong := x.subjects[x.r.IntN(len(x.subjects))].step(keys, deletions); wrong != "" {
+			x.t.Fatal(wrong)
+		}
+	}
+}
+
+// checkpoint takes a snapshot; what becomes of it and who hears of that is random.
+func (x *incrementalModel) checkpoint() {
+	x.t.Helper()
+	id, base := x.next, x.complete
+	x.next++
+	s := x.m.SealIncremental(id, base)
+	var want []map[string]string
+	for _, sub := range x.subjects {
+		want = append(want, maps.Clone(sub.model))
+	}
+	if x.r.IntN(2) == 0 { // processing goes on beside the upload
+		x.operate(200, 2000, 20)
+	}
+	if x.r.IntN(6) == 0 {
+		x.store.fail = 1 + x.r.IntN(4)
+	}
+	files, err := s.Write(x.t.Context(), x.store)
+	s.Release()
+	x.store.fail = 0
+	heard := x.r.IntN(3) > 0
+	if err != nil || x.r.IntN(5) == 0 {
+		for _, f := range files {
+			if !f.Reused { // nobody refers to what an aborted snapshot created
+				x.store.remove(x.t, f)
+			}
+		}
+		if heard {
+			x.m.Aborted(id)
+		}
+		return
+	}
+	for _, f := range files {
+		if f.Reused && !slices.ContainsFunc(x.retained[base], func(o File) bool { return o.Path == f.Path && o.Shared }) {
+			x.t.Fatalf("checkpoint %d refers to %s, which its base %d doesn't", id, f.Path, base)
+		}
+		if f.Shared == f.Index || f.Reused && base == 0 {
+			x.t.Fatalf("file %+v of checkpoint %d", f, id)
+		}
+	}
+	x.retained[id], x.want[id] = listed(files), want
+	x.complete = id
+	if heard {
+		x.m.Completed(id)
+	}
+	x.subsume(2)
+}
+
+// subsume keeps the newest n checkpoints and deletes what only others referred to.
+func (x *incrementalModel) subsume(n int) {
+	ids := slices.Sorted(maps.Keys(x.retained))
+	for len(ids) > n {
+		gone := x.retained[ids[0]]
+		delete(x.retained, ids[0])
+		delete(x.want, ids[0])
+		ids = ids[1:]
+		for _, f := range gone {
+			used := false
+			for _, files := range x.retained {
+				used = used || slices.ContainsFunc(files, func(o File) bool { return o.Path == f.Path })
+			}
+			if !used {
+				x.store.remove(x.t, f)
+			}
+		}
+	}
+}
+
+// restore reads a retained checkpoint at parallelism p and compares; it returns the content.
+func (x *incrementalModel) restore(id int64, p int) {
+	x.t.Helper()
+	files := x.retained[id]
+	if err := verifyAll(x.t.Context(), files, x.store); err != nil {
+		x.t.Fatalf("checkpoint %d: %v", id, err)
+	}
+	got := make([]map[string]string, len(x.subjects))
+	for i := range got {
+		got[i] = map[string]string{}
+	}
+	for i := range p {
+		o := x.o
+		o.First, o.Last = GroupRange(i, p, x.o.MaxParallelism)
+		m := mustMemory(x.t, o)
+		if err := m.Restore(x.t.Context(), files, x.store); err != nil {
+			x.t.Fatalf("checkpoint %d subtask %d of %d: %v", id, i, p, err)
+		}
+		for j, sub := range x.subjects {
+			s := &subject{d: sub.d, t: mustTable(x.t, m, sub.d)}
+			checkShape(x.t, s.t)
+			maps.Copy(got[j], s.content())
+		}
+	}
+	for j := range got {
+		if !maps.Equal(got[j], x.want[id][j]) {
+			x.t.Fatalf("checkpoint %d at parallelism %d: state %s has %d entries, or others than the %d that were there",
+				id, p, x.subjects[j].d.Name, len(got[j]), len(x.want[id][j]))
+		}
+	}
+}
+
+// fail lets the task end and another one start from the newest checkpoint.
+func (x *incrementalModel) fail() {
+	x.t.Helper()
+	x.m.Close()
+	x.start()
+	if x.complete == 0 {
+		return
+	}
+	if err := x.m.Restore(x.t.Context(), x.retained[x.complete], x.store); err != nil {
+		x.t.Fatal(err)
+	}
+	for i, s := range x.subjects {
+		s.model = maps.Clone(x.want[x.complete][i])
+	}
+	if x.r.IntN(2) == 0 {
+		x.complete = 0 // the coordinator forgot its base, too; else it names one that the task doesn't know
+	}
+}
+
+// TestIncremental_Model runs random operations with incremental checkpoints that complete, fail or are aborted, with notifications
+// that are lost, tasks that start again, and files that are deleted as soon as no retained checkpoint refers to them.
+func TestIncremental_Model(t *testing.T) {
+	for seed := range *seeds * 2 {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			x := newIncrementalModel(t, seed)
+			for range 60 {
+				x.operate(x.r.IntN(600), []int{3, 300, 2000}[x.r.IntN(3)], []int{5, 20, 69}[x.r.IntN(3)])
+				x.checkpoint()
+				switch x.r.IntN(12) {
+				case 0:
+					for id := range x.retained {
+						x.restore(id, 1+x.r.IntN(min(5, x.o.MaxParallelism)))
+					}
+				case 1:
+					x.fail()
+				case 2: // a savepoint in between is no business of the others
+					writeAll(t, x.m, &fileStore{})
+				}
+			}
+			for id := range x.retained {
+				x.restore(id, 1)
+			}
+		})
+	}
+}
+
+func TestIncremental_UploadsOnlyTouchedPages(t *testing.T) {
+	m, tab := newCounts(t, Options{MaxParallelism: 128, Last: 127})
+	fill(tab, 500_000)
+	store := &sharedStore{}
+	full := increment(t, m, store, 1, 0)
+	before := store.uploaded
+	one := int64(4711)
+	p, _ := tab.RefInt64(one, HashInt64(one))
+	*(*int64)(p) = 99
+	files := increment(t, m, store, 2, 1)
+	index := files[0]
+	if data := store.uploaded - before - index.Size; !index.Index || data > 2*pageBytes {
+		t.Errorf("%d bytes were uploaded for one changed value beside an index of %d", data, index.Size)
+	}
+	if limit := int64(tab.pages)*14 + 20_000; index.Size > limit {
+		t.Errorf("the index of %d pages takes %d bytes, more than %d", tab.pages, index.Size, limit)
+	}
+	if reused := slices.IndexFunc(files, func(f File) bool { return f.Reused && f.Path == full[1].Path }); reused < 0 || len(files) != len(full)+1 {
+		t.Errorf("files are %+v after %+v", files, full)
+	}
+	fresh := mustMemory(t, m.opts)
+	if err := fresh.Restore(t.Context(), listed(files), store); err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(contents(fresh), contents(m)) {
+		t.Error("another state was restored")
+	}
+}
+
+// TestIncremental_ValueReplacedInPlace changes values of variable size where they are, with no snapshot open.
+func TestIncremental_ValueReplacedInPlace(t *testing.T) {
+	m := mustMemory(t, Options{MaxParallelism: 4, Last: 3})
+	tab := mustTable(t, m, Descriptor{Name: "v", Keys: Int64Keys})
+	store := &sharedStore{}
+	for id := range int64(3) {
+		for k := range int64(10) {
+			tab.PutVarInt64(k, HashInt64(k), fmt.Appendf(nil, "%d", id))
+		}
+		files := listed(increment(t, m, store, id+1, id))
+		fresh := mustMemory(t, m.opts)
+		if err := fresh.Restore(t.Context(), files, store); err != nil {
+			t.Fatal(err)
+		}
+		if !maps.Equal(contents(fresh), contents(m)) {
+			t.Fatalf("checkpoint %d has %v, want %v", id+1, contents(fresh), contents(m))
+		}
+	}
+}
+
+func TestIncremental_BaseIsTheOneNamed(t *testing.T) {
+	reused := func(files []File) int {
+		n := 0
+		for _, f := range files {
+			if f.Reused {
+				n++
+			}
+		}
+		return n
+	}
+	tests := map[string]struct {
+		before func(t *testing.T, m *Memory, store *sharedStore)
+		base   int64
+		want   bool
+	}{
+		"none named":               {base: 0},
+		"never learned of":         {base: 7},
+		"complete":                 {base: 1, want: true, before: func(_ *testing.T, m *Memory, _ *sharedStore) { m.Completed(1) }},
+		"notification was lost":    {base: 1, want: true},
+		"aborted":                  {base: 1, before: func(_ *testing.T, m *Memory, _ *sharedStore) { m.Aborted(1) }},
+		"older than the one in it": {base: 1, want: true, before: func(t *testing.T, m *Memory, s *sharedStore) { t.Helper(); increment(t, m, s, 2, 1) }},
+		"trigger overtaken by the end of the next one": {base: 1, want: true, before: func(t *testing.T, m *Memory, s *sharedStore) {
+			t.Helper()
+			m.Completed(1)
+			increment(t, m, s, 2, 1)
+			m.Completed(2)
+		}},
+		"older than one that was a base": {base: 1, before: func(t *testing.T, m *Memory, s *sharedStore) {
+			t.Helper()
+			increment(t, m, s, 2, 1)
+			increment(t, m, s, 3, 2)
+		}},
+		"a savepoint": {base: 2, before: func(t *testing.T, m *Memory, s *sharedStore) { t.Helper(); writeAll(t, m, &s.fileStore) }},
+		"one that failed to upload": {base: 2, before: func(t *testing.T, m *Memory, s *sharedStore) {
+			t.Helper()
+			k := m.SealIncremental(2, 0)
+			defer k.Release()
+			s.fail = 2
+			if _, err := k.Write(t.Context(), s); err == nil {
+				t.Fatal("no error")
+			}
+		}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m, tab := newCounts(t, Options{MaxParallelism: 8, Last: 7})
+			fill(tab, 2000)
+			store := &sharedStore{}
+			increment(t, m, store, 1, 0)
+			if tc.before != nil {
+				tc.before(t, m, store)
+			}
+			if n := reused(increment(t, m, store, 9, tc.base)); n > 0 != tc.want {
+				t.Errorf("%d files are reused", n)
+			}
+		})
+	}
+}
+
+// TestIncremental_WhatIsRememberedIsBounded never tells what became of a snapshot.
+func TestIncremental_WhatIsRememberedIsBounded(t *testing.T) {
+	account := NewAccount(0)
+	m, tab := newCounts(t, Options{MaxParallelism: 8, Last: 7, Account: account})
+	fill(tab, 2000)
+	store := &sharedStore{}
+	increment(t, m, store, 1, 0)
+	m.Completed(1)
+	for id := range int64(40) {
+		increment(t, m, store, id+2, 0)
+	}
+	if n := len(m.placements.list); n != maxPlacements {
+		t.Errorf("%d snapshots are remembered", n)
+	}
+	if files := increment(t, m, store, 50, 1); !files[1].Reused {
+		t.Error("the one that is known to be complete was forgotten")
+	}
+	m.Close()
+	if n := account.Used(); n != 0 {
+		t.Errorf("%d bytes are in the account of a closed backend", n)
+	}
+}
+
+// TestIncremental_SpaceAndFilesAreBounded changes a few random pages before each of many checkpoints.
+func TestIncremental_SpaceAndFilesAreBounded(t *testing.T) {
+	const part = 40_000
+	m, tab := newCounts(t, Options{MaxParallelism: 16, Last: 15, PartSize: part})
+	fill(tab, 100_000)
+	store := &sharedStore{}
+	r := rand.New(rand.NewPCG(1, 2))
+	most, rewritten := 0, int64(0)
+	for id := range int64(400) {
+		from := r.Int64N(100_000)
+		for k := from; k < from+40; k++ {
+			p, _ := tab.RefInt64(k, HashInt64(k))
+			*(*int64)(p)++
+		}
+		before := store.uploaded
+		files := increment(t, m, store, id+1, id)
+		live, total, data := int64(0), int64(0), 0
+		_, refs, err := ReadIndex(t.Context(), files[0], store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ref := range refs {
+			live += ref.Length + indexEntrySize
+		}
+		for _, f := range files {
+			if f.Shared {
+				total += f.Size
+				data++
+			}
+		}
+		if limit := 2*live + int64(data)*200; total > limit {
+			t.Fatalf("checkpoint %d takes %d bytes for %d that are of use", id+1, total, live)
+		}
+		if limit := maxSmallFiles + int(2*live/part) + 1; data > limit {
+			t.Fatalf("checkpoint %d has %d files, more than %d", id+1, data, limit)
+		}
+		most = max(most, data)
+		if id > 0 {
+			rewritten += store.uploaded - before
+		}
+	}
+	if most < maxSmallFiles/2 {
+		t.Errorf("there were %d files at most; the test reaches no bound", most)
+	}
+	if full := int64(16 * 100_000); rewritten > 400*full/4 {
+		t.Errorf("%d bytes were uploaded over 400 checkpoints of %d", rewritten, full)
+	}
+}
+
+// TestIncremental_SmallFilesAreMerged fills one key group after the other, so that no file ever loses what it holds.
+func TestIncremental_SmallFilesAreMerged(t *testing.T) {
+	const groups = 300
+	m, tab := newCounts(t, Options{MaxParallelism: groups, Last: groups - 1})
+	byGroup := make([][]int64, groups)
+	for k := range int64(20 * groups) {
+		g := HashInt64(k) % groups
+		byGroup[g] = append(byGroup[g], k)
+	}
+	store := &sharedStore{}
+	most := 0
+	for g, keys := range byGroup {
+		for _, k := range keys {
+			tab.RefInt64(k, HashInt64(k))
+		}
+		files := listed(increment(t, m, store, int64(g)+1, int64(g)))
+		most = max(most, len(files)-1)
+	}
+	if most != maxSmallFiles {
+		t.Errorf("there were %d files at most, want %d", most, maxSmallFiles)
+	}
+	if full := int64(groups * 20 * (16 + indexEntrySize)); store.data > 6*full {
+		t.Errorf("%d bytes were uploaded for a state of %d", store.data, full)
+	}
+}
+
+// TestIncremental_EveryCorruptByteIsFound flips bytes of every file of a snapshot. Verifying must find each; a restore must
+// either find it or not have used it.
+func TestIncremental_EveryCorruptByteIsFound(t *testing.T) {
+	store := &sharedStore{}
+	o := Options{MaxParallelism: 4, Last: 3, PartSize: 1500}
+	m := filled(t, o, 40)
+	increment(t, m, store, 1, 0)
+	tab := m.table("int-fixed")
+	for k := range int64(20) {
+		p, _ := tab.RefInt64(k, HashInt64(k))
+		*(*int64)(p) = 7
+	}
+	files := listed(increment(t, m, store, 2, 1))
+	want := contents(m)
+	found, unused := 0, 0
+	for _, f := range files {
+		var n int
+		if _, err := fmt.Sscanf(f.Path, "f%d", &n); err != nil {
+			t.Fatal(err)
+		}
+		good := store.files[n]
+		for i := range good {
+			bad := bytes.Clone(good)
+			bad[i] ^= 1 << (i % 8)
+			store.files[n] = bad
+			if ce, ok := errors.AsType[*CorruptError](verifyAll(t.Context(), files, store)); !ok || ce.Path != f.Path || ce.Offset > int64(i) || ce.Section == "" {
+				t.Fatalf("byte %d of %s: verify says %v", i, f.Path, ce)
+			}
+			fresh := mustMemory(t, o)
+			err := fresh.Restore(t.Context(), files, store)
+			if ce, ok := errors.AsType[*CorruptError](err); ok && ce.Path == f.Path && ce.Offset <= int64(i) {
+				found++
+				continue
+			}
+			if unused++; err != nil || f.Index || !maps.Equal(contents(fresh), want) {
+				t.Fatalf("byte %d of %s: restore says %v", i, f.Path, err)
+			}
+		}
+		store.files[n] = good
+	}
+	if found < unused {
+		t.Errorf("restore found %d and didn't use %d", found, unused)
+	}
+}
+
+func TestIncremental_RestoreRefuses(t *testing.T) {
+	store := &sharedStore{}
+	o := Options{MaxParallelism: 4, Last: 3}
+	files := listed(increment(t, filled(t, o, 20), store, 1, 0))
+	refused := func(what, want string, files []File) {
+		t.Helper()
+		err := mustMemory(t, o).Restore(t.Context(), files, store)
+		if _, ok := errors.AsType[*CorruptError](err); !ok || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	refused("a file that isn't listed", "which the manifest doesn't list so", files[:1])
+	other := slices.Clone(files)
+	other[1].Size++
+	refused("another size", "which the manifest doesn't list so", other)
+	other = slices.Clone(files)
+	other[0].Index = false
+	refused("an index listed as a file", "contrary to what the manifest says", other)
+	other = slices.Clone(files[1:])
+	other[0].Shared, other[0].Index = false, true
+	refused("a file listed as an index", "contrary to what the manifest says", other)
+	if err := mustMemory(t, o).Restore(t.Context(), files[1:], store); err != nil {
+		t.Errorf("shared files without an index: %v", err)
+	}
+}
+
+func TestIncremental_RescaledReadsOnlyItsGroups(t *testing.T) {
+	m, tab := newCounts(t, Options{MaxParallelism: 64, Last: 63, PartSize: 400_000})
+	fill(tab, 200_000)
+	store := &sharedStore{}
+	increment(t, m, store, 1, 0)
+	fill(tab, 50)
+	files := listed(increment(t, m, store, 2, 1))
+	r := &countingReader{fileStore: &store.fileStore}
+	part := mustMemory(t, Options{MaxParallelism: 64, First: 3, Last: 4})
+	if err := part.Restore(t.Context(), files, r); err != nil {
+		t.Fatal(err)
+	}
+	if limit := files[0].Size + 4096 + 3*200_000/64*16 + 50*pageBytes; r.n > limit {
+		t.Errorf("%d bytes read, at most %d are needed", r.n, limit)
+	}
+}
+
+func TestIncremental_NeedsSharedFiles(t *testing.T) {
+	m, _ := newCounts(t, Options{MaxParallelism: 2, Last: 1})
+	s := m.SealIncremental(3, 0)
+	defer s.Release()
+	if _, err := s.Write(t.Context(), &fileStore{}); err == nil || !strings.Contains(err.Error(), "checkpoint 3: storage takes no shared files") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// TestIncremental_LargeValuesAreCut has a page whose values take many parts.
+func TestIncremental_LargeValuesAreCut(t *testing.T) {
+	const part = 10_000
+	m := mustMemory(t, Options{MaxParallelism: 1, PartSize: part})
+	tab := mustTable(t, m, Descriptor{Name: "v", Keys: Int64Keys})
+	for k := range int64(60) {
+		tab.PutVarInt64(k, HashInt64(k), bytes.Repeat([]byte{byte(k)}, 3000))
+	}
+	store := &sharedStore{}
+	for id := range int64(2) {
+		files := listed(increment(t, m, store, id+1, id))
+		for _, f := range append(files, writeAll(t, m, &store.fileStore)...) {
+			if f.Size > part+3000+500 {
+				t.Errorf("file %s has %d bytes", f.Path, f.Size)
+			}
+		}
+		fresh := mustMemory(t, m.opts)
+		if err := fresh.Restore(t.Context(), files, store); err != nil {
+			t.Fatal(err)
+		}
+		if !maps.Equal(contents(fresh), contents(m)) {
+			t.Error("another state was restored")
+		}
+		tab.PutVarInt64(3, HashInt64(3), []byte("short"))
+	}
+}
+
+// TestIncremental_Golden fixes the format of an index, as docs/formats/state-file.md describes it.
+func TestIncremental_Golden(t *testing.T) {
+	store := &sharedStore{}
+	o := Options{MaxParallelism: 4, Last: 3}
+	m := filled(t, o, 3)
+	increment(t, m, store, 1, 0)
+	files := listed(increment(t, m, store, 2, 1))
+	var n int
+	if _, err := fmt.Sscanf(files[0].Path, "f%d", &n); err != nil {
+		t.Fatal(err)
+	}
+	for path, data := range map[string][]byte{"testdata/index-v2.hex": store.files[n], "testdata/index-v2-shared.hex": store.files[0]} {
+		got := hex.Dump(data)
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("the file is not as %s; a changed format needs a new version\n%s", path, got)
+		}
+	}
+}
+
+// TestIncremental_GoldenIsRead reads the golden files, so that old checkpoints stay readable.
+func TestIncremental_GoldenIsRead(t *testing.T) {
+	store := &fileStore{files: [][]byte{readHex(t, "testdata/index-v2-shared.hex"), readHex(t, "testdata/index-v2.hex")}}
+	files := []File{
+		{Path: "f1", Size: int64(len(store.files[1])), CRC32C: crcOf(store.files[1]), LastGroup: 3, Index: true},
+		{Path: "f0", Size: int64(len(store.files[0])), CRC32C: crcOf(store.files[0]), LastGroup: 3, Shared: true},
+	}
+	if err := verifyAll(t.Context(), files, store); err != nil {
+		t.Fatal(err)
+	}
+	m := mustMemory(t, Options{MaxParallelism: 4, Last: 3})
+	if err := m.Restore(t.Context(), files, store); err != nil {
+		t.Fatal(err)
+	}
+	if want := contents(filled(t, m.opts, 3)); !maps.Equal(contents(m), want) {
+		t.Errorf("content %v, want %v", contents(m), want)
+	}
+}
+
+func TestPlace_IsSmall(t *testing.T) {
+	if n := unsafe.Sizeof(place{}); n > 32 {
+		t.Errorf("a place takes %d bytes", n)
+	}
+}

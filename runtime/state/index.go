@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// minReference is the size of the smallest reference of an index.
+const minReference = 8
+
+// Reference is a section of another file that an index refers to.
+type Reference struct {
+	// File is the place of the file in [FileInfo.Files] of the index.
+	File int
+	// Section is that of the file; its State is the one of the index.
+	Section
+}
+
+// index writes the references of all tables, by group, and returns the files, which are this snapshot's alone.
+func (e *pageEncoder) index(ctx context.Context, w FileWriter, groups int) ([]File, error) {
+	x := e.s.newEncoder(w.WriteFile)
+	x.refer = e.to.files
+	if x.refer == nil {
+		return nil, nil
+	}
+	x.buf = e.buf[:0]
+	defer func() { e.buf = x.buf }()
+	for g := range groups {
+		for i := range e.to.tables {
+			x.references(i, g, e.to.tables[i].group(g))
+		}
+		if len(x.buf) < x.yielded+yieldBytes && len(x.buf) < x.part {
+			continue
+		}
+		if err := x.pause(ctx); err != nil {
+			return nil, err
+		}
+		if len(x.buf) >= x.part {
+			if err := x.flush(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
+	err := x.flush(ctx)
+	return x.files, err
+}
+
+// references appends the section of an index for one state and group.
+func (e *fileEncoder) references(state, g int, places []place) {
+	sec := e.open(state, g)
+	for _, p := range places {
+		if p.count == 0 {
+			continue
+		}
+		b := binary.AppendUvarint(e.buf, uint64(p.file))
+		b = binary.AppendUvarint(b, uint64(p.offset))
+		b = binary.AppendUvarint(b, uint64(p.length))
+		b = binary.AppendUvarint(b, uint64(p.count))
+		e.buf = binary.LittleEndian.AppendUint32(b, p.sum)
+		sec.Count++
+	}
+	e.close(sec)
+}
+
+// files decodes the files in the header of an index and returns what follows them.
+func (r *fileReader) files(info *FileInfo, b []byte) ([]byte, error) {
+	le := binary.LittleEndian
+	if len(b) < 4 {
+		return nil, r.corrupt("header", 0, "the list of files is cut off")
+	}
+	n, b := int64(le.Uint32(b)), b[4:]
+	for i := range n {
+		if len(b) < 4 || int64(len(b)) < 16+int64(le.Uint32(b)) {
+			return nil, r.corrupt("header", 0, "file %d of %d is cut off", i, n)
+		}
+		k := 4 + int(le.Uint32(b))
+		info.Files = append(info.Files, File{Path: string(b[4:k]), Size: int64(le.Uint64(b[k:])), CRC32C: le.Uint32(b[k+8:]), Shared: true})
+		b = b[k+12:]
+	}
+	return b, nil
+}
+
+// references decodes a section of an index.
+func (r *fileReader) references(refs []Reference, info *FileInfo, s Section, b []byte) ([]Reference, error) {
+	bad := func(n int) error {
+		return r.corrupt(info.name(s), s.Offset, "reference %d of %d is cut off or impossible", n, s.Count)
+	}
+	for n := range s.Count {
+		var v [4]uint64
+		for i := range v {
+			u, k := binary.Uvarint(b)
+			if k <= 0 {
+				return nil, bad(n)
+			}
+			v[i], b = u, b[k:]
+		}
+		if len(b) < 4 || v[0] >= uint64(len(info.Files)) {
+			return nil, bad(n)
+		}
+		size := uint64(info.Files[v[0]].Size)
+		if v[1] > size || v[2] > size-v[1] || v[3] == 0 || v[3] > v[2] {
+			return nil, bad(n)
+		}
+		refs = append(refs, Reference{File: int(v[0]), Section: Section{
+			State: s.State, Group: s.Group, Offset: int64(v[1]), Length: int64(v[2]), Count: int(v[3]), Checksum: binary.LittleEndian.Uint32(b),
+		}})
+		b = b[4:]
+	}
+	if len(b) > 0 {
+		return nil, r.corrupt(info.name(s), s.Offset, "%d bytes follow the last reference", len(b))
+	}
+	return refs, nil
+}
+
+// ReadIndex reads an index: what its header says, and all references in it, in order of key group.
+func ReadIndex(ctx context.Context, f File, src FileReader) (*FileInfo, []Reference, error) {
+	info, r, err := openFile(ctx, f, src)
+	if err != nil {
+		return nil, nil, err
+	}
+	var refs []Reference
+	for _, s := range info.Sections {
+		b, err := r.section(ctx, info, s)
+		if err != nil {
+			return nil, nil, err
+		}
+		if refs, err = r.references(refs, info, s, b); err != nil {
+			return nil, nil, err
+		}
+	}
+	return info, refs, nil
+}
+
+// CheckReferences checks that each reference of index f is to a section that the file has. infos holds what header and index of
+// the files say, by path; files that are missing there are not looked at.
+func CheckReferences(f File, index *FileInfo, refs []Reference, infos map[string]*FileInfo) error {
+	type key struct {
+		path   string
+		offset int64
+	}
+	sections := map[key]Section{}
+	for path, info := range infos {
+		for _, s := range info.Sections {
+			sections[key{path, s.Offset}] = s
+		}
+	}
+	for _, ref := range refs {
+		file := index.Files[ref.File]
+		info := infos[file.Path]
+		if info == nil {
+			continue
+		}
+		s, ok := sections[key{file.Path, ref.Offset}]
+		if ok && info.States[s.State].Name == index.States[ref.State].Name {
+			s.State = ref.State
+		}
+		if s != ref.Section {
+			return &CorruptError{Path: f.Path, Section: index.name(ref.Section), Reason: fmt.Sprintf(
+				"it refers to bytes %d to %d of %s, which are no such section", ref.Offset, ref.Offset+ref.Length, file.Path)}
+		}
+	}
+	return nil
+}
+
+// readGap is how many bytes that nobody needs are read along between two sections, rather than read them one by one.
+const readGap = 128 << 10
+
+// restoreIndex reads the entries of this backend's key groups that an index refers to. listed are the files of the snapshot.
+func (m *Memory) restoreIndex(ctx context.Context, f File, listed map[string]File, src FileReader) error {
+	info, r, err := openFile(ctx, f, src)
+	if err != nil {
+		return err
+	}
+	if err := m.sameGroups(f, info); err != nil {
+		return err
+	}
+	tables, err := m.restoredTables(info)
+	if err != nil {
+		return err
+	}
+	refs, err := m.myReferences(ctx, r, info, tables)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(refs, func(a, b Reference) int { return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset)) })
+	for len(refs) > 0 {
+		n := 1
+		for n < len(refs) && refs[n].File == refs[0].File {
+			n++
+		}
+		file := info.Files[refs[0].File]
+		if l, ok := listed[file.Path]; !ok || l.Size != file.Size {
+			return r.corrupt("header", 0, "it refers to %s, %d bytes, which the manifest doesn't list so", file.Path, file.Size)
+		}
+		if err := m.restoreReferences(ctx, &fileReader{r: src, f: file}, info, refs[:n], tables); err != nil {
+			return err
+		}
+		refs = refs[n:]
+	}
+	return nil
+}
+
+// myReferences returns the references for this backend's key groups, and makes room for what they lead to.
+func (m *Memory) myReferences(ctx context.Context, r *fileReader, info *FileInfo, tables []*Table) ([]Reference, error) {
+	var refs []Reference
+	for _, s := range info.Sections {
+		if s.Group < m.opts.First || s.Group > m.opts.Last {
+			continue
+		}
+		b, err := r.section(ctx, info, s)
+		if err != nil {
+			return nil, err
+		}
+		have := len(refs)
+		if refs, err = r.references(refs, info, s, b); err != nil {
+			return nil, err
+		}
+		total := 0
+		for _, ref := range refs[have:] {
+			total += ref.Count
+		}
+		tables[s.State].reserve(&tables[s.State].groups[s.Group-m.opts.First], total)
+		if err := m.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return refs, nil
+}
+
+// restoreReferences reads the sections of one file, in order of offset.
+func (m *Memory) restoreReferences(ctx context.Context, r *fileReader, info *FileInfo, refs []Reference, tables []*Table) error {
+	sections := make([]Section, len(refs))
+	for i := range refs {
+		sections[i] = refs[i].Section
+	}
+	for len(sections) > 0 {
+		n := runOf(sections, readGap)
+		if err := m.restoreRun(ctx, r, info, sections[:n], tables); err != nil {
+			return err
+		}
+		sections = sections[n:]
+	}
+	return nil
+}

@@ -5,7 +5,6 @@ package checkpoint
 import (
 	"cmp"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -114,7 +113,7 @@ func sharedFiles(dir string, m *snapshot.Manifest) []string {
 	var names []string
 	for _, f := range m.Files() {
 		if f.Shared {
-			names = append(names, path.Join(dir, f.Path))
+			names = append(names, snapshot.FileKey(dir, f.Path))
 		}
 	}
 	return names
@@ -165,7 +164,7 @@ func (c *Coordinator) takeFiles(p *pending, a *protocol.Ack) error {
 		if !f.Shared && !strings.HasPrefix(f.Path, "../") {
 			continue
 		}
-		key := path.Join(p.dir, f.Path)
+		key := snapshot.FileKey(p.dir, f.Path)
 		var err error
 		switch {
 		case p.barrier.Shared == "" || !f.Shared:
@@ -209,7 +208,7 @@ func sortedNames(ops map[string]snapshot.SubtaskState) []string {
 func (c *Coordinator) strays(a *protocol.Ack) []string {
 	var names []string
 	for _, f := range ackFiles(a) {
-		key := path.Join(fmt.Sprintf("%scheckpoints/chk-%d/", c.o.Dir, a.Checkpoint), f.Path)
+		key := snapshot.FileKey(fmt.Sprintf("%scheckpoints/chk-%d/", c.o.Dir, a.Checkpoint), f.Path)
 		if f.Shared && !f.Reused && c.shared.Stray(key, a.Checkpoint >= c.firstID) {
 			names = append(names, key)
 		}

@@ -54,7 +54,8 @@ func Check(ctx context.Context, o Options) (contract.AgentResult, error) {
 	}
 	if p.from != nil {
 		r.Newest = c.describeNewest(p.from.Newest, p.from.manifest)
-		r.Warnings = assign.Warnings(p.shape, p.from.manifest, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState})
+		r.Warnings = leftOutWarnings(p.from.leftOut)
+		r.Warnings = append(r.Warnings, assign.Warnings(p.shape, p.from.manifest, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState})...)
 	}
 	warnings, err := c.checkSchemas(ctx, p)
 	r.Warnings = append(r.Warnings, warnings...)

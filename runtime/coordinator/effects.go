@@ -113,7 +113,7 @@ func (l *loop) readManifest(ctx context.Context, e job.ReadManifest) {
 		ctx, cancel := context.WithTimeout(ctx, objectTimeout)
 		defer cancel()
 		m, permanent, err := readManifest(ctx, l.o.Store, e.Path, e.CRC32C)
-		r := job.ManifestRead{Path: e.Path, Manifest: m, Err: err, Permanent: permanent}
+		r := job.ManifestRead{Path: e.Path, Manifest: m, Err: err, Permanent: permanent, Damaged: damaged(err)}
 		return func(l *loop) { l.machine.HandleManifestRead(time.Now(), r) }
 	})
 }

@@ -42,6 +42,8 @@ type prepared struct {
 type startingState struct {
 	snapshot.Newest
 	manifest *snapshot.Manifest
+	// leftOut are newer ones that are damaged.
+	leftOut []snapshot.LeftOut
 	// err says why there is no manifest.
 	err error
 }
@@ -236,8 +238,7 @@ func (c *Coordinator) adopt(ctx context.Context, p *prepared) error {
 	if from.Path == "" || (p.cfg.MaxParallelism != 0 && !c.o.Operated) {
 		return nil
 	}
-	p.from = &startingState{Newest: from}
-	p.from.manifest, _, p.from.err = readManifest(ctx, c.o.Store, from.Path, from.ManifestCRC32C)
+	p.from = c.readIntact(ctx, p, from)
 	if p.from.err != nil {
 		// The machine reads it again and says what is wrong, or falls back.
 		c.o.Log.V(1).Info("Leaving maxParallelism at its default", "reason", p.from.err.Error())

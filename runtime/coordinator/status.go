@@ -54,6 +54,7 @@ func (l *loop) report(now time.Time) *contract.JobStatus {
 	}
 	if r := s.Restored; r != nil && !r.Empty {
 		out.RestoredFrom = &contract.SnapshotInfo{ID: r.Checkpoint, Kind: l.kindOf(s, r.Path), Path: l.located(r.Path)}
+		out.Warnings = append(out.Warnings, leftOutWarnings(r.LeftOut)...)
 	}
 	switch {
 	case l.o.Job.Checkpointing == nil:

@@ -15,6 +15,8 @@ import (
 	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/state"
 	"github.com/weir-stream/weir/runtime/task"
 	"github.com/weir-stream/weir/runtime/transport"
 )
@@ -133,6 +135,7 @@ func (s *taskSlot) report(state protocol.TaskState, err error, fatal bool) {
 	st := &protocol.TaskStatus{Attempt: s.a.id, Task: s.id, State: state, Fatal: fatal}
 	if err != nil {
 		st.Error = err.Error()
+		st.Damaged = damaged(err)
 	}
 	log := s.a.w.log.WithValues("task", s.id.String(), "attempt", s.a.key, "state", string(state))
 	if state == protocol.TaskFailed {
@@ -141,6 +144,13 @@ func (s *taskSlot) report(state protocol.TaskState, err error, fatal bool) {
 		log.V(1).Info("Task changed its state")
 	}
 	s.a.w.out.put(protocol.FromWorker{Status: st})
+}
+
+// damaged says of the error of a task that the state that was given to it isn't what was written.
+func damaged(err error) bool {
+	_, file := errors.AsType[*state.CorruptError](err)
+	_, manifest := errors.AsType[*snapshot.CorruptError](err)
+	return file || manifest
 }
 
 // trigger starts a snapshot. A task that has ended says so, which answers it: one that finished has nothing left to save.

@@ -292,10 +292,15 @@ func decode(r *http.Request, into any) error {
 				Message: fmt.Sprintf("the request is larger than %d bytes", contract.MaxRequestBytes),
 			}
 		}
-		return badRequest(fmt.Sprintf("the request can't be read: %v", err), "send one JSON object with the documented fields")
+		return badRequest(fmt.Sprintf("the request can't be read: %v", err), oneObject)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return badRequest("something follows the request", oneObject)
 	}
 	return nil
 }
+
+const oneObject = "send one JSON object with the documented fields"
 
 // serveAPI serves until the listener closes.
 func serveAPI(s *http.Server, l net.Listener) error {

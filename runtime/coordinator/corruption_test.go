@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/storage"
+	"github.com/weir-stream/weir/runtime/storage/memstore"
+)
+
+// refusing is a store that doesn't give one object out.
+type refusing struct {
+	storage.Store
+	key string
+	err error
+}
+
+func (r refusing) Get(ctx context.Context, key string) (data []byte, version string, err error) {
+	if key == r.key {
+		return nil, "", r.err
+	}
+	return r.Store.Get(ctx, key)
+}
+
+func TestDamaged_IsNotTrouble(t *testing.T) {
+	t.Parallel()
+	mem := newCluster(t).store.Client(memstore.Options{})
+	for name, tc := range map[string]struct {
+		err     error
+		damaged bool
+	}{
+		"missing":       {err: &storage.Error{Op: "reading", Err: storage.ErrNotFound}, damaged: true},
+		"access denied": {err: &storage.Error{Op: "reading", Reason: storage.AccessDenied, Err: errors.New("403")}},
+		"unreachable":   {err: &storage.Error{Op: "reading", Retriable: true, Err: errors.New("no route")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, _, err := readManifest(t.Context(), refusing{Store: mem, key: "chk-1/_metadata", err: tc.err}, "chk-1/", 0)
+			if err == nil || damaged(err) != tc.damaged {
+				t.Errorf("%v counts as damage: %t, want %t", err, damaged(err), tc.damaged)
+			}
+		})
+	}
+}
+
+// withTwoCheckpoints leaves a job with two checkpoints in storage and returns the manifest of the newer one.
+func (c *cluster) withTwoCheckpoints(o Options) string {
+	c.t.Helper()
+	r := c.start(o)
+	r.worker("w1")
+	r.await("two checkpoints", func(s *contract.JobStatus) bool { return s.LastCheckpoint != nil && s.LastCheckpoint.ID >= 2 })
+	r.cancel()
+	_, _ = r.wait()
+	h, _, _, err := readHead(c.t.Context(), o.Store, jobsDir(o.Job)+o.Job.JobID+"/")
+	if err != nil || len(h.Checkpoints) < 2 {
+		c.t.Fatalf("the head names %d checkpoints, %v", len(h.Checkpoints), err)
+	}
+	n, _ := h.Newest()
+	return n.Path + snapshot.ManifestName
+}
+
+func TestCorruption_FallsBackBehindADamagedCheckpoint(t *testing.T) {
+	for name, operated := range map[string]bool{"by itself": false, "operated": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t)
+				o := c.options()
+				o.Job.Checkpointing.RetentionCount = 3
+				key := c.withTwoCheckpoints(o)
+				c.store.Corrupt(key, func(b []byte) []byte { return b[:len(b)-1] })
+
+				o.Operated, o.Grant = operated, 2
+				o.Job.Checkpointing.OnCorruption = contract.FallBackOnCorruption
+				if r, err := Check(t.Context(), o); err != nil || !slices.ContainsFunc(r.Warnings, isLeftOut) {
+					t.Errorf("the check says %v, %v", r.Warnings, err)
+				}
+				r := c.start(o)
+				r.worker("w2")
+				s := r.await("running again", isRunning)
+				if !slices.ContainsFunc(s.Warnings, isLeftOut) || s.RestoredFrom == nil || s.RestoredFrom.Path+snapshot.ManifestName == "/test/"+key {
+					t.Errorf("restored from %+v with warnings %q", s.RestoredFrom, s.Warnings)
+				}
+				r.cancel()
+				_, _ = r.wait()
+				if !slices.Contains(c.store.Keys(), key) {
+					t.Error("the damaged manifest is gone: it should stay until it is swept")
+				}
+			})
+		})
+	}
+}
+
+func isLeftOut(warning string) bool {
+	return strings.Contains(warning, "is damaged and was left out") && strings.Contains(warning, "_metadata is damaged")
+}
+
+func TestCorruption_RefusesByDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		o := c.options()
+		o.Job.Checkpointing.RetentionCount = 3
+		key := c.withTwoCheckpoints(o)
+		if err := o.Store.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		r := c.start(o)
+		r.worker("w2")
+		res, err := r.wait()
+		if res.State != contract.JobFailed || err != nil || !strings.Contains(res.Error, "onCorruption is Fail") {
+			t.Errorf("ended %s with %q, %v", res.State, res.Error, err)
+		}
+	})
+}
+
+func TestCorruption_StorageThatRefusesIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		o := c.options()
+		o.Job.Checkpointing.RetentionCount = 3
+		key := c.withTwoCheckpoints(o)
+		o.Job.Checkpointing.OnCorruption = contract.FallBackOnCorruption
+		denied := &storage.Error{Op: "reading", Key: key, Reason: storage.AccessDenied, Err: errors.New("403")}
+		o.Store = refusing{Store: o.Store, key: key, err: denied}
+		r := c.start(o)
+		r.worker("w2")
+		res, err := r.wait()
+		if res.State != contract.JobFailed || err != nil || strings.Contains(res.Error, "falling back") {
+			t.Errorf("ended %s with %q, %v", res.State, res.Error, err)
+		}
+		h, _, _, _ := readHead(t.Context(), c.store.Client(memstore.Options{}), jobsDir(o.Job)+o.Job.JobID+"/")
+		if n, _ := h.Newest(); n.Path+snapshot.ManifestName != key {
+			t.Errorf("the head names %s as the newest, want %s", n.Path, key)
+		}
+	})
+}

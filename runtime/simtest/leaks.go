@@ -49,6 +49,9 @@ func (k *keeper) acked(dir string, a *protocol.Ack) {
 		for _, f := range o.Keyed {
 			k.of(dir).acked[dir+f.Path] = true
 		}
+		for _, c := range o.Channels {
+			k.of(dir).acked[dir+c.Path] = true
+		}
 	}
 }
 

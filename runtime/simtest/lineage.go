@@ -132,6 +132,12 @@ func (l *lineage) checkNamed(id int64, path string, crc uint32, recovery bool) {
 		return
 	}
 	l.partOf[path+snapshot.ManifestName] = id
+	for _, f := range m.ChannelFiles() {
+		l.partOf[path+f.Path] = id
+		if _, err := w.store.get(path + f.Path); err != nil {
+			w.failf("the head names snapshot %d, but its file %s of channel state is missing: %v", id, f.Path, err)
+		}
+	}
 	for _, f := range m.Files() {
 		l.partOf[path+f.Path] = id
 		b, err := w.store.getRange(path+f.Path, 0, -1)

@@ -18,6 +18,12 @@ const (
 	OvertakenRows Mutation = "OvertakenRows"
 	// CancelIgnored loses cancel-barriers: whoever aligns waits for the barrier that they replace.
 	CancelIgnored Mutation = "CancelIgnored"
+	// ChannelsForgotten leaves what a barrier overtook out of the snapshot.
+	ChannelsForgotten Mutation = "ChannelsForgotten"
+	// RemainderForgotten leaves that out of a snapshot taken while a restored task still works on what was in flight before.
+	RemainderForgotten Mutation = "RemainderForgotten"
+	// EndlessCapture copies rows behind a barrier, too, as if it had overtaken them.
+	EndlessCapture Mutation = "EndlessCapture"
 	// LateState lets sources read their position when it is written, not at the barrier.
 	LateState Mutation = "LateState"
 	// NotFrozen lets a source go on although the snapshot that stops the job froze it.
@@ -60,7 +66,7 @@ const (
 // Mutations lists all but NoMutation.
 func Mutations() []Mutation {
 	return []Mutation{
-		NoAlignment, LateBarrier, OvertakenRows, CancelIgnored, LateState, NotFrozen, EarlyFinish,
+		NoAlignment, LateBarrier, OvertakenRows, CancelIgnored, ChannelsForgotten, RemainderForgotten, EndlessCapture, LateState, NotFrozen, EarlyFinish,
 		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
 		DuplicateAckDeletes, DeleteBeforeHead,
 		EarlyTrim, AbortDiscards, RestoreSkipsCommit, ForkTouchesOrigin,

@@ -83,6 +83,8 @@ type pipe struct {
 	typ record.Type
 	// from and to are the two ends, once they are there.
 	from, to *taskRun
+	// channel is its number at the consumer.
+	channel int
 	// local says that both ends are in one worker.
 	local bool
 	queue []record.Element
@@ -162,6 +164,13 @@ func (p *pipe) push(e record.Element) {
 	}
 	p.last = at
 	p.flying++
+	if e.Kind == record.KindBarrier && e.Barrier.Unaligned && e.Barrier.AlignmentTimeout > 0 && !p.local && p.w.clock.chance(2) {
+		p.w.clock.after(nil, p.w.clock.between(0, at.Sub(p.w.clock.now)), func() {
+			if p.to != nil && !p.broken {
+				p.to.ahead(p.channel, e)
+			}
+		})
+	}
 	p.w.clock.after(nil, at.Sub(p.w.clock.now), func() {
 		p.flying--
 		if p.broken {
@@ -170,6 +179,7 @@ func (p *pipe) push(e record.Element) {
 		}
 		p.queue = append(p.queue, e)
 		if p.to != nil {
+			p.to.arrived(p.channel, e)
 			p.to.wake()
 		}
 	})

@@ -62,6 +62,8 @@ type scenario struct {
 	atLeastOnce bool
 	// endless says that some sources wait for more when they have read all their rows; the job is stopped then.
 	endless bool
+	// alignment is how barriers wait for each other; no mode for aligned.
+	alignment contract.Alignment
 	// rare makes the interval of checkpoints so long that most are asked for by users.
 	rare bool
 	// deletes makes the end of the job take its checkpoints along.
@@ -90,6 +92,13 @@ func newScenario(r *rand.Rand) *scenario {
 		groups: []int{4, 8, 16, 128}[r.IntN(4)], maxParallelism: 1 + r.IntN(4),
 		rowsPerKey: 5 + r.Int64N(50), ordered: r.IntN(3) > 0, atLeastOnce: r.IntN(12) == 0,
 		endless: r.IntN(6) == 0, rare: r.IntN(6) == 0,
+	}
+	switch r.IntN(5) {
+	case 0:
+		s.alignment.Mode = contract.Unaligned
+	case 1:
+		s.alignment.Mode = contract.AlignedThenUnaligned
+		s.alignment.Timeout = contract.Duration(time.Duration(1+r.IntN(60)) * time.Millisecond)
 	}
 	s.addNodes(r)
 	return s
@@ -126,6 +135,9 @@ func (s *scenario) checkpointing(r *rand.Rand) *contract.Checkpointing {
 	}
 	if s.atLeastOnce {
 		c.Mode = contract.AtLeastOnce
+	}
+	if s.alignment.Mode != "" && !s.atLeastOnce {
+		c.Alignment, c.MaxConcurrent = &s.alignment, 1
 	}
 	if s.rare {
 		c.Interval, c.MinPause = contract.Duration(time.Duration(15+r.IntN(15))*time.Second), 0

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/weir-stream/weir/runtime/barrier"
 	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/protocol"
@@ -47,6 +48,16 @@ type taskRun struct {
 	// canceled are the snapshots whose asynchronous part must not go on.
 	canceled map[int64]bool
 	files    int
+	// announcing says that the core hears of what arrives: news it hasn't heard of; capture gets a copy of all of it.
+	announcing bool
+	news       []barrier.Arrival
+	capture    *barrier.Capture
+	// dueAt and timerAt are when the core is called for its deadline and for its timers.
+	dueAt, timerAt time.Time
+	// inFlight says that the task still processes what was in flight before a restore; replaying that it did at the last capture.
+	inFlight, replaying bool
+	// early are the snapshots that were taken in that time.
+	early map[int64]bool
 	// frozenBy is the last snapshot taken that stops the job.
 	frozenBy int64
 }
@@ -55,6 +66,7 @@ func newTaskRun(a *attempt, d *protocol.TaskDeployment) *taskRun {
 	k := a.worker
 	return &taskRun{
 		w: k.w, worker: k, attempt: a, id: d.Task, deploy: d, vertex: k.version.plan.Vertex(d.Task.Vertex), canceled: map[int64]bool{},
+		early: map[int64]bool{},
 	}
 }
 
@@ -64,9 +76,9 @@ func (t *taskRun) open() {
 		return
 	}
 	d := t.attempt.deploy
-	for _, c := range t.vertex.InputChannels(t.id.Subtask) {
+	for ch, c := range t.vertex.InputChannels(t.id.Subtask) {
 		p := t.w.pipe(d.Attempt, c.ChannelID, c.PhysicalEdge)
-		p.to = t
+		p.to, p.channel = t, ch
 		t.inputs = append(t.inputs, p)
 	}
 	t.blocked, t.blockedSince, t.endedInput = make([]bool, len(t.inputs)), make([]time.Time, len(t.inputs)), make([]bool, len(t.inputs))
@@ -94,7 +106,7 @@ func (t *taskRun) open() {
 		t.attempt.fail(t, err)
 		return
 	}
-	t.opened = true
+	t.opened, t.inFlight = true, t.core.Replaying()
 	t.report(protocol.TaskRunning, nil)
 	for _, p := range slices.Concat(t.inputs, t.outputs) {
 		if p.broken {
@@ -116,7 +128,11 @@ func (t *taskRun) schedule() {
 		return
 	}
 	t.scheduled = true
-	t.w.clock.after(t.worker.p, t.w.clock.between(0, t.w.stepTime), func() {
+	d := t.w.clock.between(0, t.w.stepTime)
+	if t.inFlight {
+		d += t.w.clock.between(0, t.w.replayTime)
+	}
+	t.w.clock.after(t.worker.p, d, func() {
 		t.scheduled = false
 		t.handle(t.step)
 	})
@@ -127,7 +143,11 @@ func (t *taskRun) handle(f func() error) {
 	if t.stopped || t.finished || !t.opened || t.w.failure != nil {
 		return
 	}
-	if err := f(); err != nil {
+	err := f()
+	if err == nil && !t.stopped {
+		err = t.core.HandleArrivals()
+	}
+	if err != nil {
 		t.attempt.fail(t, err)
 		return
 	}
@@ -139,6 +159,9 @@ func (t *taskRun) step() error {
 	c := t.core
 	if c.Paused() {
 		return c.Resume()
+	}
+	if c.Replaying() {
+		return c.Replay()
 	}
 	if c.Pollable() && !t.wait {
 		st, at, err := c.Poll()
@@ -189,7 +212,11 @@ func (t *taskRun) settle() {
 		t.closeCore()
 		return
 	}
+	t.arm()
+	t.inFlight = t.inFlight && (t.core.Replaying() || t.core.Paused() || t.core.Frozen())
 	switch c := t.core; {
+	case c.Replaying():
+		t.schedule()
 	case c.Paused():
 		room := true
 		for _, p := range t.outputs {
@@ -281,6 +308,8 @@ func (t *taskRun) StartAsync(b record.Barrier, run task.Async) {
 		t.frozenBy = b.Checkpoint
 		t.thawEarly()
 	}
+	t.early[b.Checkpoint] = t.inFlight || t.replaying
+	t.replaying = false
 	d := t.w.clock.between(time.Millisecond, 40*time.Millisecond)
 	if t.w.clock.chance(30) {
 		d += t.w.clock.between(0, time.Second)
@@ -323,6 +352,7 @@ func (t *taskRun) CancelAsync(checkpoint int64) { t.canceled[checkpoint] = true 
 
 // Ack implements task.Env.
 func (t *taskRun) Ack(checkpoint int64, ops map[string]snapshot.SubtaskState, m protocol.AckMetrics) {
+	t.forget(checkpoint, ops)
 	t.worker.send(protocol.FromWorker{Ack: &protocol.Ack{
 		Attempt: t.attempt.deploy.Attempt, Task: t.id, Checkpoint: checkpoint, Operators: ops, Metrics: m,
 	}})

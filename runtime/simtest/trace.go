@@ -78,6 +78,9 @@ func describeTasks(tasks []protocol.TaskDeployment) string {
 		for _, name := range sortedKeys(t.Operators) {
 			o := t.Operators[name]
 			fmt.Fprintf(&b, " %s(%d files", name, len(o.Keyed))
+			if n := len(o.Channels); n > 0 {
+				fmt.Fprintf(&b, ", %d channels", n)
+			}
 			for _, l := range o.Lists {
 				fmt.Fprintf(&b, ", %s %d", l.Name, len(l.Entries))
 			}
@@ -115,6 +118,9 @@ func describeState(ops map[string]snapshot.SubtaskState) string {
 			b.WriteString("finished, ")
 		}
 		fmt.Fprintf(&b, "%d files", len(s.Keyed))
+		if n := len(s.Channels); n > 0 {
+			fmt.Fprintf(&b, ", %d channels", n)
+		}
 		for _, l := range s.Lists {
 			fmt.Fprintf(&b, ", %s %d", l.Name, len(l.Entries))
 		}

@@ -3,6 +3,7 @@
 package simtest
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -223,7 +224,10 @@ func (u *users) schedule() {
 func (u *users) changePolicy() {
 	w, v := u.w, u.w.version
 	v.changePolicy(w.clock.rnd)
-	w.tracef(nil, "a user changes the policy to %+v", *v.config.Checkpointing)
+	if w.tracing {
+		b, _ := json.Marshal(v.config.Checkpointing)
+		w.tracef(nil, "a user changes the policy to %s", b)
+	}
 	c := v.leads
 	if c == nil || !c.lead {
 		return

@@ -64,6 +64,8 @@ type world struct {
 
 	slots, capacity      int
 	stepTime, maxLatency time.Duration
+	// replayTime is how long a task may take for a batch that was in flight before a restore.
+	replayTime time.Duration
 
 	incarnations, started int
 	workers               []*worker
@@ -157,6 +159,10 @@ func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	w.startLineage("j", "")
 	w.capacity = 1 + c.rnd.IntN(8)
 	w.stepTime = c.between(200*time.Microsecond, 5*time.Millisecond)
+	if w.scenario.alignment.Mode != "" && c.chance(2) {
+		w.stepTime *= 4 // so that more is in flight
+		w.replayTime = c.between(0, 400*time.Millisecond)
+	}
 	w.maxLatency = c.between(time.Millisecond, 20*time.Millisecond)
 	w.faults = faultRates{
 		storage: []int{0, 200, 40, 10}[c.rnd.IntN(4)], commit: []int{0, 0, 30, 10}[c.rnd.IntN(4)], crash: []int{0, 400, 100, 30}[c.rnd.IntN(4)],

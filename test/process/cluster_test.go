@@ -5,6 +5,7 @@ package process_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -40,6 +41,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(programMode) != "" {
 		runProgram()
 	}
+	if os.Getenv(regionsMode) != "" {
+		runRegions()
+	}
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "weir-process-")
 	if err != nil {
@@ -59,6 +63,8 @@ type cluster struct {
 	rnd *rand.Rand
 	dir string
 	env []string
+	// binary is the program of the job: the ledger, unless another one is set.
+	binary string
 	// tls is the directory with certificates, or empty.
 	tls string
 	cfg contract.JobConfig
@@ -159,7 +165,7 @@ func (c *cluster) start(name string, args ...string) *process {
 	if c.tls != "" {
 		args = append(args, "--tls", c.tls)
 	}
-	p := &process{name: name, cmd: exec.Command(ledger, args...), log: &lockedBuffer{}, ended: make(chan struct{})}
+	p := &process{name: name, cmd: exec.Command(cmp.Or(c.binary, ledger), args...), log: &lockedBuffer{}, ended: make(chan struct{})}
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = c.env, p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {

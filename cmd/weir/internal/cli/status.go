@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -66,6 +67,12 @@ func printStatus(out io.Writer, now time.Time, s *contract.JobStatus, h *contrac
 	line("Storage", "%s", orDash(s.Storage))
 	for _, text := range s.Warnings {
 		line("Warning", "%s", text)
+	}
+	if len(s.Regions) > 0 {
+		_, _ = fmt.Fprintf(w, "\nREGION\tSTATE\tATTEMPT\tRESTARTS\tPARTS\n")
+		for _, r := range s.Regions {
+			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", r.Name, r.State, orDash(r.Attempt), r.Restarts, strings.Join(r.Vertices, ", "))
+		}
 	}
 	if len(s.Tasks) > 0 {
 		_, _ = fmt.Fprintf(w, "\nTASK\tSTATE\tWORKER\tIN\tOUT\n")

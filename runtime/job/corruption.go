@@ -67,7 +67,7 @@ func (m *Machine) taskFailure(worker string, s *protocol.TaskStatus) Failure {
 		f.Error, f.Fatal = err.Error(), true
 		return f
 	}
-	m.fallingBack = true
+	f.Fatal, m.fallingBack = false, true // a restart from an older checkpoint helps
 	return f
 }
 

@@ -4,6 +4,8 @@ package state
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"math/bits"
 	"sync"
@@ -64,4 +66,26 @@ func (r *fileReader) whole(ctx context.Context, info *FileInfo) error {
 		return r.corrupt("file", 0, "checksum is %08x, the manifest says %08x: it is another file", sum, r.f.CRC32C)
 	}
 	return nil
+}
+
+// headerEnds adds to an error of the header where that ends, which the index says if it is whole: where the first section begins.
+func (r *fileReader) headerEnds(ctx context.Context, err error, index int64, indexCRC uint32) error {
+	c, ok := errors.AsType[*CorruptError](err)
+	if !ok {
+		return err
+	}
+	c.Offset, c.End = 0, index
+	b, rerr := r.read(ctx, "index", index, r.f.Size-trailerSize-index)
+	if rerr == nil && checksum(b) == indexCRC && len(b) >= indexEntrySize {
+		c.End = int64(binary.LittleEndian.Uint64(b[8:]))
+	}
+	return err
+}
+
+// endsBefore adds to an error of a part where that ends.
+func endsBefore(err error, end int64) error {
+	if c, ok := errors.AsType[*CorruptError](err); ok && c.End == 0 {
+		c.End = end
+	}
+	return err
 }

@@ -51,6 +51,8 @@ type CorruptError struct {
 	Section string
 	// Offset of that part in the file.
 	Offset int64
+	// End is where the part ends, as far as that is known; else 0.
+	End int64
 	// Reason says what is wrong.
 	Reason string
 }

@@ -83,10 +83,10 @@ func openFile(ctx context.Context, f File, src FileReader) (*FileInfo, *fileRead
 		return nil, nil, err
 	}
 	if err := r.header(ctx, info); err != nil {
-		return nil, nil, err
+		return nil, nil, r.headerEnds(ctx, err, info.indexOffset, indexCRC)
 	}
 	if err := r.index(ctx, info, indexSize, indexCRC); err != nil {
-		return nil, nil, err
+		return nil, nil, endsBefore(err, f.Size-trailerSize)
 	}
 	return info, r, r.whole(ctx, info)
 }

@@ -172,6 +172,9 @@ func (r fileReader) check(ctx context.Context, f snapshot.FileRef) (*Damage, err
 
 // bounds narrows the damage down to a section, if the index can be read.
 func (r fileReader) bounds(ctx context.Context, f state.File, c *state.CorruptError) (from, to int64) {
+	if c.End > 0 {
+		return c.Offset, c.End
+	}
 	if info, err := state.ReadFileInfo(ctx, f, r); err == nil {
 		for _, s := range info.Sections {
 			if c.Offset >= s.Offset && c.Offset < s.Offset+s.Length && c.Section != "file" {

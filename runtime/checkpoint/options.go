@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
 // Input is an input of a vertex.
@@ -84,7 +86,7 @@ func (o *Options) EnsureDefaults() {
 	setDefault(&o.Timeout, 10*time.Minute)
 	setDefault(&o.MaxConcurrent, 1)
 	setDefault(&o.Retention, 1)
-	setDefault(&o.CommitGrace, 24*time.Hour)
+	setDefault(&o.CommitGrace, snapshot.CommitGrace)
 	setDefault(&o.ResendInterval, time.Second)
 	setDefault(&o.ReserveIDs, 100)
 	setDefault(&o.History, 50)
@@ -126,6 +128,7 @@ func (o *Options) Validate() error {
 	bad(o.TolerableFailures < 0, "tolerableFailures must not be negative, got %d", o.TolerableFailures)
 	bad(o.Retention < 1 || o.Retention > 1000, "retention count must be within 1 and 1000, got %d", o.Retention)
 	bad(o.Dir != "" && !strings.HasSuffix(o.Dir, "/"), "the directory %q must end in \"/\"", o.Dir)
+	bad(o.CommitGrace > snapshot.CommitGrace, "the commit grace %v must not exceed %v, which a sweep relies on", o.CommitGrace, snapshot.CommitGrace)
 	bad(o.CommitGrace <= o.Timeout, "the commit grace %v must be longer than the timeout %v", o.CommitGrace, o.Timeout)
 	seen := map[string]bool{}
 	for _, v := range o.Vertices {

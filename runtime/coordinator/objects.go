@@ -15,7 +15,7 @@ import (
 )
 
 // HeadName is the name of the head in the directory of a job.
-const HeadName = "head.json"
+const HeadName = snapshot.HeadName
 
 // deleteBatch is how many objects are deleted with one call.
 const deleteBatch = 500

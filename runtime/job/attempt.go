@@ -16,8 +16,8 @@ import (
 
 // attempt is a deployment of the regions that are down, from the wait for slots on, or their cancellation.
 type attempt struct {
-	// id is the newest: each region that is deployed with it has one of its own.
-	id protocol.Attempt
+	// first and id are the oldest and the newest: each region that is deployed with it has one of its own.
+	first, id protocol.Attempt
 	// phase of the deployment.
 	phase attemptPhase
 	// deadline bounds the phase.
@@ -66,6 +66,7 @@ func (t *taskInfo) over() bool {
 
 // startAttempt begins with the wait for slots.
 func (m *Machine) startAttempt(now time.Time) {
+	first := m.lastK + 1
 	for _, r := range m.downRegions() {
 		m.lastK++
 		m.newest = protocol.Attempt{Epoch: m.epoch, K: m.lastK}
@@ -76,6 +77,7 @@ func (m *Machine) startAttempt(now time.Time) {
 	}
 	m.state, m.restartAt, m.restartSaved, m.stopDeadline = StateCreated, time.Time{}, false, time.Time{}
 	m.attempt = &attempt{
+		first:    protocol.Attempt{Epoch: m.epoch, K: first},
 		id:       m.newest,
 		deadline: now.Add(m.o.SlotTimeout),
 	}
@@ -188,7 +190,7 @@ func (m *Machine) record(now time.Time) {
 	a := m.attempt
 	a.phase = recording
 	r := snapshot.Restore{
-		Attempt: a.id.String(), Regions: m.namesOf(m.downRegions()), Checkpoint: a.source.id, Path: a.source.dir, Empty: a.source.path == "", At: now,
+		Attempt: a.first.String(), Regions: m.namesOf(m.downRegions()), Checkpoint: a.source.id, Path: a.source.dir, Empty: a.source.path == "", At: now,
 		LeftOut: a.source.leftOut,
 	}
 	m.updateHead(now, func(h *snapshot.Head) {

@@ -64,6 +64,16 @@ func (p *Plan) regions() (rs []*region, of map[string]int) {
 	return rs, of
 }
 
+// Region is the name of the region that a vertex is in: that of the first vertex of those that edges connect with it. It is empty for a
+// vertex that isn't in the plan.
+func (p *Plan) Region(vertex string) string {
+	rs, of := p.regions()
+	if i, known := of[vertex]; known {
+		return rs[i].name
+	}
+	return ""
+}
+
 // regionOf returns the region of a task.
 func (m *Machine) regionOf(id protocol.TaskID) *region { return m.regions[m.regionIndex[id.Vertex]] }
 

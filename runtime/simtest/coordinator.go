@@ -303,9 +303,10 @@ func (c *coordinator) notifyEarly(e job.WriteManifest) {
 	default:
 		return
 	}
-	a := c.machine.Status(c.w.clock.now).Attempt
-	for _, name := range sortedKeys(c.conns) {
-		c.deliver(name, protocol.ToWorker{Complete: &protocol.Complete{Attempt: a, Checkpoint: e.Checkpoint, Stop: m.Stop}})
+	for _, r := range c.machine.Status(c.w.clock.now).Regions {
+		for _, name := range sortedKeys(c.conns) {
+			c.deliver(name, protocol.ToWorker{Complete: &protocol.Complete{Attempt: r.Attempt, Checkpoint: e.Checkpoint, Stop: m.Stop}})
+		}
 	}
 }
 

@@ -23,17 +23,23 @@ type lineage struct {
 	// partOf says of which snapshot that a head named an object is a part.
 	partOf    map[string]int64
 	completed int64
-	triggered map[int64]protocol.Attempt
+	triggered map[triggerKey]protocol.Attempt
 	// dirs are the directories of all snapshots.
 	dirs map[int64]string
 	// startedFrom is the newest snapshot when the present version started.
 	startedFrom int64
 }
 
+// triggerKey is a snapshot at a vertex: each region has its own attempt.
+type triggerKey struct {
+	id     int64
+	vertex string
+}
+
 // startLineage begins a job.
 func (w *world) startLineage(id, from string) {
 	l := &lineage{
-		w: w, id: id, dir: "jobs/" + id + "/", from: from, named: map[int64]bool{}, partOf: map[string]int64{}, triggered: map[int64]protocol.Attempt{},
+		w: w, id: id, dir: "jobs/" + id + "/", from: from, named: map[int64]bool{}, partOf: map[string]int64{}, triggered: map[triggerKey]protocol.Attempt{},
 		dirs: map[int64]string{},
 	}
 	lax := w.scenario.atLeastOnce
@@ -43,14 +49,21 @@ func (w *world) startLineage(id, from string) {
 		l.out.loose = l.out.loose || n.keep
 	}
 	l.out.commitFails = func() bool { return w.faulty() && w.clock.chance(w.faults.commit) }
-	l.out.newestAttempt = func() string {
-		if n := len(l.head.Restores); n > 0 {
-			return l.head.Restores[n-1].Attempt
-		}
-		return ""
-	}
+	l.out.newestAttempt = l.newestAttempt
 	w.line = l
 	w.lines = append(w.lines, l)
+}
+
+// newestAttempt is the newest that the head names of the region that a vertex is in.
+func (l *lineage) newestAttempt(vertex string) string {
+	plan := l.w.version.jobPlan()
+	region := plan.Region(vertex)
+	for _, r := range slices.Backward(l.head.Restores) {
+		if len(r.Regions) == 0 || slices.Contains(r.Regions, region) {
+			return r.Attempt
+		}
+	}
+	return ""
 }
 
 func (l *lineage) headName() string { return l.dir + "head.json" }
@@ -176,10 +189,13 @@ func (l *lineage) checkSend(c *coordinator, m protocol.ToWorker) {
 		}
 	case m.Trigger != nil:
 		id := m.Trigger.Barrier.Checkpoint
-		if a, ok := l.triggered[id]; ok && a != m.Trigger.Attempt {
-			w.failf("the id %d is used in attempt %s and again in %s", id, a, m.Trigger.Attempt)
+		for _, t := range m.Trigger.Tasks {
+			key := triggerKey{id, t.Vertex}
+			if a, ok := l.triggered[key]; ok && a != m.Trigger.Attempt {
+				w.failf("the id %d is used in attempt %s of %s and again in %s", id, a, t.Vertex, m.Trigger.Attempt)
+			}
+			l.triggered[key] = m.Trigger.Attempt
 		}
-		l.triggered[id] = m.Trigger.Attempt
 		l.dirs[id] = m.Trigger.Barrier.Target
 		w.keeper.triggered(c, m.Trigger.Barrier.Target)
 	}

@@ -23,8 +23,8 @@ import (
 type outside struct {
 	*ledger
 	rnd *rand.Rand
-	// newestAttempt is the newest one that the head names.
-	newestAttempt func() string
+	// newestAttempt is the newest one that the head names of the region that a vertex is in.
+	newestAttempt func(vertex string) string
 	// lax is for at least once: rows may come again, but none may be lost.
 	lax      bool
 	mutation Mutation
@@ -82,7 +82,7 @@ func (s *source) Open(_ context.Context, c *operator.Context) error {
 			continue
 		}
 		if trimmed := s.out.trimmed[s.splitName(sp.id)]; trimmed > sp.pos {
-			if olderAttempt(c.Attempt, s.out.newestAttempt()) {
+			if olderAttempt(c.Attempt, s.out.newestAttempt(c.Name)) {
 				return errors.New("the input before the position is gone") // a late deployment that nobody waits for
 			}
 			s.out.fail("source %s goes on from row %d of split %d, but it was told that %d are safe", s.name, sp.pos, sp.id, trimmed)

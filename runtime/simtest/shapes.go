@@ -61,6 +61,18 @@ func (s *scenario) addNodes(r *rand.Rand) {
 	if r.IntN(6) == 0 {
 		s.addSink(r, "third", last)
 	}
+	if r.IntN(4) == 0 {
+		s.addBeside(r)
+	}
+}
+
+// addBeside adds a pipeline that nothing connects to the others: a region of its own.
+func (s *scenario) addBeside(r *rand.Rand) {
+	from := s.addSource(r, 5)
+	count := s.add(r, &node{
+		kind: counterNode, name: "beside", inputs: []input{{from: from.name, partition: graph.Hash}}, keys: from.keys,
+	})
+	s.addSink(r, "besides", count)
 }
 
 // add puts a node into the graph and picks what may vary in every kind.

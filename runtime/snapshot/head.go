@@ -189,7 +189,7 @@ type Final struct {
 
 // Restore is the start of one attempt.
 type Restore struct {
-	// Attempt as "grant-n-k".
+	// Attempt as "grant-n-k"; of several regions the first, they have consecutive ones.
 	Attempt string `json:"attempt"`
 	// Regions that were started; empty: all. The others went on.
 	Regions []string `json:"regions,omitempty"`

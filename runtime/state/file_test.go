@@ -107,7 +107,7 @@ func TestFile_GoldenIsRead(t *testing.T) {
 }
 
 // readHex reads what hex.Dump wrote.
-func readHex(t *testing.T, path string) []byte {
+func readHex(t testing.TB, path string) []byte {
 	t.Helper()
 	dump, err := os.ReadFile(path)
 	if err != nil {

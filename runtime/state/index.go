@@ -183,7 +183,7 @@ func (m *Memory) restoreIndex(ctx context.Context, f File, listed map[string]Fil
 	if err != nil {
 		return err
 	}
-	refs, err := m.myReferences(ctx, r, info, tables)
+	refs, err := m.myReferences(ctx, r, info, listed, tables)
 	if err != nil {
 		return err
 	}
@@ -194,9 +194,6 @@ func (m *Memory) restoreIndex(ctx context.Context, f File, listed map[string]Fil
 			n++
 		}
 		file := info.Files[refs[0].File]
-		if l, ok := listed[file.Path]; !ok || l.Size != file.Size {
-			return r.corrupt("header", 0, "it refers to %s, %d bytes, which the manifest doesn't list so", file.Path, file.Size)
-		}
 		if err := m.restoreReferences(ctx, &fileReader{r: src, f: file}, info, refs[:n], tables); err != nil {
 			return err
 		}
@@ -205,8 +202,8 @@ func (m *Memory) restoreIndex(ctx context.Context, f File, listed map[string]Fil
 	return nil
 }
 
-// myReferences returns the references for this backend's key groups, and makes room for what they lead to.
-func (m *Memory) myReferences(ctx context.Context, r *fileReader, info *FileInfo, tables []*Table) ([]Reference, error) {
+// myReferences returns the references for this backend's key groups, all to files that are listed, and makes room for what they lead to.
+func (m *Memory) myReferences(ctx context.Context, r *fileReader, info *FileInfo, listed map[string]File, tables []*Table) ([]Reference, error) {
 	var refs []Reference
 	for _, s := range info.Sections {
 		if s.Group < m.opts.First || s.Group > m.opts.Last {
@@ -222,6 +219,10 @@ func (m *Memory) myReferences(ctx context.Context, r *fileReader, info *FileInfo
 		}
 		total := 0
 		for _, ref := range refs[have:] {
+			file := info.Files[ref.File]
+			if l, ok := listed[file.Path]; !ok || l.Size != file.Size {
+				return nil, r.corrupt("header", 0, "it refers to %s, %d bytes, which the manifest doesn't list so", file.Path, file.Size)
+			}
 			total += ref.Count
 		}
 		tables[s.State].reserve(&tables[s.State].groups[s.Group-m.opts.First], total)

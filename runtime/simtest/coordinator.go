@@ -33,6 +33,8 @@ type coordinator struct {
 	wake int64 // counts timers, so that only the newest counts
 	// writing are the directories in which a manifest is being written.
 	writing map[string]bool
+	// givenUp is for the mutation that takes a checkpoint that was given up for a base.
+	givenUp int64
 	// acked is for the mutation that deletes files of duplicates.
 	acked map[string]bool
 	// lead is false once the incarnation exited; orderly says that it came to the end of its version.
@@ -185,6 +187,10 @@ func (c *coordinator) readHead() {
 		switch c.w.mutation {
 		case LowerGrant:
 			h.Epoch.Grant = min(h.Epoch.Grant, c.version.grant)
+		case RegistryForgets:
+			for i := range h.Checkpoints {
+				h.Checkpoints[i].Shared = false
+			}
 		case IDsReused:
 			if n, ok := h.Newest(); ok {
 				h.ReservedUntil = n.ID + 1
@@ -351,6 +357,7 @@ func (c *coordinator) deleteObjects(e job.DeleteObjects) {
 	var tried time.Time
 	call(c.w, c.p, "delete "+e.Prefix, func() (bool, error) {
 		tried = c.w.clock.now
+		c.deleteShared(e.Prefix)
 		return true, s.remove(e.Prefix, e.Paths)
 	}, func(_ bool, err error) {
 		c.w.keeper.deletes(tried, e.Prefix, e.Paths, !tried.IsZero() && err == nil)
@@ -384,7 +391,9 @@ func (c *coordinator) exit(e job.Exit) {
 // send delivers a message of the machine to a worker.
 func (c *coordinator) send(worker string, m protocol.ToWorker) {
 	c.line.checkSend(c, m)
-	c.deliver(worker, m)
+	if c.wrongBase(&m) {
+		c.deliver(worker, m)
+	}
 }
 
 func (c *coordinator) deliver(worker string, m protocol.ToWorker) {

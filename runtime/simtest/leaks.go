@@ -47,7 +47,12 @@ func (k *keeper) triggered(c *coordinator, dir string) {
 func (k *keeper) acked(dir string, a *protocol.Ack) {
 	for _, o := range a.Operators {
 		for _, f := range o.Keyed {
-			k.of(dir).acked[dir+f.Path] = true
+			key := snapshot.FileKey(dir, f.Path)
+			if f.Shared {
+				k.of(key).acked[key] = true
+			} else {
+				k.of(dir).acked[key] = true
+			}
 		}
 		for _, c := range o.Channels {
 			k.of(dir).acked[dir+c.Path] = true
@@ -63,9 +68,23 @@ func (k *keeper) deletes(at time.Time, prefix string, paths []string, ok bool) {
 	}
 	for _, p := range paths {
 		if !ok {
-			k.of(p[:strings.LastIndexByte(p, '/')+1]).spoilt = true
+			k.of(custodian(p)).spoilt = true
 		}
 	}
+}
+
+// created notes that a task of a snapshot with that directory writes a shared file.
+func (k *keeper) created(name, dir string) {
+	s := k.of(name)
+	s.owners = append(s.owners, k.of(dir).owners...)
+}
+
+// custodian is the key of the custody of an object: its directory, or of a shared file itself.
+func custodian(name string) string {
+	if strings.Contains(name, "/shared/") {
+		return name
+	}
+	return name[:strings.LastIndexByte(name, '/')+1]
 }
 
 // checkLeaks finds objects that nobody needs and that no fault explains. An object is explained if a coordinator that had to
@@ -80,7 +99,7 @@ func (w *world) checkLeaks() {
 		if needed[name] {
 			continue
 		}
-		dir := name[:strings.LastIndexByte(name, '/')+1]
+		dir := custodian(name)
 		s := w.keeper.of(dir)
 		w.orphans++
 		if w.explained(s, dir, name) {
@@ -112,19 +131,7 @@ func (w *world) explained(s *custody, dir, name string) bool {
 // needs adds the objects that a head refers to, and the head.
 func (l *lineage) needs(needed map[string]bool) {
 	needed[l.headName()] = true
-	add := func(dir string) {
-		for name := range l.partOf {
-			if strings.HasPrefix(name, dir) {
-				needed[name] = true
-			}
-		}
-	}
-	for _, c := range l.head.Checkpoints {
-		add(c.Path)
-	}
-	for _, o := range l.head.Operations {
-		if o.Checkpoint > 0 && o.Type != snapshot.OperationCheckpoint {
-			add(o.Path)
-		}
+	for name, ids := range l.partOf {
+		needed[name] = needed[name] || slices.ContainsFunc(ids, l.keeps)
 	}
 }

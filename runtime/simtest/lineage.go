@@ -4,6 +4,7 @@ package simtest
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/snapshot"
@@ -20,8 +21,8 @@ type lineage struct {
 	// head is what storage holds, named every snapshot that a head ever named.
 	head  snapshot.Head
 	named map[int64]bool
-	// partOf says of which snapshot that a head named an object is a part.
-	partOf    map[string]int64
+	// partOf says of which snapshots that a head named an object is a part.
+	partOf    map[string][]int64
 	completed int64
 	triggered map[triggerKey]protocol.Attempt
 	// dirs are the directories of all snapshots.
@@ -39,7 +40,7 @@ type triggerKey struct {
 // startLineage begins a job.
 func (w *world) startLineage(id, from string) {
 	l := &lineage{
-		w: w, id: id, dir: "jobs/" + id + "/", from: from, named: map[int64]bool{}, partOf: map[string]int64{}, triggered: map[triggerKey]protocol.Attempt{},
+		w: w, id: id, dir: "jobs/" + id + "/", from: from, named: map[int64]bool{}, partOf: map[string][]int64{}, triggered: map[triggerKey]protocol.Attempt{},
 		dirs: map[int64]string{},
 	}
 	lax := w.scenario.atLeastOnce
@@ -107,7 +108,7 @@ func (l *lineage) headSwapped(c *coordinator, h snapshot.Head) {
 	}
 	for _, k := range old.Checkpoints {
 		if !slices.ContainsFunc(h.Checkpoints, func(n snapshot.CompletedCheckpoint) bool { return n.ID == k.ID }) {
-			w.keeper.triggered(c, k.Path) // who drops it deletes it
+			l.dropped(c, k, h.Final != nil)
 		}
 	}
 	if len(h.Restores) > len(old.Restores) {
@@ -144,16 +145,17 @@ func (l *lineage) checkNamed(id int64, path string, crc uint32, recovery bool) {
 		w.failf("the head names snapshot %d: %v", id, err)
 		return
 	}
-	l.partOf[path+snapshot.ManifestName] = id
+	l.belongs(path+snapshot.ManifestName, id)
 	for _, f := range m.ChannelFiles() {
-		l.partOf[path+f.Path] = id
+		l.belongs(path+f.Path, id)
 		if _, err := w.store.get(path + f.Path); err != nil {
 			w.failf("the head names snapshot %d, but its file %s of channel state is missing: %v", id, f.Path, err)
 		}
 	}
 	for _, f := range m.Files() {
-		l.partOf[path+f.Path] = id
-		b, err := w.store.getRange(path+f.Path, 0, -1)
+		key := snapshot.FileKey(path, f.Path)
+		l.belongs(key, id)
+		b, err := w.store.getRange(key, 0, -1)
 		if err != nil || int64(len(b)) != f.Size || snapshot.Checksum(b) != f.CRC32C {
 			w.failf("the head names snapshot %d, but its file %s is missing or damaged: %v", id, f.Path, err)
 		}
@@ -166,16 +168,36 @@ func (l *lineage) checkDelete(name string) {
 	if name == l.headName() {
 		w.failf("the head is deleted")
 	}
-	id, ok := l.partOf[name]
-	if !ok {
-		return
+	for _, id := range l.partOf[name] {
+		if l.keeps(id) {
+			w.failf("%s is deleted, but snapshot %d in the head needs it", name, id)
+		}
 	}
-	kept := slices.ContainsFunc(l.head.Checkpoints, func(k snapshot.CompletedCheckpoint) bool { return k.ID == id }) ||
+}
+
+func (l *lineage) belongs(name string, id int64) { l.partOf[name] = append(l.partOf[name], id) }
+
+// keeps says whether the head names a snapshot.
+func (l *lineage) keeps(id int64) bool {
+	return slices.ContainsFunc(l.head.Checkpoints, func(k snapshot.CompletedCheckpoint) bool { return k.ID == id }) ||
 		slices.ContainsFunc(l.head.Operations, func(o snapshot.Operation) bool {
 			return o.Checkpoint == id && o.Type != snapshot.OperationCheckpoint
 		})
-	if kept {
-		w.failf("%s is deleted, but snapshot %d in the head needs it", name, id)
+}
+
+// dropped notes that a coordinator has to delete what only a checkpoint needs that it took out of the head.
+// At the end of the job it leaves shared files of its predecessors to a sweep, unless it has learned of them by then.
+func (l *lineage) dropped(c *coordinator, k snapshot.CompletedCheckpoint, atEnd bool) {
+	keeper := l.w.keeper
+	keeper.triggered(c, k.Path)
+	for name, ids := range l.partOf {
+		if !slices.Contains(ids, k.ID) || strings.HasPrefix(name, k.Path) {
+			continue
+		}
+		if s := keeper.of(name); atEnd && !slices.Contains(s.owners, c) {
+			s.spoilt = true
+		}
+		keeper.triggered(c, name)
 	}
 }
 

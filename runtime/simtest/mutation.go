@@ -53,6 +53,15 @@ const (
 	// DeleteBeforeHead deletes what a new head won't name before it is swapped in.
 	DeleteBeforeHead Mutation = "DeleteBeforeHead"
 
+	// AbortedBase lets an incremental checkpoint refer to what was uploaded for one that was given up.
+	AbortedBase Mutation = "AbortedBase"
+	// TaskChoosesBase lets tasks take the last checkpoint they acknowledged as the base, complete or not.
+	TaskChoosesBase Mutation = "TaskChoosesBase"
+	// SharedGoesWithCheckpoint deletes the shared files of a checkpoint with it, though newer ones refer to them.
+	SharedGoesWithCheckpoint Mutation = "SharedGoesWithCheckpoint"
+	// RegistryForgets lets a coordinator take over without learning which shared files there are.
+	RegistryForgets Mutation = "RegistryForgets"
+
 	// EarlyTrim lets sources give up their input at the barrier, before the snapshot is complete.
 	EarlyTrim Mutation = "EarlyTrim"
 	// AbortDiscards lets a sink throw away what it prepared for a snapshot that was given up.
@@ -68,7 +77,7 @@ func Mutations() []Mutation {
 	return []Mutation{
 		NoAlignment, LateBarrier, OvertakenRows, CancelIgnored, ChannelsForgotten, RemainderForgotten, EndlessCapture, LateState, NotFrozen, EarlyFinish,
 		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
-		DuplicateAckDeletes, DeleteBeforeHead,
+		DuplicateAckDeletes, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
 		EarlyTrim, AbortDiscards, RestoreSkipsCommit, ForkTouchesOrigin,
 	}
 }

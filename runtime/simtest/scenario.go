@@ -62,6 +62,8 @@ type scenario struct {
 	atLeastOnce bool
 	// endless says that some sources wait for more when they have read all their rows; the job is stopped then.
 	endless bool
+	// incremental lets checkpoints refer to files of the one before.
+	incremental bool
 	// alignment is how barriers wait for each other; no mode for aligned.
 	alignment contract.Alignment
 	// rare makes the interval of checkpoints so long that most are asked for by users.
@@ -91,7 +93,7 @@ func newScenario(r *rand.Rand) *scenario {
 	s := &scenario{
 		groups: []int{4, 8, 16, 128}[r.IntN(4)], maxParallelism: 1 + r.IntN(4),
 		rowsPerKey: 5 + r.Int64N(50), ordered: r.IntN(3) > 0, atLeastOnce: r.IntN(12) == 0,
-		endless: r.IntN(6) == 0, rare: r.IntN(6) == 0,
+		endless: r.IntN(6) == 0, rare: r.IntN(6) == 0, incremental: r.IntN(2) == 0,
 	}
 	switch r.IntN(5) {
 	case 0:
@@ -114,6 +116,7 @@ func (s *scenario) version(r *rand.Rand, number int, patience, split bool, out *
 		Restart: contract.Restart{FixedDelay: &contract.FixedDelay{Delay: contract.Duration(time.Duration(1+r.IntN(300)) * time.Millisecond)}},
 		Storage: &contract.Storage{Volume: &contract.Volume{Path: "sim"}},
 	}
+	v.config.StateBackend = &contract.StateBackend{Incremental: s.incremental}
 	v.config.Checkpointing = s.checkpointing(r)
 	v.patient = patience
 	v.restarts(r, patience)

@@ -5,7 +5,6 @@ package simtest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
-	"github.com/weir-stream/weir/runtime/state"
 	"github.com/weir-stream/weir/runtime/task"
 )
 
@@ -58,6 +56,8 @@ type taskRun struct {
 	inFlight, replaying bool
 	// early are the snapshots that were taken in that time.
 	early map[int64]bool
+	// acked is the last snapshot that was acknowledged.
+	acked int64
 	// frozenBy is the last snapshot taken that stops the job.
 	frozenBy int64
 }
@@ -320,8 +320,12 @@ func (t *taskRun) StartAsync(b record.Barrier, run task.Async) {
 		if t.stopped || t.canceled[b.Checkpoint] {
 			cancel()
 		}
-		r, err := run(ctx, &stateWriter{t: t, b: b})
+		w := &stateWriter{t: t, b: b}
+		r, err := run(ctx, w)
 		t.w.clock.after(t.worker.p, t.w.clock.between(0, 20*time.Millisecond), func() {
+			if err != nil || t.stopped {
+				w.discard()
+			}
 			t.handle(func() error {
 				t.core.AsyncDone(b.Checkpoint, r, err)
 				return nil
@@ -353,6 +357,7 @@ func (t *taskRun) CancelAsync(checkpoint int64) { t.canceled[checkpoint] = true 
 // Ack implements task.Env.
 func (t *taskRun) Ack(checkpoint int64, ops map[string]snapshot.SubtaskState, m protocol.AckMetrics) {
 	t.forget(checkpoint, ops)
+	t.hideReuse(checkpoint, ops)
 	t.worker.send(protocol.FromWorker{Ack: &protocol.Ack{
 		Attempt: t.attempt.deploy.Attempt, Task: t.id, Checkpoint: checkpoint, Operators: ops, Metrics: m,
 	}})
@@ -380,49 +385,4 @@ func (t *taskRun) EndOfData() {
 // Notified implements task.Env.
 func (t *taskRun) Notified(checkpoint int64) {
 	t.worker.send(protocol.FromWorker{Notified: &protocol.Notified{Attempt: t.attempt.deploy.Attempt, Task: t.id, Checkpoint: checkpoint}})
-}
-
-// stateWriter writes the files of one asynchronous part.
-type stateWriter struct {
-	t *taskRun
-	b record.Barrier
-}
-
-// WriteFile implements state.FileWriter.
-func (s *stateWriter) WriteFile(ctx context.Context, data []byte) (state.File, error) {
-	if err := ctx.Err(); err != nil {
-		return state.File{}, err
-	}
-	w := s.t.w
-	s.t.files++
-	f := state.File{
-		Path: fmt.Sprintf("%s-%s-%d-%d", s.t.attempt.deploy.Attempt, s.t.id.Vertex, s.t.id.Subtask, s.t.files),
-		Size: int64(len(data)), CRC32C: snapshot.Checksum(data),
-	}
-	odds := w.faults.storage * 4
-	if s.b.Stop != record.StopNone {
-		odds = 8 // a stop that is given up is rare otherwise, and has to thaw every task
-	}
-	if w.storageDown() || w.faulty() && w.clock.chance(odds) {
-		if w.clock.chance(2) {
-			_ = w.store.create(s.b.Target+f.Path, data)
-			return f, errNoAnswer
-		}
-		return f, errRefused
-	}
-	return f, w.store.create(s.b.Target+f.Path, data)
-}
-
-// stateReader reads the files of the snapshot that is restored.
-type stateReader struct {
-	w   *world
-	dir string
-}
-
-// ReadFile implements state.FileReader.
-func (r stateReader) ReadFile(_ context.Context, f state.File, off, n int64) ([]byte, error) {
-	if r.w.storageDown() || r.w.faulty() && r.w.clock.chance(r.w.faults.storage*4) {
-		return nil, errRefused
-	}
-	return r.w.store.getRange(r.dir+f.Path, off, n)
 }

@@ -302,6 +302,7 @@ func (a *attempt) trigger(m *protocol.Trigger) {
 		if t.finished || t.stopped {
 			continue
 		}
+		m := t.ownBase(m)
 		t.post(func() error { return t.core.Trigger(m.Barrier) })
 	}
 }

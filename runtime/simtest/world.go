@@ -93,6 +93,8 @@ type world struct {
 	quietAttempt protocol.Attempt
 
 	keeper *keeper
+	// trueBases are the bases of snapshots for which a mutation chose another one.
+	trueBases map[int64]int64
 	// orphans counts the objects that were left over.
 	orphans int
 
@@ -146,7 +148,7 @@ func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	c := newClock(seed)
 	w := &world{
 		ctx: ctx, clock: c, mutation: o.Mutation, pipes: map[pipeKey]*pipe{}, tracing: o.Trace,
-		keeper: &keeper{dirs: map[string]*custody{}},
+		trueBases: map[int64]int64{}, keeper: &keeper{dirs: map[string]*custody{}},
 	}
 	w.store = newStore(ctx, func() time.Time { return c.now })
 	w.store.deleting = func(name string) {

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/state"
+)
+
+// stateWriter writes the files of one asynchronous part.
+type stateWriter struct {
+	t *taskRun
+	b record.Barrier
+	// created are the shared files, which nobody else knows of until they are acknowledged.
+	created []string
+}
+
+// WriteFile implements [state.FileWriter].
+func (s *stateWriter) WriteFile(ctx context.Context, data []byte) (state.File, error) {
+	return s.write(ctx, data, func(name string) (key, path string) { return s.b.Target + name, name })
+}
+
+// WriteShared implements [state.SharedWriter].
+func (s *stateWriter) WriteShared(ctx context.Context, data []byte) (state.File, error) {
+	if s.b.Shared == "" {
+		return state.File{}, errors.New("the snapshot has no place for shared files")
+	}
+	f, err := s.write(ctx, data, func(name string) (key, path string) {
+		s.created = append(s.created, s.b.Shared+name)
+		s.t.w.keeper.created(s.b.Shared+name, s.b.Target)
+		return s.b.Shared + name, snapshot.SharedPrefix + name
+	})
+	f.Shared = true
+	return f, err
+}
+
+func (s *stateWriter) write(ctx context.Context, data []byte, place func(name string) (key, path string)) (state.File, error) {
+	if err := ctx.Err(); err != nil {
+		return state.File{}, err
+	}
+	w := s.t.w
+	s.t.files++
+	key, path := place(fmt.Sprintf("%s-%s-%d-%d", s.t.attempt.deploy.Attempt, s.t.id.Vertex, s.t.id.Subtask, s.t.files))
+	f := state.File{Path: path, Size: int64(len(data)), CRC32C: snapshot.Checksum(data)}
+	odds := w.faults.storage * 4
+	if s.b.Stop != record.StopNone {
+		odds = 8 // a stop that is given up is rare otherwise, and has to thaw every task
+	}
+	if w.storageDown() || w.faulty() && w.clock.chance(odds) {
+		if w.clock.chance(2) {
+			_ = w.store.create(key, data)
+			return f, errNoAnswer
+		}
+		return f, errRefused
+	}
+	return f, w.store.create(key, data)
+}
+
+// discard deletes the shared files that nobody will hear of. What can't be deleted is left over.
+func (s *stateWriter) discard() {
+	if len(s.created) == 0 {
+		return
+	}
+	w := s.t.w
+	call(w, s.t.worker.p, "discard shared files", func() (bool, error) { return true, w.store.remove("", s.created) }, func(bool, error) {})
+}
+
+// stateReader reads the files of the snapshot that is restored.
+type stateReader struct {
+	w   *world
+	dir string
+}
+
+// ReadFile implements [state.FileReader].
+func (r stateReader) ReadFile(_ context.Context, f state.File, off, n int64) ([]byte, error) {
+	if r.w.storageDown() || r.w.faulty() && r.w.clock.chance(r.w.faults.storage*4) {
+		return nil, errRefused
+	}
+	return r.w.store.getRange(snapshot.FileKey(r.dir, f.Path), off, n)
+}

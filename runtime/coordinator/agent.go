@@ -11,7 +11,6 @@ import (
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/snapshot/assign"
-	"github.com/weir-stream/weir/runtime/storage"
 )
 
 // agentRetry is waited before an agent tries again to claim a head that somebody else wrote at the same time.
@@ -119,31 +118,16 @@ func Dispose(ctx context.Context, o Options) (contract.AgentResult, error) {
 		return r, nil
 	}
 	for _, below := range []string{"checkpoints/", "shared/"} {
-		n, err := c.deleteAll(ctx, jobsDir(c.o.Job)+h.JobID+"/"+below)
+		dir := jobsDir(c.o.Job) + h.JobID + "/"
+		n, err := deleteObjects(ctx, c.o.Store, deletion{dir: dir, prefix: dir + below})
 		r.Deleted += n
 		if err != nil {
-			return r, err
+			return r, fmt.Errorf("deleting the checkpoints in %s: %w", located(dir+below, c.o.Location), err)
 		}
 	}
 	c.tell(&r, &h)
 	r.OK = true
 	return r, nil
-}
-
-// deleteAll deletes everything below a directory and returns how many objects that were.
-func (c *Coordinator) deleteAll(ctx context.Context, dir string) (int64, error) {
-	var n int64
-	err := c.o.Store.List(ctx, dir, func(storage.Object) error {
-		n++
-		return nil
-	})
-	if err == nil && n > 0 {
-		err = deleteObjects(ctx, c.o.Store, dir, nil)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("deleting the checkpoints in %s: %w", located(dir, c.o.Location), err)
-	}
-	return n, nil
 }
 
 // claimForAgent claims the head with the grant of the options and changes it; false when there is none.

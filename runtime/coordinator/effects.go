@@ -140,10 +140,11 @@ func readManifest(ctx context.Context, s storage.Reader, path string, sum uint32
 }
 
 func (l *loop) deleteObjects(ctx context.Context, e job.DeleteObjects) {
+	dir := l.prepared.dir
 	l.start(ctx, func(ctx context.Context) func(*loop) {
 		ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 		defer cancel()
-		err := deleteObjects(ctx, l.o.Store, e.Prefix, e.Paths)
+		_, err := deleteObjects(ctx, l.o.Store, deletion{dir: dir, prefix: e.Prefix, paths: e.Paths})
 		if err != nil {
 			l.log.V(1).Info("Deleting objects failed", "prefix", e.Prefix, "reason", err.Error())
 		}

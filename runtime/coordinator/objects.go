@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/snapshot/sweep"
 	"github.com/weir-stream/weir/runtime/storage"
 )
 
@@ -52,29 +54,39 @@ func writeHead(ctx context.Context, s storage.Swapper, dir string, before headVe
 	return headVersion(v), nil
 }
 
-// deleteObjects removes all objects below prefix, if that is set, and those named.
-func deleteObjects(ctx context.Context, s storage.Store, prefix string, paths []string) error {
-	if prefix == "/" || (prefix != "" && !strings.HasSuffix(prefix, "/")) {
-		return fmt.Errorf("deleting objects: %q is no directory", prefix)
+// deletion names objects of the job in dir: all below prefix, if that is set, and those of paths.
+type deletion struct {
+	dir, prefix string
+	paths       []string
+}
+
+// deleteObjects removes objects, but for those that a pin holds, and returns how many that were.
+func deleteObjects(ctx context.Context, s storage.Store, d deletion) (int64, error) {
+	if d.prefix == "/" || (d.prefix != "" && !strings.HasSuffix(d.prefix, "/")) {
+		return 0, fmt.Errorf("deleting objects: %q is no directory", d.prefix)
 	}
-	keys := append([]string(nil), paths...)
-	if prefix != "" {
-		err := s.List(ctx, prefix, func(o storage.Object) error {
+	keys := append([]string(nil), d.paths...)
+	if d.prefix != "" {
+		err := s.List(ctx, d.prefix, func(o storage.Object) error {
 			keys = append(keys, o.Key)
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("listing objects to delete: %w", err)
+			return 0, fmt.Errorf("listing objects to delete: %w", err)
 		}
 	}
-	for len(keys) > 0 {
-		n := min(len(keys), deleteBatch)
-		if err := s.Delete(ctx, keys[:n]...); err != nil {
-			return fmt.Errorf("deleting objects: %w", err)
-		}
-		keys = keys[n:]
+	keys, err := sweep.Unpinned(ctx, s, d.dir, keys)
+	if err != nil {
+		return 0, fmt.Errorf("deleting objects: %w", err)
 	}
-	return nil
+	var n int64
+	for batch := range slices.Chunk(keys, deleteBatch) {
+		if err := s.Delete(ctx, batch...); err != nil {
+			return n, fmt.Errorf("deleting objects: %w", err)
+		}
+		n += int64(len(batch))
+	}
+	return n, nil
 }
 
 // Found is a job that storage holds a head of.

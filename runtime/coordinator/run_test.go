@@ -126,7 +126,15 @@ type fakeWorker struct {
 		shutdown bool
 		// deaf makes it ignore triggers, mute keeps it from answering at all.
 		deaf, mute bool
+		// part makes a task's part of a snapshot, in place of the usual one.
+		part func(record.Barrier, protocol.TaskID) map[string]snapshot.SubtaskState
 	}
+}
+
+func (w *fakeWorker) setPart(f func(record.Barrier, protocol.TaskID) map[string]snapshot.SubtaskState) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.part = f
 }
 
 func (r *running) worker(name string) *fakeWorker {
@@ -195,6 +203,9 @@ func (w *fakeWorker) handle(m protocol.ToWorker) (answers []protocol.FromWorker,
 			ack := &protocol.Ack{Attempt: m.Trigger.Attempt, Task: t, Checkpoint: m.Trigger.Barrier.Checkpoint}
 			ack.Operators = map[string]snapshot.SubtaskState{
 				"source": {Index: t.Subtask, Lists: []operator.List{{Name: "position", Entries: [][]byte{{1}}}}},
+			}
+			if w.mu.part != nil {
+				ack.Operators = w.mu.part(m.Trigger.Barrier, t)
 			}
 			answers = append(answers, protocol.FromWorker{Ack: ack})
 		}

@@ -7,6 +7,7 @@ SHELL := /bin/bash
 BIN := $(CURDIR)/bin
 TOOLS_MOD := hack/tools/go.mod
 SEEDS ?= 200
+FUZZTIME ?= 60s
 
 CONTROLLER_GEN := $(BIN)/controller-gen
 GOLANGCI_LINT := $(BIN)/golangci-lint
@@ -77,6 +78,10 @@ sim: ## Run the simulator over SEEDS seeds (make sim SEEDS=2000).
 .PHONY: mutations
 mutations: ## Show that the simulator finds deliberate mistakes in the protocol: prints which seed catches which, fails if one is not caught.
 	go test ./runtime/simtest -v -run '^TestMutations$$' -count=1 -timeout 30m
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME, one after the other (make fuzz FUZZTIME=10m).
+	hack/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
 bench: ## Run the benchmarks (half an hour; nothing else should run on the machine).

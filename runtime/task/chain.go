@@ -186,13 +186,14 @@ func permanent(err error) error {
 func (c *Core) openState(ctx context.Context, l *link) error {
 	first, last := graph.KeyGroupRange(c.o.Subtask, c.o.Vertex.Parallelism, c.o.Plan.MaxParallelism)
 	m, err := state.NewMemory(state.Options{
-		MaxParallelism: c.o.Plan.MaxParallelism, First: first, Last: last, MemoryBudget: c.o.MemoryBudget,
+		MaxParallelism: c.o.Plan.MaxParallelism, First: first, Last: last, Account: c.o.Memory,
 	})
 	if err != nil {
 		return err
 	}
 	if files := c.o.Deployment.Operators[l.node.Name].Keyed; len(files) > 0 {
 		if err := m.Restore(ctx, files, c.o.Reader); err != nil {
+			m.Close()
 			return fmt.Errorf("restoring keyed state: %w", err)
 		}
 	}

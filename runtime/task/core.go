@@ -398,5 +398,9 @@ func (c *Core) Close() error {
 			c.discard(p)
 		}
 	}
+	for _, l := range c.keyed {
+		l.backend.Close()
+	}
+	c.keyed = nil
 	return errors.Join(errs...)
 }

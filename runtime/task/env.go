@@ -56,14 +56,16 @@ type AsyncResult struct {
 	// Bytes written to storage, and the time that took, summed over files.
 	Bytes  int64
 	Upload time.Duration
+	// Ended is when it was done: the task may be too busy to take the result at once.
+	Ended time.Time
 	// ChannelBytes is the part of Bytes that holds what the barrier overtook.
 	ChannelBytes int64
 }
 
 // Env is what a core asks of its surroundings. Its methods don't block and don't call the core.
 type Env interface {
-	// StartAsync runs the asynchronous part of snapshot b, with a writer of new files below b.Target,
-	// and brings the outcome to [Core.AsyncDone].
+	// StartAsync runs the asynchronous part of snapshot b, with a writer of new files below b.Target, and below b.Shared
+	// if that is set: then it is a [state.SharedWriter]. It brings the outcome to [Core.AsyncDone].
 	StartAsync(b record.Barrier, run Async)
 	// CancelAsync ends the asynchronous part of a snapshot that was given up; its outcome doesn't matter.
 	CancelAsync(checkpoint int64)
@@ -94,8 +96,8 @@ type Options struct {
 	JobID, JobName string
 	// Checkpointed says whether snapshots are taken; AtLeastOnce skips alignment.
 	Checkpointed, AtLeastOnce bool
-	// MemoryBudget bounds the keyed state of one operator of this task, in bytes; 0 for no bound.
-	MemoryBudget int64
+	// Memory counts and bounds the keyed state of all tasks together; nil for no bound.
+	Memory *state.Account
 	// Reader reads state files.
 	Reader state.FileReader
 	// Env, Inputs, and the writers of each output edge of the vertex, in order of destination.

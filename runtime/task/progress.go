@@ -4,6 +4,7 @@ package task
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -220,8 +221,21 @@ type meter struct {
 
 // WriteFile implements [state.FileWriter].
 func (m *meter) WriteFile(ctx context.Context, data []byte) (state.File, error) {
+	return m.measure(ctx, data, m.FileWriter.WriteFile)
+}
+
+// WriteShared implements [state.SharedWriter], if what it wraps does.
+func (m *meter) WriteShared(ctx context.Context, data []byte) (state.File, error) {
+	w, ok := m.FileWriter.(state.SharedWriter)
+	if !ok {
+		return state.File{}, errors.New("writing a state file: storage takes no shared files")
+	}
+	return m.measure(ctx, data, w.WriteShared)
+}
+
+func (m *meter) measure(ctx context.Context, data []byte, write func(context.Context, []byte) (state.File, error)) (state.File, error) {
 	n, began := int64(len(data)), m.now()
-	f, err := m.FileWriter.WriteFile(ctx, data)
+	f, err := write(ctx, data)
 	m.time.Add(int64(m.now().Sub(began)))
 	if err == nil {
 		m.bytes.Add(n)

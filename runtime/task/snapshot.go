@@ -220,7 +220,7 @@ func (c *Core) write(p *pendingSnapshot) {
 			return r, err
 		}
 		r.ChannelBytes, err = flight.write(ctx, m, c.links[0].node.Name, r.Operators)
-		r.Bytes, r.Upload = m.bytes.Load(), time.Duration(m.time.Load())
+		r.Bytes, r.Upload, r.Ended = m.bytes.Load(), time.Duration(m.time.Load()), c.o.Now()
 		return r, err
 	})
 }
@@ -261,7 +261,11 @@ func (l *link) fix(b record.Barrier) (part, error) {
 		p.lists = lists
 	}
 	if l.backend != nil {
-		p.keyed = l.backend.Seal()
+		if b.Shared == "" {
+			p.keyed = l.backend.Seal()
+		} else {
+			p.keyed = l.backend.SealIncremental(b.Checkpoint, b.Base)
+		}
 	}
 	return p, nil
 }
@@ -292,7 +296,6 @@ func finishParts(ctx context.Context, w *meter, parts []part, subtask int, end b
 		}
 		r.Operators[p.link.node.Name] = s
 	}
-	r.Bytes, r.Upload = w.bytes.Load(), time.Duration(w.time.Load())
 	return r, nil
 }
 
@@ -300,6 +303,9 @@ func finishParts(ctx context.Context, w *meter, parts []part, subtask int, end b
 func (c *Core) AsyncDone(checkpoint int64, r AsyncResult, err error) {
 	p := c.snap.pending[checkpoint]
 	if p == nil {
+		if err == nil && createdShared(r) { // the coordinator deletes what it doesn't hear of otherwise
+			c.o.Env.Ack(checkpoint, r.Operators, protocol.AckMetrics{})
+		}
 		return
 	}
 	delete(c.snap.pending, checkpoint)
@@ -310,12 +316,24 @@ func (c *Core) AsyncDone(checkpoint int64, r AsyncResult, err error) {
 		return
 	}
 	now := c.o.Now()
-	p.metrics.Async, p.metrics.Upload, p.metrics.Bytes = now.Sub(p.started), r.Upload, r.Bytes
+	p.metrics.Async, p.metrics.Upload, p.metrics.Bytes = r.Ended.Sub(p.started), r.Upload, r.Bytes
 	p.metrics.ChannelBytes = r.ChannelBytes
 	if f := c.progress.find(checkpoint); f != nil {
 		p.metrics.Total = now.Sub(f.first)
 	}
 	c.o.Env.Ack(checkpoint, r.Operators, p.metrics)
+}
+
+// createdShared says whether the asynchronous part created shared files.
+func createdShared(r AsyncResult) bool {
+	for _, s := range r.Operators {
+		for _, f := range s.Keyed {
+			if f.Shared && !f.Reused {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Stay makes a task at the end of its data wait for a snapshot after this one before it finishes. It comes before the Complete of
@@ -337,6 +355,9 @@ func (c *Core) Complete(ctx context.Context, checkpoint int64, stop record.StopM
 	}
 	c.forget(checkpoint)
 	c.progress.settle(checkpoint)
+	for _, l := range c.keyed {
+		l.backend.Completed(checkpoint)
+	}
 	switch {
 	case c.frozen != 0 && checkpoint >= c.frozen && stop != record.StopNone:
 		c.snap.finishing, c.snap.finishAfter = true, c.frozen
@@ -387,6 +408,9 @@ func (c *Core) Aborted(checkpoint int64) error {
 		if l.listener != nil {
 			l.listener.NotifyAborted(checkpoint)
 		}
+	}
+	for _, l := range c.keyed {
+		l.backend.Aborted(checkpoint)
 	}
 	// Answered also by a task that the snapshot never reached: the coordinator repeats the end of one that stops the job.
 	c.o.Env.Notified(checkpoint)

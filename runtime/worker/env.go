@@ -50,19 +50,23 @@ func (e *taskEnv) StartAsync(b record.Barrier, run task.Async) {
 	ctx, cancel := e.begin()
 	e.running[b.Checkpoint] = cancel
 	e.parts.Go(func() {
-		r, err := e.part(ctx, b, run)
-		cancel(nil)
-		e.s.mail.Post(func(c *task.Core) error {
+		f := files{store: e.s.a.job.store, dir: b.Target, shared: b.Shared, created: &createdFiles{}}
+		r, err := e.part(ctx, f, run)
+		posted := e.s.mail.Post(func(c *task.Core) error {
 			delete(e.running, b.Checkpoint)
 			c.AsyncDone(b.Checkpoint, r, err)
 			return nil
 		})
+		if err != nil || !posted {
+			f.discard(ctx, e.s.a.w.log)
+		}
+		cancel(nil)
 	})
 }
 
 // part runs an asynchronous part when one of the slots for them is free. It runs also when it has
 // been cancelled by then, to release what it holds.
-func (e *taskEnv) part(ctx context.Context, b record.Barrier, run task.Async) (r task.AsyncResult, err error) {
+func (e *taskEnv) part(ctx context.Context, f files, run task.Async) (r task.AsyncResult, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic in the asynchronous part: %v\n%s", v, debug.Stack())
@@ -71,7 +75,7 @@ func (e *taskEnv) part(ctx context.Context, b record.Barrier, run task.Async) (r
 	if e.s.a.w.async.Acquire(ctx, 1) == nil {
 		defer e.s.a.w.async.Release(1)
 	}
-	r, err = run(ctx, files{store: e.s.a.job.store, dir: b.Target})
+	r, err = run(ctx, f)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}

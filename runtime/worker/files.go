@@ -6,10 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"sync"
+	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/uuid"
 
+	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/state"
 	"github.com/weir-stream/weir/runtime/storage"
 )
@@ -17,31 +20,83 @@ import (
 // writeTries is how often a file is written under a new name when it isn't known what became of it.
 const writeTries = 3
 
+// discardTimeout bounds the deletion of files that a snapshot left behind.
+const discardTimeout = 5 * time.Second
+
 // files reads and writes state files below a directory of the storage.
 type files struct {
 	store storage.Store
 	dir   string
+	// shared is where files go to which later snapshots may refer, a prefix that ends in "/".
+	shared string
+	// created notes them, so that they can be deleted if nobody ever hears of them. nil where nothing is written.
+	created *createdFiles
+}
+
+// createdFiles are the keys of shared files that one asynchronous part has created, or may have.
+type createdFiles struct {
+	mu   sync.Mutex
+	keys []string
+}
+
+func (c *createdFiles) add(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keys = append(c.keys, key)
+}
+
+// take returns the keys and forgets them.
+func (c *createdFiles) take() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	keys := c.keys
+	c.keys = nil
+	return keys
 }
 
 // key is the name of a file in the storage.
-func (f files) key(name string) string {
-	if f.dir == "" {
-		return name
-	}
-	return strings.TrimSuffix(f.dir, "/") + "/" + name
-}
+func (f files) key(name string) string { return snapshot.FileKey(f.dir, name) }
 
 // WriteFile implements [state.FileWriter].
 func (f files) WriteFile(ctx context.Context, data []byte) (state.File, error) {
+	return f.write(ctx, data, func(name string) (string, string) { return f.key(name), name })
+}
+
+// WriteShared implements [state.SharedWriter].
+func (f files) WriteShared(ctx context.Context, data []byte) (state.File, error) {
+	if f.shared == "" {
+		return state.File{}, errors.New("writing a state file: the snapshot has no place for shared files")
+	}
+	file, err := f.write(ctx, data, func(name string) (string, string) {
+		f.created.add(f.shared + name)
+		return f.shared + name, snapshot.SharedPrefix + name
+	})
+	file.Shared = true
+	return file, err
+}
+
+// write stores data under a new name; place says which key and path go with it.
+func (f files) write(ctx context.Context, data []byte, place func(name string) (key, path string)) (state.File, error) {
 	for try := 1; ; try++ {
-		name := uuid.NewString()
-		err := f.store.PutIfAbsent(ctx, f.key(name), data)
+		key, path := place(uuid.NewString())
+		err := f.store.PutIfAbsent(ctx, key, data)
 		switch {
 		case err == nil:
-			return state.File{Path: name, Size: int64(len(data))}, nil
+			return state.File{Path: path, Size: int64(len(data))}, nil
 		case try < writeTries && ctx.Err() == nil && (errors.Is(err, storage.ErrUnknownOutcome) || errors.Is(err, storage.ErrExists)):
 		default:
 			return state.File{}, fmt.Errorf("writing a state file: %w", err)
+		}
+	}
+}
+
+// discard deletes the shared files that were created, none of which was acknowledged. What can't be deleted is left for a sweep.
+func (f files) discard(ctx context.Context, log logr.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardTimeout)
+	defer cancel()
+	for _, key := range f.created.take() {
+		if err := f.store.Delete(ctx, key); err != nil {
+			log.V(1).Info("Left a shared file behind", "key", key, "reason", err.Error())
 		}
 	}
 }

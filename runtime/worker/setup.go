@@ -12,6 +12,7 @@ import (
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/state"
 	"github.com/weir-stream/weir/runtime/storage"
 	"github.com/weir-stream/weir/runtime/task"
 )
@@ -24,6 +25,8 @@ type jobSetup struct {
 	config contract.JobConfig
 	plan   *graph.Plan
 	store  storage.Store
+	// memory is what the keyed state of all tasks takes together.
+	memory *state.Account
 	// err is why the job can't run here; every deployment fails with it. fatal: a restart can't help.
 	err   error
 	fatal bool
@@ -46,6 +49,11 @@ func (w *worker) setUp(ctx context.Context, s *jobSetup) error {
 	if err := json.Unmarshal(s.reg.Job, &s.config); err != nil {
 		return fmt.Errorf("reading the configuration of the job: %w", err)
 	}
+	budget := int64(0)
+	if b := s.config.StateBackend; b != nil {
+		budget = b.MemoryBudget
+	}
+	s.memory = state.NewAccount(budget)
 	g, err := w.build(s.config)
 	if err != nil {
 		return fmt.Errorf("building the graph of the job: %w", err)

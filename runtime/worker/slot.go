@@ -123,6 +123,7 @@ func (s *taskSlot) newCore(env *taskEnv) (core *task.Core, err error) {
 		Attempt: a.id, RestoredFrom: a.deploy.RestoredFrom, JobID: c.JobID, JobName: c.Name,
 		Checkpointed: c.Checkpointing != nil,
 		AtLeastOnce:  c.Checkpointing != nil && c.Checkpointing.Mode == contract.AtLeastOnce,
+		Memory:       a.job.memory,
 		Reader:       files{store: a.job.store, dir: a.deploy.RestoreDir},
 		Env:          env, Inputs: s.gate, Writers: s.writers,
 		Wake: s.signal.Set, Now: time.Now, Linger: a.w.opts.Linger,

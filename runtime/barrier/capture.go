@@ -37,6 +37,9 @@ func (c *Capture) Add(ch int, e record.Element) {
 	}
 }
 
+// Done says that nothing more is captured of a channel.
+func (c *Capture) Done(ch int) bool { return c.done[ch] }
+
 // Channel returns what was captured of a channel, in its order. The batches belong to the capture.
 func (c *Capture) Channel(ch int) []record.Batch { return c.batches[ch] }
 

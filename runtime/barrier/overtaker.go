@@ -68,7 +68,7 @@ func (o *Overtaker) arrive(r Arrival) {
 	case record.KindCancelBarrier:
 		o.cancelArrived(r.Channel, r.Element.Barrier.Checkpoint)
 	case record.KindEnd:
-		o.gone[r.Channel] = true
+		o.gone[r.Channel] = o.gone[r.Channel] || !r.Ahead
 		o.settle()
 	default:
 	}

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	dataService = "weir.data.v1.Exchange"
+	dataService = "weir.data.v2.Exchange"
 	dataStream  = "Channels"
 	// workerHeader is the metadata key under which the dialing worker gives its name.
 	workerHeader = "weir-worker"

@@ -200,7 +200,9 @@ func TestExchangeCarriesEveryElement(t *testing.T) {
 	batch := typ.batch(3)
 	copy(batch.keys, []int64{7, -8, 9})
 	copy(batch.hashes, []uint64{1, 2, 3})
-	barrier := record.Barrier{Checkpoint: 5, Kind: record.Savepoint, Stop: record.StopFreeze, Base: 4, Target: "a/b/"}
+	barrier := record.Barrier{
+		Checkpoint: 5, Kind: record.Savepoint, Stop: record.StopFreeze, Base: 4, Target: "a/b/", Shared: "s/", Unaligned: true, AlignmentTimeout: time.Second,
+	}
 	want := []record.Element{
 		record.OfWatermark(-5), record.OfBarrier(barrier), record.OfCancelBarrier(6), record.Idle(), record.End(),
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc/mem"
 
@@ -24,6 +25,7 @@ const (
 	frameCancelBarrier byte = 19
 	frameIdle          byte = 20
 	frameEnd           byte = 21
+	frameAhead         byte = 22
 )
 
 const (
@@ -35,6 +37,8 @@ const (
 	splitFrame = 1 << 20
 	// maxFrame bounds a frame, and so a row.
 	maxFrame = 32 << 20
+	// maxCredit bounds what is granted at once.
+	maxCredit = 1 << 30
 	// maxText bounds strings in frames.
 	maxText = 64 << 10
 )
@@ -108,7 +112,46 @@ func appendBarrier(dst []byte, b record.Barrier) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(b.Checkpoint))
 	dst = append(dst, byte(b.Kind), byte(b.Stop))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(b.Base))
-	return append(dst, b.Target...)
+	mode := byte(0)
+	if b.Unaligned {
+		mode = 1
+	}
+	dst = append(dst, mode)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(b.AlignmentTimeout))
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(b.Target)))
+	dst = append(dst, b.Target...)
+	return append(dst, b.Shared...)
+}
+
+// barrierSize is the size of a barrier's body without the two prefixes at its end.
+const barrierSize = 8 + 1 + 1 + 8 + 1 + 8 + 4
+
+// appendAhead appends the announcement of an element that waits for credits: need of them let it go.
+func appendAhead(dst []byte, number uint32, need int64, e record.Element) []byte {
+	start := len(dst)
+	dst = beginFrame(dst, frameAhead, number)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(min(need, maxCredit)))
+	switch e.Kind {
+	case record.KindBarrier:
+		dst = appendBarrier(append(dst, frameBarrier), e.Barrier)
+	case record.KindCancelBarrier:
+		dst = binary.LittleEndian.AppendUint64(append(dst, frameCancelBarrier), uint64(e.Barrier.Checkpoint))
+	default:
+		dst = append(dst, frameEnd)
+	}
+	return endFrame(dst, start)
+}
+
+// parseAhead decodes an announcement.
+func parseAhead(body []byte) (need int, e record.Element, err error) {
+	if len(body) < 5 || body[4] != frameBarrier && body[4] != frameCancelBarrier && body[4] != frameEnd {
+		return 0, e, fmt.Errorf("decoding an announcement of %d bytes: %w", len(body), errFrame)
+	}
+	if need, err = parseCredit(body[:4]); err != nil {
+		return 0, e, err
+	}
+	e, err = parseElement(body[4], body[5:], nil)
+	return need, e, err
 }
 
 // appendOpen appends an open frame.
@@ -174,15 +217,23 @@ func parseElement(kind byte, body []byte, t record.Type) (record.Element, error)
 }
 
 func parseBarrier(body []byte) (record.Element, error) {
-	if len(body) < 18 || len(body) > 18+maxText || body[8] > byte(record.Savepoint) || body[9] > byte(record.StopDrain) {
+	if len(body) < barrierSize || len(body) > barrierSize+2*maxText || body[8] > byte(record.Savepoint) || body[9] > byte(record.StopDrain) || body[18] > 1 {
 		return record.Element{}, fmt.Errorf("decoding a barrier of %d bytes: %w", len(body), errFrame)
+	}
+	timeout, n := int64(binary.LittleEndian.Uint64(body[19:])), int64(binary.LittleEndian.Uint32(body[27:]))
+	if text := body[barrierSize:]; timeout < 0 || n > int64(len(text)) {
+		return record.Element{}, fmt.Errorf("decoding a barrier with timeout %d and a target of %d bytes: %w", timeout, n, errFrame)
 	}
 	return record.OfBarrier(record.Barrier{
 		Checkpoint: int64(binary.LittleEndian.Uint64(body)),
 		Kind:       record.SnapshotKind(body[8]),
 		Stop:       record.StopMode(body[9]),
 		Base:       int64(binary.LittleEndian.Uint64(body[10:])),
-		Target:     string(body[18:]),
+		Unaligned:  body[18] == 1,
+		Target:     string(body[barrierSize : barrierSize+n]),
+		Shared:     string(body[barrierSize+n:]),
+
+		AlignmentTimeout: time.Duration(timeout),
 	}), nil
 }
 
@@ -211,7 +262,7 @@ func parseCredit(body []byte) (int, error) {
 		return 0, fmt.Errorf("decoding a credit frame of %d bytes: %w", len(body), errFrame)
 	}
 	n := binary.LittleEndian.Uint32(body)
-	if n == 0 || n > 1<<30 {
+	if n == 0 || n > maxCredit {
 		return 0, fmt.Errorf("decoding a credit frame: %d credits: %w", n, errFrame)
 	}
 	return int(n), nil

@@ -61,6 +61,8 @@ type channel struct {
 	// drained hears of the cost of elements taken out, in portions of half the capacity.
 	drained func(cost int)
 	owed    int
+	// told is how many elements were announced that haven't arrived, ahead how many credits let them all come.
+	told, ahead int
 }
 
 // NewGate returns a gate of the given number of channels, each of which takes capacity
@@ -199,10 +201,8 @@ func (g *Gate) push(ch int, e record.Element, cost int) {
 	if g.mu.capture != nil {
 		g.mu.capture.Add(ch, e)
 	}
-	if announced(e.Kind) && g.mu.announcing {
-		g.mu.arrived = append(g.mu.arrived, barrier.Arrival{Channel: ch, Element: e})
-		g.news.Store(true)
-		wake = true
+	if announced(e.Kind) {
+		wake = g.arrive(barrier.Arrival{Channel: ch, Element: e}) || wake
 	}
 	g.mu.Unlock()
 	if wake {

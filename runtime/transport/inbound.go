@@ -158,6 +158,13 @@ func (c *inbound) element(kind byte, number uint32, body []byte) error {
 	if entry == nil {
 		return fmt.Errorf("element on %s without credit: %w", in.key.id, errFrame)
 	}
+	if kind == frameAhead {
+		need, e, err := parseAhead(body)
+		if err == nil {
+			entry.gate.announce(entry.index, e, need)
+		}
+		return err
+	}
 	e, err := parseElement(kind, body, entry.typ)
 	if err != nil {
 		c.x.opts.Failed(in.key.attempt, fmt.Errorf("receiving from worker %s on %s: %w", c.worker, in.key.id, err))

@@ -135,3 +135,137 @@ func TestGate_CapturesUpToTheBarriers(t *testing.T) {
 		}
 	}
 }
+
+// remote is a channel between two exchanges, whose gate holds 2 elements.
+func remote(t *testing.T, register bool) (w Writer, g *Gate, connect func()) {
+	t.Helper()
+	a, b := newSide(t, "a", nil, nil), newSide(t, "b", nil, nil)
+	typ, room := &intType{name: "int"}, NewSignal()
+	w, err := a.OpenWriter("1", ChannelID{}, b.peer, typ, room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g = NewGate(1, 2, NewSignal())
+	g.Arrived(nil)
+	connect = func() {
+		if err := b.RegisterGate("1", []GateChannel{{ID: ChannelID{}, Type: typ}}, g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if register {
+		w.HasRoom()
+		connect()
+		<-room.C()
+	}
+	return w, g, connect
+}
+
+// wait waits for n control elements to arrive.
+func wait(t *testing.T, g *Gate, n int) []barrier.Arrival {
+	t.Helper()
+	var got []barrier.Arrival
+	for len(got) < n {
+		<-g.ready.C()
+		got = g.Arrived(got)
+	}
+	return got
+}
+
+func queued(g *Gate) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.channels[0].queue.n
+}
+
+func TestExchange_UnalignedBarrierNeedsNoCredit(t *testing.T) {
+	for name, connected := range map[string]bool{"on an open channel": true, "before the receiver is there": false} {
+		t.Run(name, func(t *testing.T) {
+			w, g, connect := remote(t, connected)
+			for i := range 10 {
+				w.Push(record.OfWatermark(int64(i)))
+			}
+			w.Push(record.OfBarrier(record.Barrier{Checkpoint: 1, Unaligned: true}))
+			w.Push(record.OfWatermark(10))
+			if !connected {
+				connect()
+			}
+			if a := wait(t, g, 1); a[0].Ahead || a[0].Element.Barrier.Checkpoint != 1 {
+				t.Errorf("arrived: %+v", a[0])
+			}
+			if n := queued(g); n != 11 {
+				t.Errorf("%d elements arrived, want all up to the barrier, 11", n)
+			}
+			// What was taken in beyond the credits is paid back before more comes.
+			got := collect(t, g, g.ready, 12)
+			if last := got[11]; last.Time != 10 {
+				t.Errorf("the last one is %+v", last)
+			}
+		})
+	}
+}
+
+func TestExchange_TimedBarrierIsToldAheadAndFetched(t *testing.T) {
+	for name, connected := range map[string]bool{"on an open channel": true, "before the receiver is there": false} {
+		t.Run(name, func(t *testing.T) {
+			w, g, connect := remote(t, connected)
+			for i := range 10 {
+				w.Push(record.OfWatermark(int64(i)))
+			}
+			w.Push(record.OfBarrier(record.Barrier{Checkpoint: 1, Unaligned: true, AlignmentTimeout: 1000}))
+			for i := range 5 {
+				w.Push(record.OfWatermark(int64(20 + i)))
+			}
+			if !connected {
+				connect()
+			}
+			a := wait(t, g, 1)
+			if !a[0].Ahead || a[0].Element.Barrier.AlignmentTimeout != 1000 {
+				t.Errorf("told: %+v", a[0])
+			}
+			if n := queued(g); n > 2 {
+				t.Errorf("%d elements arrived, the credits are 2", n)
+			}
+			c := barrier.NewCapture(1, []bool{false})
+			g.Capture(c)
+			if a := wait(t, g, 1); a[0].Ahead {
+				t.Errorf("arrived: %+v", a[0])
+			}
+			g.EndCapture()
+			if !c.Done(0) {
+				t.Error("the capture isn't complete")
+			}
+			if n := queued(g); n != 11 {
+				t.Errorf("%d elements arrived, want all up to the barrier, 11", n)
+			}
+			collect(t, g, g.ready, 16)
+			// All that was advanced has been paid back: the channel holds as much as before.
+			for i := range 10 {
+				w.Push(record.OfWatermark(int64(30 + i)))
+			}
+			collect(t, g, g.ready, 10)
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if o := g.channels[0].owed; o < -1 || o > 1 {
+				t.Errorf("credits of %d are left over", o)
+			}
+		})
+	}
+}
+
+func TestExchange_EndIsToldAheadAndFetched(t *testing.T) {
+	w, g, _ := remote(t, true)
+	for i := range 10 {
+		w.Push(record.OfWatermark(int64(i)))
+	}
+	w.Push(record.End())
+	if a := wait(t, g, 1); !a[0].Ahead || a[0].Element.Kind != record.KindEnd {
+		t.Errorf("told: %+v", a[0])
+	}
+	c := barrier.NewCapture(1, []bool{false})
+	g.Capture(c)
+	if a := wait(t, g, 1); a[0].Ahead || !c.Done(0) {
+		t.Errorf("arrived: %+v", a[0])
+	}
+	g.EndCapture()
+	collect(t, g, g.ready, 11)
+}

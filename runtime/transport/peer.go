@@ -234,14 +234,13 @@ func (p *peer) credit(number uint32, n int) {
 		return
 	}
 	c := w.credits.Add(int64(n))
-	i := 0
-	for ; i < len(w.pending) && c > 0; i++ {
-		c = w.credits.Add(-int64(frameCost(w.pending[i].Len())))
-		p.enqueue(w.pending[i])
+	sent := 0
+	for sent < len(w.pending) && (c > 0 || sent < w.urgent) {
+		c = w.credits.Add(-int64(frameCost(w.pending[sent].Len())))
+		p.enqueue(w.pending[sent])
+		sent++
 	}
-	rest := copy(w.pending, w.pending[i:])
-	clear(w.pending[rest:])
-	w.pending = w.pending[:rest]
+	w.sent(sent)
 	if w.wantRoom && c > 0 {
 		w.wantRoom = false
 		w.room.Set()
@@ -316,7 +315,12 @@ type remoteWriter struct {
 	// credits left; a large frame may take them below zero.
 	credits atomic.Int64
 	// pending are frames that wait for credits.
-	pending  []mem.Buffer
+	pending []mem.Buffer
+	// connected says that the receiver granted the first credit: before it nothing may be sent.
+	connected bool
+	// urgent is how many of pending go with that, credits or not; untold are those that the receiver hears of then.
+	urgent   int
+	untold   []untold
 	wantRoom bool
 	ended    bool
 }
@@ -333,7 +337,7 @@ func (w *remoteWriter) Push(e record.Element) {
 		w.p.x.opts.Failed(w.attempt, fmt.Errorf("sending on %s: %w", w.id, err))
 		return
 	}
-	w.enqueue(mem.SliceBuffer(b))
+	w.enqueueControl(mem.SliceBuffer(b), e)
 }
 
 // pushBatch encodes a batch into a frame from the pool.

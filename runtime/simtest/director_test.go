@@ -314,6 +314,7 @@ func (d *director) allFinished(now time.Time) {
 		d.w.failf("%v", err)
 		return
 	}
+	d.w.version = d.plan
 	d.w.tracef(nil, "%s", describePlan(d.plan.plan))
 	d.w.versions++
 	d.begin()
@@ -346,12 +347,14 @@ func (d *director) request() {
 func runDirected(t *testing.T, seed uint64, trace bool) *world {
 	t.Helper()
 	w := newWorld(t.Context(), seed, Options{Trace: trace, Mutation: Mutation(*mutationFlag)})
+	w.bound()
 	w.describe()
 	d := &director{w: w, last: map[*worker]time.Time{}, told: map[int64]int{}}
 	var err error
 	if d.plan, err = w.scenario.version(w.clock.rnd, 1, true, false, w.line.out); err != nil {
 		t.Fatal(err)
 	}
+	w.version = d.plan
 	w.tracef(nil, "%s", describePlan(d.plan.plan))
 	w.tap = d.receive
 	for i := range 1 + w.clock.rnd.IntN(3) {

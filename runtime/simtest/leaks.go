@@ -3,12 +3,14 @@
 package simtest
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/snapshot/sweep"
 )
 
 // settleTime is how long after the end of a job requests may be under way: to storage, and those that were held back.
@@ -132,6 +134,33 @@ func (w *world) explained(s *custody, dir, name string) bool {
 func (l *lineage) needs(needed map[string]bool) {
 	needed[l.headName()] = true
 	for name, ids := range l.partOf {
-		needed[name] = needed[name] || slices.ContainsFunc(ids, l.keeps)
+		if slices.ContainsFunc(ids, l.keeps) {
+			needed[name] = true
+		}
+	}
+}
+
+// sweep does what a sweeper does a day later. Then nothing is there but what is needed, and all of that.
+func (w *world) sweep() {
+	for _, l := range w.lines {
+		now := func() time.Time { return w.clock.now.Add(sweep.MinGrace + time.Hour) }
+		if _, err := sweep.Sweep(w.ctx, w.store.c, l.dir, sweep.Options{Now: now}); err != nil {
+			w.failf("sweeping after job %s: %v", l.id, err)
+		}
+	}
+	needed, left := map[string]bool{}, map[string]bool{}
+	for _, l := range w.lines {
+		l.needs(needed)
+	}
+	for _, name := range w.store.mem.Keys() {
+		left[name] = true
+		if !needed[name] && strings.HasPrefix(name, "jobs/") {
+			w.failf("%s is there after a sweep, although nothing refers to it", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(needed)) {
+		if !left[name] {
+			w.failf("%s is gone after a sweep, although a head needs it", name)
+		}
 	}
 }

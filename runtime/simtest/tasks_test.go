@@ -202,6 +202,16 @@ func (c *conductor) completeOne(id int64, acks map[protocol.TaskID]*protocol.Ack
 	}
 }
 
+// bound makes all sources end: nothing but the whole life of a job ends an endless one.
+func (w *world) bound() {
+	w.scenario.endless = false
+	for _, n := range w.scenario.nodes {
+		if n.source != nil {
+			n.source.endless = false
+		}
+	}
+}
+
 // runTasks runs the tasks of a seed under a conductor.
 func runTasks(t *testing.T, seed uint64, trace bool) *world {
 	t.Helper()
@@ -211,6 +221,7 @@ func runTasks(t *testing.T, seed uint64, trace bool) *world {
 			n.source.union = false // who may finish when is the coordinator's to say
 		}
 	}
+	w.bound()
 	w.describe()
 	var err error
 	if w.version, err = w.scenario.version(w.clock.rnd, 1, true, false, w.line.out); err != nil {

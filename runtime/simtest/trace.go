@@ -131,6 +131,9 @@ func describeState(ops map[string]snapshot.SubtaskState) string {
 
 // situation says what the job waits for.
 func (w *world) situation() string {
+	if w.version == nil {
+		return "nothing is known of it"
+	}
 	c := w.version.leads
 	if c == nil || c.machine == nil || !c.lead {
 		return "no coordinator leads"

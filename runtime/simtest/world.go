@@ -142,6 +142,9 @@ func (w *world) settle() {
 	if w.failure == nil {
 		w.checkLeaks()
 	}
+	if w.failure == nil {
+		w.sweep()
+	}
 }
 
 func newWorld(ctx context.Context, seed uint64, o Options) *world {

@@ -122,6 +122,15 @@ func FindJob(ctx context.Context, s storage.Store, cfg contract.JobConfig) (*Fou
 	return best, nil
 }
 
+// JobDirs lists the directories of all jobs of the namespace and name that storage holds heads of, each ending in "/".
+func JobDirs(ctx context.Context, s storage.Lister, cfg contract.JobConfig) ([]string, error) {
+	ids, err := jobIDs(ctx, s, jobsDir(cfg))
+	for i, id := range ids {
+		ids[i] = jobsDir(cfg) + id + "/"
+	}
+	return ids, err
+}
+
 // jobIDs lists the ids with a head below dir.
 func jobIDs(ctx context.Context, s storage.Lister, dir string) ([]string, error) {
 	var ids []string

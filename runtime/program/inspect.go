@@ -5,11 +5,14 @@ package program
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/coordinator"
 	"github.com/weir-stream/weir/runtime/storage"
 	"github.com/weir-stream/weir/runtime/storage/open"
 )
@@ -18,6 +21,8 @@ import (
 // AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL.
 type SnapshotOptions struct {
 	Endpoint, Region string
+	// Delete opens the place to delete there, too; a directory must exist then.
+	Delete bool
 }
 
 // Snapshots is a place with snapshots, opened to look at them.
@@ -43,7 +48,10 @@ func OpenSnapshots(ctx context.Context, path string, o SnapshotOptions) (*Snapsh
 			return nil, fmt.Errorf("opening %s: %w", path, err)
 		}
 		s.location = directory(dir)
-		c.File = &storage.FileConfig{Dir: s.location, ReadOnly: true}
+		if info, err := os.Stat(s.location); o.Delete && (err != nil || !info.IsDir()) {
+			return nil, fmt.Errorf("opening %s: there is no such directory", path)
+		}
+		c.File = &storage.FileConfig{Dir: s.location, ReadOnly: !o.Delete}
 	}
 	store, err := open.Open(ctx, c)
 	if err != nil {
@@ -51,6 +59,29 @@ func OpenSnapshots(ctx context.Context, path string, o SnapshotOptions) (*Snapsh
 	}
 	s.Store = store
 	return s, nil
+}
+
+// OpenJob opens the storage of a job, and returns the directories of all jobs of its namespace and name in it.
+func OpenJob(ctx context.Context, cfg contract.JobConfig) (*Snapshots, []string, error) {
+	if cfg.Storage == nil {
+		return nil, nil, errors.New("opening the storage of the job: it has none, so that there is nothing to look at")
+	}
+	if v := cfg.Storage.Volume; v != nil {
+		if _, err := os.Stat(v.Path); err != nil {
+			return nil, nil, fmt.Errorf("opening the storage of the job: %w", err)
+		}
+	}
+	o, err := openStorage(ctx, cfg.Storage)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &Snapshots{Store: o.store, location: o.location}
+	dirs, err := coordinator.JobDirs(ctx, o.store, cfg)
+	if err != nil {
+		s.Close()
+		return nil, nil, err
+	}
+	return s, dirs, nil
 }
 
 // Close releases the store.

@@ -44,7 +44,7 @@ type coordinator struct {
 // startCoordinator starts an incarnation for a version and makes its workers find it. Now and then there are two at once, which race
 // for the head.
 func (w *world) startCoordinator(v *version) {
-	if w.faulty() && w.clock.chance(8) {
+	if w.faulty() && w.clock.chance(8) && !w.scenario.volatile {
 		w.startIncarnation(v)
 	}
 	w.startIncarnation(v)
@@ -64,7 +64,7 @@ func (w *world) startIncarnation(v *version) {
 		Restore: func(m *snapshot.Manifest, _ string) (map[protocol.TaskID]protocol.TaskDeployment, error) {
 			return assign.Assign(shape, m, assign.Options{AllowDrained: true})
 		},
-		Grant: v.grant, Owner: c.owner, Dir: c.line.dir,
+		FirstN: int64(w.incarnations), Grant: v.grant, Owner: c.owner, Dir: c.line.dir,
 		Hello: protocol.Registered{HeartbeatInterval: time.Second, HeartbeatTimeout: 5 * time.Second},
 		Rand:  rand.New(rand.NewPCG(w.clock.rnd.Uint64(), 1)),
 		// Small, so that the bounds themselves are tried.

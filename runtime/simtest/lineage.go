@@ -43,6 +43,14 @@ func (w *world) startLineage(id, from string) {
 		w: w, id: id, dir: "jobs/" + id + "/", from: from, named: map[int64]bool{}, partOf: map[string][]int64{}, triggered: map[triggerKey]protocol.Attempt{},
 		dirs: map[int64]string{},
 	}
+	l.begin()
+	w.line = l
+	w.lines = append(w.lines, l)
+}
+
+// begin gives the job an outside on which nothing has happened.
+func (l *lineage) begin() {
+	w := l.w
 	lax := w.scenario.atLeastOnce
 	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, mutation: w.mutation}
 	l.out.ledger.lax = lax
@@ -51,8 +59,6 @@ func (w *world) startLineage(id, from string) {
 	}
 	l.out.commitFails = func() bool { return w.faulty() && w.clock.chance(w.faults.commit) }
 	l.out.newestAttempt = l.newestAttempt
-	w.line = l
-	w.lines = append(w.lines, l)
 }
 
 // newestAttempt is the newest that the head names of the region that a vertex is in.

@@ -68,8 +68,10 @@ type scenario struct {
 	alignment contract.Alignment
 	// rare makes the interval of checkpoints so long that most are asked for by users.
 	rare bool
-	// deletes makes the end of the job take its checkpoints along.
+	// deletes makes the end of the job take its checkpoints along. Nobody stops it with a savepoint then.
 	deletes bool
+	// volatile means no storage: snapshots live as long as the coordinator.
+	volatile bool
 }
 
 // version is one revision of the job.
@@ -95,6 +97,12 @@ func newScenario(r *rand.Rand) *scenario {
 		rowsPerKey: 5 + r.Int64N(50), ordered: r.IntN(3) > 0, atLeastOnce: r.IntN(12) == 0,
 		endless: r.IntN(6) == 0, rare: r.IntN(6) == 0, incremental: r.IntN(2) == 0,
 	}
+	switch r.IntN(12) {
+	case 0:
+		s.deletes = true
+	case 1:
+		s.volatile = true
+	}
 	switch r.IntN(5) {
 	case 0:
 		s.alignment.Mode = contract.Unaligned
@@ -116,6 +124,9 @@ func (s *scenario) version(r *rand.Rand, number int, patience, split bool, out *
 		Restart: contract.Restart{FixedDelay: &contract.FixedDelay{Delay: contract.Duration(time.Duration(1+r.IntN(300)) * time.Millisecond)}},
 		Storage: &contract.Storage{Volume: &contract.Volume{Path: "sim"}},
 	}
+	if s.volatile {
+		v.config.Storage = nil
+	}
 	v.config.StateBackend = &contract.StateBackend{Incremental: s.incremental}
 	v.config.Checkpointing = s.checkpointing(r)
 	v.patient = patience
@@ -129,7 +140,7 @@ func (s *scenario) version(r *rand.Rand, number int, patience, split bool, out *
 func (s *scenario) checkpointing(r *rand.Rand) *contract.Checkpointing {
 	c := &contract.Checkpointing{
 		Interval: contract.Duration(time.Duration(50+r.IntN(400)) * time.Millisecond), Timeout: contract.Duration(time.Duration(500+r.IntN(3000)) * time.Millisecond),
-		TolerableFailures: r.IntN(4), RetentionCount: 1 + r.IntN(4), MaxConcurrent: 1, Mode: contract.ExactlyOnce,
+		TolerableFailures: r.IntN(4), DeleteOnCancel: s.deletes, RetentionCount: 1 + r.IntN(4), MaxConcurrent: 1, Mode: contract.ExactlyOnce,
 	}
 	if r.IntN(4) == 0 {
 		c.MaxConcurrent = 2 + r.IntN(2)

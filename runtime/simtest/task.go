@@ -129,7 +129,7 @@ func (t *taskRun) schedule() {
 	}
 	t.scheduled = true
 	d := t.w.clock.between(0, t.w.stepTime)
-	if t.inFlight {
+	if t.inFlight && (t.w.faulty() || t.w.restores < 12) { // not for ever, or checkpoints never complete
 		d += t.w.clock.between(0, t.w.replayTime)
 	}
 	t.w.clock.after(t.worker.p, d, func() {

@@ -44,9 +44,15 @@ func (w *world) trouble() {
 	case 16, 17:
 		w.breakData()
 	case 18:
+		if w.scenario.volatile {
+			return
+		}
 		w.outage = w.clock.now.Add(w.clock.between(0, 5*time.Second))
 		w.tracef(nil, "storage fails for %v", w.outage.Sub(w.clock.now))
 	case 19:
+		if w.scenario.volatile {
+			return
+		}
 		w.outage = w.clock.now.Add(w.clock.between(0, 45*time.Second))
 		w.tracef(nil, "storage fails for %v", w.outage.Sub(w.clock.now))
 	}
@@ -119,7 +125,7 @@ func (w *world) pauseCoordinator(c *coordinator) {
 			}
 		}
 	})
-	if w.clock.chance(2) {
+	if w.clock.chance(2) && !w.scenario.volatile {
 		w.clock.after(nil, w.clock.between(0, sleep), w.takeOver(c))
 	}
 }
@@ -128,7 +134,7 @@ func (w *world) pauseCoordinator(c *coordinator) {
 // coordinator and its workers go on for a while, and may be started again by their node.
 func (w *world) abandon() {
 	v := w.version
-	if v.leads == nil || !v.leads.lead || w.scenario.deletes {
+	if v.leads == nil || !v.leads.lead || w.scenario.deletes || w.scenario.volatile {
 		return
 	}
 	w.tracef(nil, "version %d is cut off, the next one starts", v.number)
@@ -261,6 +267,9 @@ func (u *users) ask() {
 	case 7:
 		r.kind, r.savepoint = snapshot.OperationCancel, u.w.clock.chance(2)
 	}
+	if u.w.scenario.deletes && (r.kind == snapshot.OperationStop || r.savepoint) {
+		r.kind, r.stop, r.savepoint = snapshot.OperationCancel, record.StopNone, false
+	}
 	if u.w.clock.chance(4) {
 		r.timeout = u.w.clock.between(50*time.Millisecond, 2*time.Second)
 	}
@@ -308,11 +317,14 @@ func (w *world) replied(l *lineage, o snapshot.Operation) {
 	if o.Outcome != snapshot.OutcomeDone || o.Checkpoint == 0 {
 		return
 	}
+	if w.scenario.volatile && o.Type != snapshot.OperationCheckpoint {
+		w.failf("operation %s is told to be done with a savepoint, but there is no storage", o.ID)
+	}
 	if !l.named[o.Checkpoint] {
 		w.failf("operation %s is told to be done with snapshot %d, which no head names", o.ID, o.Checkpoint)
 	}
 	if o.Type == snapshot.OperationSavepoint || o.Type == snapshot.OperationStop {
-		w.savepoints = append(w.savepoints, o.Path)
+		w.savepoints = append(w.savepoints, savepoint{o.Path, l.out})
 	}
 	if o.Type == snapshot.OperationStop {
 		l.checkOutput(false)

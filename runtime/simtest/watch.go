@@ -85,7 +85,7 @@ func (w *world) endEndless() {
 	}
 	w.closing = w.version
 	w.users.n++
-	r := &request{id: fmt.Sprintf("close%d", w.users.n), version: w.version, kind: snapshot.OperationCancel, savepoint: w.clock.chance(2)}
+	r := &request{id: fmt.Sprintf("close%d", w.users.n), version: w.version, kind: snapshot.OperationCancel, savepoint: w.clock.chance(2) && !w.scenario.deletes && !w.scenario.volatile}
 	w.tracef(nil, "all rows are visible: the job is canceled")
 	w.users.open[r.id] = r
 	w.users.send(r)

@@ -43,6 +43,12 @@ const (
 	calmLimit = 90 * time.Second
 )
 
+// savepoint is a savepoint in its directory, and the outside of the job when it was taken.
+type savepoint struct {
+	dir string
+	out *outside
+}
+
 // faultRates say how often something goes wrong; storage and commit are one in so many calls, crash one in so many effects.
 type faultRates struct {
 	storage, commit, crash int
@@ -77,8 +83,8 @@ type world struct {
 	// line is the lineage of state that runs now, lines are all.
 	line  *lineage
 	lines []*lineage
-	// savepoints are the directories of those that users were told of.
-	savepoints []string
+	// savepoints are those that users were told of.
+	savepoints []savepoint
 
 	checkpoints int
 	restores    int
@@ -139,10 +145,10 @@ func (w *world) settle() {
 	end := w.clock.now.Add(settleTime)
 	for w.failure == nil && w.clock.now.Before(end) && w.clock.step() {
 	}
-	if w.failure == nil {
+	if w.failure == nil && !w.scenario.volatile {
 		w.checkLeaks()
 	}
-	if w.failure == nil {
+	if w.failure == nil && !w.scenario.volatile {
 		w.sweep()
 	}
 }
@@ -173,6 +179,9 @@ func newWorld(ctx context.Context, seed uint64, o Options) *world {
 		storage: []int{0, 200, 40, 10}[c.rnd.IntN(4)], commit: []int{0, 0, 30, 10}[c.rnd.IntN(4)], crash: []int{0, 400, 100, 30}[c.rnd.IntN(4)],
 		between: c.between(200*time.Millisecond, 3*time.Second), until: start.Add(c.between(time.Second, 8*time.Second)),
 	}
+	if w.scenario.volatile {
+		w.faults.storage = 0
+	}
 	return w
 }
 
@@ -194,9 +203,26 @@ func (w *world) scheduleVersion() {
 	v.gone = true
 	w.clock.after(nil, w.clock.between(0, time.Second), func() {
 		if w.version == v && !w.done {
+			w.startEmpty()
 			w.nextVersion()
 		}
 	})
+}
+
+// startEmpty makes a new beginning if the end of the present version took its state along.
+func (w *world) startEmpty() {
+	f := w.line.head.Final
+	switch {
+	case w.scenario.volatile:
+		w.startLineage(fmt.Sprintf("v%d", w.versions), "")
+	case w.scenario.deletes && f != nil && (f.State == snapshot.FinalFinished || f.State == snapshot.FinalCanceled):
+		if n := len(w.line.head.Checkpoints); n > 0 {
+			w.failf("the end of job %s should have deleted its checkpoints, %d are left", w.line.id, n)
+		}
+		before := w.line.out.before
+		w.line.begin()
+		w.line.out.before = before
+	}
 }
 
 // nextVersion starts the job, or starts it again at another parallelism under a higher grant.
@@ -280,7 +306,11 @@ func (w *world) mixed(err error) bool {
 // takeOver starts another incarnation unless somebody did.
 func (w *world) takeOver(c *coordinator) func() {
 	return func() {
-		if c.version.leads == c && !c.version.gone && !w.done {
+		switch {
+		case c.version.leads != c || c.version.gone || w.done:
+		case w.scenario.volatile:
+			w.scheduleVersion()
+		default:
 			w.startCoordinator(c.version)
 		}
 	}
@@ -317,7 +347,8 @@ func (w *world) finish() {
 
 // fork starts another job from a savepoint of this one, with trouble of its own.
 func (w *world) fork() {
-	from := w.savepoints[w.clock.rnd.IntN(len(w.savepoints))]
+	chosen := w.savepoints[w.clock.rnd.IntN(len(w.savepoints))]
+	from := chosen.dir
 	o, err := w.store.get(from + snapshot.ManifestName)
 	if err != nil {
 		w.failf("savepoint %s is gone: %v", from, err)
@@ -328,7 +359,7 @@ func (w *world) fork() {
 		w.failf("savepoint %s: %v", from, err)
 		return
 	}
-	before := w.line.out.upTo(m)
+	before := chosen.out.upTo(m)
 	if w.clock.chance(2) {
 		from += snapshot.ManifestName
 	}

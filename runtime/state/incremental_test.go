@@ -73,8 +73,9 @@ func listed(files []File) []File {
 
 // verifyAll verifies every file of a snapshot and that the references fit.
 func verifyAll(ctx context.Context, files []File, r FileReader) error {
-	infos := map[string]*FileInfo{}
+	infos, listed := map[string]*FileInfo{}, map[string]File{}
 	for _, f := range files {
+		listed[f.Path] = f
 		info, err := VerifyFile(ctx, f, r)
 		if err != nil {
 			return err
@@ -89,7 +90,7 @@ func verifyAll(ctx context.Context, files []File, r FileReader) error {
 		if err != nil {
 			return err
 		}
-		if err := CheckReferences(f, info, refs, infos); err != nil {
+		if err := CheckReferences(f, info, refs, listed, infos); err != nil {
 			return err
 		}
 	}

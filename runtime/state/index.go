@@ -136,30 +136,33 @@ func ReadIndex(ctx context.Context, f File, src FileReader) (*FileInfo, []Refere
 	return info, refs, nil
 }
 
-// CheckReferences checks that each reference of index f is to a section that the file has. infos holds what header and index of
-// the files say, by path; files that are missing there are not looked at.
-func CheckReferences(f File, index *FileInfo, refs []Reference, infos map[string]*FileInfo) error {
-	type key struct {
-		path   string
-		offset int64
-	}
-	sections := map[key]Section{}
-	for path, info := range infos {
-		for _, s := range info.Sections {
-			sections[key{path, s.Offset}] = s
+// CheckReferences checks that each reference of index f is to a section that the file has. listed and infos are the other files of the
+// snapshot and what header and index of each say, by path; files without infos are not looked at.
+func CheckReferences(f File, index *FileInfo, refs []Reference, listed map[string]File, infos map[string]*FileInfo) error {
+	sections := make([]map[int64]Section, len(index.Files))
+	for i, file := range index.Files {
+		if l := listed[file.Path]; l.Size != file.Size || l.CRC32C != file.CRC32C {
+			return &CorruptError{Path: f.Path, Section: "header", Reason: fmt.Sprintf(
+				"it refers to %s, %d bytes with checksum %08x, which the manifest doesn't list so", file.Path, file.Size, file.CRC32C)}
+		}
+		if infos[file.Path] == nil {
+			continue
+		}
+		sections[i] = map[int64]Section{}
+		for _, s := range infos[file.Path].Sections {
+			sections[i][s.Offset] = s
 		}
 	}
 	for _, ref := range refs {
 		file := index.Files[ref.File]
-		info := infos[file.Path]
-		if info == nil {
+		if sections[ref.File] == nil {
 			continue
 		}
-		s, ok := sections[key{file.Path, ref.Offset}]
-		if ok && info.States[s.State].Name == index.States[ref.State].Name {
+		s, ok := sections[ref.File][ref.Offset]
+		if ok && infos[file.Path].States[s.State] == index.States[ref.State] {
 			s.State = ref.State
 		}
-		if s != ref.Section {
+		if !ok || s != ref.Section {
 			return &CorruptError{Path: f.Path, Section: index.name(ref.Section), Reason: fmt.Sprintf(
 				"it refers to bytes %d to %d of %s, which are no such section", ref.Offset, ref.Offset+ref.Length, file.Path)}
 		}

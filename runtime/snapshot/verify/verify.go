@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/weir-stream/weir/runtime/snapshot"
@@ -87,8 +88,11 @@ func Verify(ctx context.Context, store storage.Reader, p string) (*Report, error
 		return nil, fmt.Errorf("verifying %s: %w", key, err)
 	}
 	r.Snapshot = summarize(key, m)
-	files := fileReader{store: store, dir: dir}
+	files := fileReader{store: store, dir: dir, listed: map[string]state.File{}, infos: map[string]*state.FileInfo{}}
 	for _, f := range m.Files() {
+		files.listed[f.Path] = f.File
+	}
+	for _, f := range files.inOrder(m) {
 		d, err := files.check(ctx, f)
 		if err != nil {
 			return r, fmt.Errorf("verifying %s: %w", key, err)
@@ -126,6 +130,44 @@ func readManifest(ctx context.Context, store storage.Reader, key string) ([]byte
 type fileReader struct {
 	store storage.Reader
 	dir   string
+	// listed are all files of keyed state, infos what the shared ones that are whole say of themselves, both by path.
+	listed map[string]state.File
+	infos  map[string]*state.FileInfo
+}
+
+// inOrder returns the files of keyed state, each index after the shared files that it refers to.
+func (fileReader) inOrder(m *snapshot.Manifest) []snapshot.FileRef {
+	files := m.Files()
+	slices.SortStableFunc(files, func(a, b snapshot.FileRef) int {
+		switch {
+		case a.Index == b.Index:
+			return 0
+		case a.Index:
+			return 1
+		default:
+			return -1
+		}
+	})
+	return files
+}
+
+// verify reads a file in full; of an index, it checks what that refers to as well.
+func (r fileReader) verify(ctx context.Context, f state.File) error {
+	info, err := state.VerifyFile(ctx, f, r)
+	if err != nil {
+		return err
+	}
+	if f.Shared {
+		r.infos[f.Path] = info
+	}
+	if !f.Index {
+		return nil
+	}
+	info, refs, err := state.ReadIndex(ctx, f, r)
+	if err != nil {
+		return err
+	}
+	return state.CheckReferences(f, info, refs, r.listed, r.infos)
 }
 
 // ReadFile implements state.FileReader.
@@ -157,7 +199,7 @@ func (r fileReader) check(ctx context.Context, f snapshot.FileRef) (*Damage, err
 		d.From, d.Detail = f.Size, fmt.Sprintf("it goes on after its %d bytes", f.Size)
 		return d, nil
 	}
-	_, err = state.VerifyFile(ctx, f.File, r)
+	err = r.verify(ctx, f.File)
 	if err == nil {
 		return nil, nil //nolint:nilnil // no damage, no error
 	}

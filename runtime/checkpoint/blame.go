@@ -24,6 +24,8 @@ const (
 	PhaseSync   Phase = "Synchronous"
 	PhaseAsync  Phase = "Asynchronous"
 	PhaseUpload Phase = "Upload"
+	// PhaseAck is from the end of the asynchronous part until the task got to acknowledge it.
+	PhaseAck Phase = "Acknowledge"
 	// PhaseFinalize is from the last acknowledgement to the end: manifest and head.
 	PhaseFinalize Phase = "Finalize"
 )
@@ -88,6 +90,11 @@ func (b *blamer) slowest(s *Stats) Culprit {
 			step(Culprit{Phase: PhaseUpload, Task: t.Task, Duration: upload})
 			step(Culprit{Phase: PhaseAsync, Task: t.Task, Duration: t.Cost.Async - upload})
 			step(Culprit{Phase: PhaseSync, Task: t.Task, Duration: t.Cost.Sync})
+			step(Culprit{Phase: PhaseAck, Task: t.Task, Duration: t.AckDelay()})
+			if b.unaligned && t.Cost.Last != nil {
+				// What the barriers overtake is part of the snapshot, so the task that acknowledges last had to wait for all of them.
+				step(Culprit{Phase: PhaseChannel, Task: t.Task, From: t.Cost.Last.From, Duration: t.Cost.Alignment})
+			}
 		}
 		step(Culprit{Phase: PhaseWaiting, Task: t.Task, Duration: t.Cost.Waited})
 		if t.Cost.Last == nil {
@@ -105,7 +112,7 @@ func (b *blamer) slowest(s *Stats) Culprit {
 	return b.tell(worst)
 }
 
-// aligned is when a task had the barriers that it needs, counted from the trigger.
+// aligned is when a task had the barriers that it needs to send its own, counted from the trigger.
 func (b *blamer) aligned(t *SubtaskStats) time.Duration {
 	if b.unaligned {
 		return t.StartDelay
@@ -177,7 +184,7 @@ func (b *blamer) sent(id protocol.TaskID) bool {
 		return true
 	}
 	p := b.progress(id)
-	return p != nil && p.Stage == protocol.StageWriting
+	return p != nil && (b.unaligned || p.Stage == protocol.StageWriting)
 }
 
 // heldUp says that a task had no room in its outputs most of the time.
@@ -251,6 +258,8 @@ func (b *blamer) tell(c Culprit) Culprit {
 		if b.outstanding[c.Task] {
 			c.Text = fmt.Sprintf("%s had been writing its part for %v", c.Task, d)
 		}
+	case PhaseAck:
+		c.Text = fmt.Sprintf("%s was too busy for %v to acknowledge what was written", c.Task, d)
 	case PhaseUpload:
 		c.Text = fmt.Sprintf("the upload of %s took %v", c.Task, d)
 	case PhaseFinalize:

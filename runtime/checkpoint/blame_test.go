@@ -114,6 +114,10 @@ func TestCoordinator_NamesWhatMadeACheckpointSlow(t *testing.T) {
 			parts: fast(part{"sink/0", 9.2, uploading(cost("map/0", 0, 0, 0, 9), 1)}),
 			want:  Culprit{Phase: PhaseAsync, Task: taskID("sink/0"), Duration: sec(8), Text: "the asynchronous part of sink/0 took 8s"},
 		},
+		"a task that is too busy to acknowledge": {
+			parts: fast(part{"sink/0", 9.2, protocol.AckMetrics{Total: sec(9), Async: sec(1), Last: &protocol.ChannelRef{From: taskID("map/0")}}}),
+			want:  Culprit{Phase: PhaseAck, Task: taskID("sink/0"), Duration: sec(8), Text: "sink/0 was too busy for 8s to acknowledge what was written"},
+		},
 		"the synchronous part": {
 			parts: fast(part{"sink/0", 9.2, cost("map/0", 0, 0, 5, 1)}),
 			want:  Culprit{Phase: PhaseSync, Task: taskID("sink/0"), Duration: sec(5), Text: "the synchronous part of sink/0 took 5s"},
@@ -438,9 +442,14 @@ func TestCoordinator_UnalignedBarriersDontWait(t *testing.T) {
 	}
 	s.find(1).barrier = record.Barrier{Checkpoint: 1, Unaligned: true}
 	s.acks(1, fast(part{"sink/0", 6.2, protocol.AckMetrics{
-		Total: sec(6), Alignment: sec(5), Async: sec(6), Upload: sec(0.5), Last: &protocol.ChannelRef{From: taskID("map/0")},
+		Total: sec(6), Alignment: sec(5), Async: sec(1), Upload: sec(0.5), Last: &protocol.ChannelRef{From: taskID("map/1")},
 	}})...)
-	if got := s.History()[0].Culprit; got.Phase != PhaseAsync || got.Task != taskID("sink/0") {
-		t.Errorf("culprit is %+v, want the asynchronous part of sink/0", got)
+	got := s.History()[0].Culprit
+	want := Culprit{
+		Phase: PhaseChannel, Task: taskID("sink/0"), From: taskID("map/1"), Duration: sec(5),
+		Text: "the barrier was behind rows in the channel from map/1 to sink/0 for 5s",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("culprit (-want +got):\n%s", diff)
 	}
 }

@@ -88,6 +88,12 @@ type SubtaskStats struct {
 	Progress *protocol.SnapshotProgress `json:"progress,omitempty"`
 }
 
+// AckDelay is from the end of the asynchronous part until the task got to acknowledge it.
+func (t *SubtaskStats) AckDelay() time.Duration {
+	c := &t.Cost
+	return max(c.Total-c.Alignment-c.Waited-c.Sync-c.Async, 0)
+}
+
 // Detail is all that is known of a snapshot.
 type Detail struct {
 	Stats

@@ -118,7 +118,7 @@ type CheckpointReport struct {
 
 // Culprit names what made a snapshot slow, failed it, or keeps it from its end.
 type Culprit struct {
-	// Phase is Trigger, Channel, Waiting, Synchronous, Asynchronous, Upload or Finalize; empty for a task that declined.
+	// Phase is Trigger, Channel, Waiting, Synchronous, Asynchronous, Upload, Acknowledge or Finalize; empty for a task that declined.
 	Phase string `json:"phase,omitempty"`
 	// Task is "vertex/subtask".
 	Task string `json:"task,omitempty"`
@@ -172,16 +172,18 @@ type SubtaskCheckpoint struct {
 	StartDelayMillis int64 `json:"startDelayMillis,omitempty"`
 	AlignmentMillis  int64 `json:"alignmentMillis,omitempty"`
 	// LastFrom produces the channel that the last barrier came through.
-	LastFrom       string `json:"lastFrom,omitempty"`
-	WaitedMillis   int64  `json:"waitedMillis,omitempty"`
-	SyncMicros     int64  `json:"syncMicros,omitempty"`
-	AsyncMillis    int64  `json:"asyncMillis,omitempty"`
-	UploadMillis   int64  `json:"uploadMillis,omitempty"`
-	SizeBytes      int64  `json:"sizeBytes,omitempty"`
-	WrittenBytes   int64  `json:"writtenBytes,omitempty"`
-	ReusedBytes    int64  `json:"reusedBytes,omitempty"`
-	AlignmentBytes int64  `json:"alignmentBytes,omitempty"`
-	ChannelBytes   int64  `json:"channelBytes,omitempty"`
+	LastFrom     string `json:"lastFrom,omitempty"`
+	WaitedMillis int64  `json:"waitedMillis,omitempty"`
+	SyncMicros   int64  `json:"syncMicros,omitempty"`
+	AsyncMillis  int64  `json:"asyncMillis,omitempty"`
+	UploadMillis int64  `json:"uploadMillis,omitempty"`
+	// AckDelayMillis is from the end of the asynchronous part until the task got to acknowledge it.
+	AckDelayMillis int64 `json:"ackDelayMillis,omitempty"`
+	SizeBytes      int64 `json:"sizeBytes,omitempty"`
+	WrittenBytes   int64 `json:"writtenBytes,omitempty"`
+	ReusedBytes    int64 `json:"reusedBytes,omitempty"`
+	AlignmentBytes int64 `json:"alignmentBytes,omitempty"`
+	ChannelBytes   int64 `json:"channelBytes,omitempty"`
 	// BusyPercent and BlockedPercent say how it spent the time since the snapshot before; the rest it was idle. Blocked is without room in the
 	// outputs.
 	BusyPercent    int `json:"busyPercent"`

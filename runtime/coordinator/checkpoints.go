@@ -261,7 +261,7 @@ func subtaskReport(t *checkpoint.SubtaskStats) contract.SubtaskCheckpoint {
 	s := contract.SubtaskCheckpoint{
 		Subtask: t.Task.Subtask, Acked: t.Acked, AckedMillis: t.AckedAfter.Milliseconds(), StartDelayMillis: t.StartDelay.Milliseconds(),
 		AlignmentMillis: m.Alignment.Milliseconds(), WaitedMillis: m.Waited.Milliseconds(), SyncMicros: m.Sync.Microseconds(),
-		AsyncMillis: m.Async.Milliseconds(), UploadMillis: m.Upload.Milliseconds(),
+		AsyncMillis: m.Async.Milliseconds(), UploadMillis: m.Upload.Milliseconds(), AckDelayMillis: t.AckDelay().Milliseconds(),
 		SizeBytes: t.Size, WrittenBytes: m.Bytes, ReusedBytes: t.Reused, AlignmentBytes: m.AlignmentBytes, ChannelBytes: m.ChannelBytes,
 		BlockedPercent: percent(m.Load.Blocked, m.Load.Time), BusyPercent: percent(m.Load.Time-m.Load.Idle-m.Load.Blocked, m.Load.Time),
 	}

@@ -11,10 +11,14 @@ import (
 	"hash/crc32"
 	"io"
 	"slices"
+
+	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/state"
 )
 
-// ManifestFormat is the version of the encoding of the manifest that this code writes.
-const ManifestFormat = 1
+// ManifestFormat is the newest version of the encoding of the manifest. All versions up to it are read; a manifest is written in the oldest
+// that has all it holds, so that an older Weir can read what it can make use of.
+const ManifestFormat = 2
 
 // Bounds of a manifest.
 const (
@@ -64,7 +68,7 @@ func corrupt(format string, args ...any) error {
 // written in order. The encoding is a header line with the format, the checksum of format and content, and the length of the content, and then JSON.
 func EncodeManifest(m *Manifest) ([]byte, error) {
 	c := *m
-	c.Format = ManifestFormat
+	c.Format = m.format()
 	c.Operators = sorted(m.Operators)
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("encoding the manifest of %s %d: %w", m.Kind, m.Checkpoint, err)
@@ -73,7 +77,7 @@ func EncodeManifest(m *Manifest) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding the manifest of %s %d: %w", m.Kind, m.Checkpoint, err)
 	}
-	out := fmt.Appendf(make([]byte, 0, len(body)+maxHeaderLength), headerFormat, ManifestFormat, manifestSum(ManifestFormat, body), len(body))
+	out := fmt.Appendf(make([]byte, 0, len(body)+maxHeaderLength), headerFormat, c.Format, manifestSum(c.Format, body), len(body))
 	out = append(out, body...)
 	if len(out) > MaxManifestSize {
 		return nil, fmt.Errorf("encoding the manifest of %s %d: it takes %d bytes and at most %d are allowed; keep large state in keyed state instead of operator lists",
@@ -106,7 +110,7 @@ func decodeManifest(b []byte) (*Manifest, error) {
 	if len(b) > MaxManifestSize {
 		return nil, corrupt("it is longer than %d bytes", MaxManifestSize)
 	}
-	body, err := checkHeader(b)
+	body, format, err := checkHeader(b)
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +123,11 @@ func decodeManifest(b []byte) (*Manifest, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, corrupt("something follows its content")
 	}
-	if m.Format != ManifestFormat {
-		return nil, corrupt("header and content disagree about the format: %d and %d", ManifestFormat, m.Format)
+	if m.Format != format {
+		return nil, corrupt("header and content disagree about the format: %d and %d", format, m.Format)
+	}
+	if m.format() > format {
+		return nil, corrupt("its content takes format %d, and it says %d", m.format(), format)
 	}
 	if err := m.Validate(); err != nil {
 		return nil, corrupt("%v", err)
@@ -128,37 +135,51 @@ func decodeManifest(b []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// checkHeader returns what follows the header, once length and checksum agree.
-func checkHeader(b []byte) ([]byte, error) {
+// format is the oldest format that has all that the manifest holds.
+func (m *Manifest) format() int {
+	for i := range m.Operators {
+		for j := range m.Operators[i].Subtasks {
+			s := &m.Operators[i].Subtasks[j]
+			if len(s.Channels) > 0 || slices.ContainsFunc(s.Keyed, func(f state.File) bool { return f.Shared || f.Index }) ||
+				slices.ContainsFunc(s.Lists, func(l operator.List) bool { return l.Type != "" }) {
+				return 2
+			}
+		}
+	}
+	return 1
+}
+
+// checkHeader returns what follows the header and the format, once length and checksum agree.
+func checkHeader(b []byte) (body []byte, format int, err error) {
 	end := bytes.IndexByte(b[:min(len(b), maxHeaderLength)], '\n')
 	if end < 0 {
-		return nil, corrupt("it doesn't begin with the header of a manifest")
+		return nil, 0, corrupt("it doesn't begin with the header of a manifest")
 	}
 	header, body := string(b[:end+1]), b[end+1:]
 	var (
-		format, size int
-		sum          uint32
+		size int
+		sum  uint32
 	)
 	if n, err := fmt.Sscanf(header, headerFormat, &format, &sum, &size); n != 3 || err != nil {
-		return nil, corrupt("its header is not that of a manifest")
+		return nil, 0, corrupt("its header is not that of a manifest")
 	}
 	if fmt.Sprintf(headerFormat, format, sum, size) != header {
-		return nil, corrupt("its header is not in the exact form")
+		return nil, 0, corrupt("its header is not in the exact form")
 	}
 	want := manifestSum(format, body)
 	if format > ManifestFormat && size == len(body) && want == sum {
-		return nil, fmt.Errorf("it has format %d and this version reads up to %d: use the version of Weir that wrote it, or a newer one",
+		return nil, 0, fmt.Errorf("it has format %d and this version reads up to %d: use the version of Weir that wrote it, or a newer one",
 			format, ManifestFormat)
 	}
 	switch {
-	case format != ManifestFormat:
-		return nil, corrupt("its header names format %d, which doesn't exist", format)
+	case format < 1 || format > ManifestFormat:
+		return nil, 0, corrupt("its header names format %d, which doesn't exist", format)
 	case size > len(body):
-		return nil, corrupt("%d of %d bytes of its content are missing", size-len(body), size)
+		return nil, 0, corrupt("%d of %d bytes of its content are missing", size-len(body), size)
 	case size < len(body):
-		return nil, corrupt("%d bytes too many follow its content of %d bytes", len(body)-size, size)
+		return nil, 0, corrupt("%d bytes too many follow its content of %d bytes", len(body)-size, size)
 	case want != sum:
-		return nil, corrupt("its content of %d bytes has checksum %08x and should have %08x", size, want, sum)
+		return nil, 0, corrupt("its content of %d bytes has checksum %08x and should have %08x", size, want, sum)
 	}
-	return body, nil
+	return body, format, nil
 }

@@ -24,7 +24,7 @@ var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
 
 func testManifest() *Manifest {
 	return &Manifest{
-		Format: ManifestFormat, JobID: "4f1c", JobName: "page-views", Checkpoint: 17, Kind: record.Savepoint,
+		Format: 1, JobID: "4f1c", JobName: "page-views", Checkpoint: 17, Kind: record.Savepoint,
 		Stop: record.StopFreeze, Attempt: "3-1-2", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), MaxParallelism: 128,
 		Operators: []OperatorState{
 			{Name: "count", Parallelism: 2, Subtasks: []SubtaskState{
@@ -139,10 +139,11 @@ func TestDecodeManifest_Refuses(t *testing.T) {
 	}{
 		"nothing":           {nil, "doesn't begin with the header"},
 		"another file":      {[]byte("hello\nworld"), "its header is not that of a manifest"},
-		"newer format":      {seal(2, `{"new":1}`), "use the version of Weir that wrote it"},
+		"newer format":      {seal(3, `{"new":1}`), "use the version of Weir that wrote it"},
 		"format zero":       {seal(0, body), "names format 0"},
 		"unknown field":     {seal(1, `{"x":1,`+body[1:]), "unknown field"},
 		"two values":        {seal(1, body+"{}"), "something follows"},
+		"format too old":    {seal(1, strings.Replace(body, `"path":"a1"`, `"path":"../../shared/a1","shared":true`, 1)), "takes format 2"},
 		"format disagrees":  {seal(1, strings.Replace(body, `"format":1`, `"format":3`, 1)), "disagree about the format"},
 		"path up":           {seal(1, strings.Replace(body, `"a1"`, `"../a1"`, 1)), "not a clean path"},
 		"operator unsorted": {seal(1, strings.Replace(body, `"count"`, `"zcount"`, 1)), "out of order"},
@@ -222,7 +223,7 @@ func FuzzDecodeManifest(f *testing.F) {
 	f.Add([]byte(`{"format":1,"jobID":"x","checkpoint":1,"maxParallelism":1,"operators":[{"name":"a","parallelism":1}]}`), true)
 	f.Fuzz(func(t *testing.T, b []byte, addHeader bool) {
 		if addHeader {
-			b = seal(ManifestFormat, string(b))
+			b = seal(1+len(b)%2, string(b))
 		}
 		m, err := DecodeManifest(b)
 		if err != nil {

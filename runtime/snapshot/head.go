@@ -10,8 +10,9 @@ import (
 	"github.com/weir-stream/weir/runtime/record"
 )
 
-// HeadFormat is the version of the encoding of the head that this code writes.
-const HeadFormat = 1
+// HeadFormat is the newest version of the encoding of the head. All versions up to it are read; a head is written in the oldest that has all it
+// holds, so that the version of Weir before can take over.
+const HeadFormat = 2
 
 // Bounds of the head. They keep it a small object whatever the job does.
 const (

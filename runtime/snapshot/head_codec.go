@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // headEnvelope is what the object holds: the head, and the CRC32C of its bytes.
@@ -17,7 +18,7 @@ type headEnvelope struct {
 
 // EncodeHead returns the object that holds the head.
 func EncodeHead(h Head) ([]byte, error) {
-	h.Format = HeadFormat
+	h.Format = h.format()
 	if err := h.validate(); err != nil {
 		return nil, fmt.Errorf("encoding the head: %w", err)
 	}
@@ -53,8 +54,8 @@ func DecodeHead(b []byte) (Head, error) {
 	if err := json.Unmarshal(env.Head, &version); err != nil {
 		return Head{}, fmt.Errorf("decoding the head: %w", err)
 	}
-	if version.Format != HeadFormat {
-		return Head{}, fmt.Errorf("decoding the head: it has format %d and this version reads format %d: use the version that wrote it, or a newer one",
+	if version.Format < 1 || version.Format > HeadFormat {
+		return Head{}, fmt.Errorf("decoding the head: it has format %d and this version reads formats up to %d: use the version that wrote it, or a newer one",
 			version.Format, HeadFormat)
 	}
 	var h Head
@@ -64,7 +65,37 @@ func DecodeHead(b []byte) (Head, error) {
 	if err := h.validate(); err != nil {
 		return Head{}, fmt.Errorf("decoding the head: %w", err)
 	}
+	if h.format() > h.Format && !h.fromFormat1() {
+		return Head{}, damagedHead("its content takes format %d, and it says %d", h.format(), h.Format)
+	}
 	return h, nil
+}
+
+// format is the oldest format that has all that the head holds. Format 1 doesn't say whether sinks can have committed with the savepoint of a stop.
+func (h *Head) format() int {
+	if slices.ContainsFunc(h.Checkpoints, func(c CompletedCheckpoint) bool { return c.Shared }) ||
+		slices.ContainsFunc(h.Operations, Operation.NamesStop) ||
+		slices.ContainsFunc(h.Operations, func(o Operation) bool { return o.SinksMayHaveCommitted }) ||
+		slices.ContainsFunc(h.Restores, func(r Restore) bool { return len(r.Regions) > 0 || len(r.LeftOut) > 0 }) {
+		return 2
+	}
+	return 1
+}
+
+// fromFormat1 fills in what a head of format 1 doesn't say, to be on the safe side: sinks may have committed with every stop. It says whether that explains why the content
+// takes a newer format.
+func (h *Head) fromFormat1() bool {
+	plain := h.Clone()
+	plain.Operations = slices.DeleteFunc(plain.Operations, func(o Operation) bool { return o.NamesStop() && !o.SinksMayHaveCommitted })
+	if plain.format() > 1 {
+		return false
+	}
+	for i := range h.Operations {
+		if h.Operations[i].NamesStop() {
+			h.Operations[i].SinksMayHaveCommitted = true
+		}
+	}
+	return true
 }
 
 // strict refuses unknown fields and anything behind the value.

@@ -17,7 +17,7 @@ import (
 func aHead() snapshot.Head {
 	at := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
 	h := snapshot.Head{
-		Format: snapshot.HeadFormat, Seq: 7, Owner: "o1", Epoch: snapshot.Epoch{Grant: 2, N: 3}, JobID: "j", ReservedUntil: 100,
+		Format: 1, Seq: 7, Owner: "o1", Epoch: snapshot.Epoch{Grant: 2, N: 3}, JobID: "j", ReservedUntil: 100,
 		Restarts:    snapshot.RestartCounters{Total: 1, LastFailure: at},
 		Checkpoints: []snapshot.CompletedCheckpoint{{ID: 4, Path: "c/chk-4/", CompletedAt: at}, {ID: 9, Path: "c/chk-9/", CompletedAt: at}},
 		NamedState:  true,

@@ -256,16 +256,17 @@ func checkDetail(t *testing.T, d *contract.CheckpointDetail) {
 func TestRun_NamesWhoDidNotAcknowledge(t *testing.T) {
 	tests := map[string]struct {
 		slow *slowness
-		// want are parts of the error.
+		// task is the culprit, or holds it up; want are parts of the error.
+		task string
 		want []string
 	}{
 		"a sink that hangs": {
 			&slowness{vertex: "sink", subtask: 1, process: 25 * time.Second, once: true},
-			[]string{"not complete within 8s: no acknowledgement of", "sink/1", "busy 100% of the time"},
+			"sink/1", []string{"not complete within 8s: no acknowledgement of", "sink/1", "% of the time"},
 		},
 		"an upload that hangs": {
 			&slowness{vertex: "map", subtask: 0, async: time.Minute},
-			[]string{"not complete within 8s: no acknowledgement of map/0; map/0 had been writing its part for"},
+			"map/0", []string{"not complete within 8s: no acknowledgement of map/0; map/0 had been writing its part for"},
 		},
 	}
 	for name, tc := range tests {
@@ -284,8 +285,11 @@ func TestRun_NamesWhoDidNotAcknowledge(t *testing.T) {
 				if !h.Recent[0].Counted || h.Recent[0].Reason != "Expired" || h.ConsecutiveFailures == 0 {
 					t.Errorf("reason %q, counted %v, %d in a row", h.Recent[0].Reason, h.Recent[0].Counted, h.ConsecutiveFailures)
 				}
-				if d.Culprit == nil || len(d.Vertices) != 3 {
-					t.Errorf("the detail has no culprit or not all vertices: %+v", d)
+				if d.Culprit == nil || (d.Culprit.Task != tc.task && d.Culprit.HeldUpBy != tc.task) {
+					t.Errorf("the culprit is %+v, want %s", d.Culprit, tc.task)
+				}
+				if len(d.Vertices) != 3 {
+					t.Errorf("%d vertices, want 3", len(d.Vertices))
 				}
 			})
 		})

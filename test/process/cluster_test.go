@@ -44,6 +44,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(regionsMode) != "" {
 		runRegions()
 	}
+	if os.Getenv(pressureMode) != "" {
+		runPressure()
+	}
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "weir-process-")
 	if err != nil {
@@ -324,6 +327,12 @@ func (c *cluster) ended(p *process) {
 // judge reads the visible output and the history of the head.
 func (c *cluster) judge() {
 	c.t.Helper()
+	c.judgeKeys(50)
+}
+
+// judgeKeys is judge for output of so many keys.
+func (c *cluster) judgeKeys(keys int) {
+	c.t.Helper()
 	out := c.openStore(c.output)
 	r, err := checker.Output(c.t.Context(), out)
 	if err != nil {
@@ -332,8 +341,8 @@ func (c *cluster) judge() {
 	if err := r.Err(); err != nil {
 		c.t.Error(err)
 	}
-	if r.Keys != 50 {
-		c.t.Errorf("the output has %d keys, want 50", r.Keys)
+	if r.Keys != keys {
+		c.t.Errorf("the output has %d keys, want %d", r.Keys, keys)
 	}
 	state := filepath.Join(c.dir, "state")
 	if s3 := c.cfg.Storage.S3; s3 != nil {

@@ -4,6 +4,7 @@ package columns
 
 import (
 	"bytes"
+	"encoding/hex"
 	"testing"
 )
 
@@ -48,4 +49,25 @@ func FuzzSchema_DecodeBatch(f *testing.F) {
 			t.Errorf("%x became %x", once, twice)
 		}
 	})
+}
+
+// TestSchema_IsFrozen pins the bytes that docs/formats/batches.md describes.
+func TestSchema_IsFrozen(t *testing.T) {
+	t.Parallel()
+	s := NewSchema(Field{Name: "i", Kind: Int}, Field{Name: "f", Kind: Float}, Field{Name: "b", Kind: Bool}, Field{Name: "t", Kind: String})
+	b := s.NewBatch()
+	b.Columns[0].Ints = append(b.Columns[0].Ints, -2, 1)
+	b.Columns[1].Floats = append(b.Columns[1].Floats, 0.5, -1)
+	b.Columns[2].Bools = append(b.Columns[2].Bools, true, false)
+	b.Columns[3].AppendText([]byte("weir"))
+	b.Columns[3].AppendText(nil)
+	b.SetLen(2)
+	got, err := s.AppendBatch(nil, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frozen := "02" + "00" + "feffffffffffffff" + "0100000000000000" + "000000000000e03f" + "000000000000f0bf" + "0100" + "04000000" + "00000000" + "77656972"
+	if h := hex.EncodeToString(got); h != frozen {
+		t.Errorf("rows are\n%s, want\n%s", h, frozen)
+	}
 }

@@ -92,12 +92,14 @@ func (f files) write(ctx context.Context, data []byte, place func(name string) (
 
 // discard deletes the shared files that were created, none of which was acknowledged. What can't be deleted is left for a sweep.
 func (f files) discard(ctx context.Context, log logr.Logger) {
+	keys := f.created.take()
+	if len(keys) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardTimeout)
 	defer cancel()
-	for _, key := range f.created.take() {
-		if err := f.store.Delete(ctx, key); err != nil {
-			log.V(1).Info("Left a shared file behind", "key", key, "reason", err.Error())
-		}
+	if err := f.store.Delete(ctx, keys...); err != nil {
+		log.V(1).Info("Left shared files behind", "keys", keys, "reason", err.Error())
 	}
 }
 

@@ -131,12 +131,22 @@ func TestMemoryBudgetFailsTheTask(t *testing.T) {
 	c := f.accept()
 	j.allow(200_000, false)
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
-	for id, s := range c.states(protocol.TaskFailed, 1) {
-		if s.State == protocol.TaskFailed && (id.Vertex != "count" || s.Fatal || !strings.Contains(s.Error, "memory budget of 500000 bytes") || !strings.Contains(s.Error, `operator "count"`)) {
-			t.Errorf("task %s: fatal %v, %s", id, s.Fatal, s.Error)
+	failed, ended := 0, 0
+	c.until(func(m protocol.FromWorker) bool {
+		if m.Status == nil || m.Status.State == protocol.TaskRunning {
+			return false
 		}
-	}
-	c.send(protocol.ToWorker{Cancel: &protocol.Cancel{Attempt: attemptK(1)}})
+		ended++
+		if s := m.Status; s.State == protocol.TaskFailed {
+			if s.Task.Vertex != "count" || s.Fatal || !strings.Contains(s.Error, "memory budget of 500000 bytes") || !strings.Contains(s.Error, `operator "count"`) {
+				t.Errorf("task %s: fatal %v, %s", s.Task, s.Fatal, s.Error)
+			}
+			if failed++; failed == 1 {
+				c.send(protocol.ToWorker{Cancel: &protocol.Cancel{Attempt: attemptK(1)}})
+			}
+		}
+		return ended == 8
+	})
 	// The memory of the failed attempt is free for the next one.
 	j.reset()
 	j.allow(100, false)

@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/examples/ledger/checker"
 	"github.com/weir-stream/weir/hack/e2e/stage"
 	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/state"
@@ -230,4 +232,59 @@ func TestDamagedCheckpoint_FallsBackWithoutCommits(t *testing.T) {
 	s.patch(job.Name, `{"spec":{"checkpointing":{"interval":"1s"}}}`)
 	s.newestCheckpoint(job, id)
 	s.remove(job.Name)
+}
+
+// TestRegions_OnlyTheOneThatIsHitRestarts kills a worker of a job of two pipelines that nothing connects, one of which has no task there.
+func TestRegions_OnlyTheOneThatIsHitRestarts(t *testing.T) {
+	t.Parallel()
+	s := newScenario(t, "regions")
+	job := s.ledger("ledger")
+	job.Spec.Workers = &streamv1.Workers{Replicas: 2, SlotsPerWorker: 1}
+	job.Spec.Dataflow.Operators = append(job.Spec.Dataflow.Operators,
+		streamv1.Operator{Name: "narrow", Parallelism: 1, Generator: &streamv1.GeneratorSource{Keys: keys, RowsPerSecond: rate}},
+		streamv1.Operator{Name: "out-narrow", Parallelism: 1, Inputs: []streamv1.OperatorName{"narrow"}, FileSink: s.sink(job.Name, "narrow")},
+	)
+	job = s.start(job)
+	api := s.controlAPI(job.Name, s.pod(job, coordinator))
+	attempts := func() map[string]string {
+		status, err := api.Job(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := map[string]string{}
+		for _, r := range status.Regions {
+			m[r.Name] = r.Attempt
+		}
+		return m
+	}
+	before := attempts()
+	if len(before) != 2 || before["narrow"] == "" || before["numbers"] == "" {
+		t.Fatalf("the regions are %v, want narrow and numbers", before)
+	}
+	pods := s.pods(job, worker)
+	slices.SortFunc(pods, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
+	s.signal(&pods[len(pods)-1], stage.Kill) // the first worker has the first slot, and narrow is only there
+	job = s.await(job.Name, "the restart", func(job *streamv1.StreamJob) string {
+		if job.Status.Job.Restarts == 0 {
+			return "it has not restarted"
+		}
+		return running(1)(job)
+	})
+	job = s.progress(job)
+	after := attempts()
+	if after["narrow"] != before["narrow"] || after["numbers"] == before["numbers"] {
+		t.Errorf("the attempts were %v and are %v: want that only numbers restarted", before, after)
+	}
+	restores := s.head(job).Restores
+	if r := restores[len(restores)-1]; !slices.Equal(r.Regions, []string{"numbers"}) {
+		t.Errorf("the last restore is of the regions %q, want numbers", r.Regions)
+	}
+	s.finish(job.Name)
+	report, err := checker.Output(t.Context(), s.open(s.out(job.Name, "narrow")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := report.Err(); err != nil || report.Keys != keys {
+		t.Errorf("the output of narrow is wrong: %v (%v)", err, report)
+	}
 }

@@ -133,7 +133,7 @@ func TestMemoryBudgetFailsTheTask(t *testing.T) {
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
 	failed, ended := 0, 0
 	c.until(func(m protocol.FromWorker) bool {
-		if m.Status == nil || m.Status.State == protocol.TaskRunning {
+		if m.Status == nil || m.Status.State != protocol.TaskFailed && m.Status.State != protocol.TaskCanceled {
 			return false
 		}
 		ended++

@@ -91,6 +91,8 @@ type JobStatus struct {
 	Message string `json:"message,omitempty"`
 	// Problem is what keeps the coordinator from doing its work; nil when nothing does.
 	Problem *Problem `json:"problem,omitempty"`
+	// StorageTrouble keeps checkpoints of a running job from being committed; nil when nothing does.
+	StorageTrouble *StorageTrouble `json:"storageTrouble,omitempty"`
 	// PolicyRevision is that of the [Policy] in force; empty: that of the configuration.
 	PolicyRevision string `json:"policyRevision,omitempty"`
 	// Durable says that snapshots outlive the coordinator.
@@ -131,6 +133,12 @@ type JobStatus struct {
 	// Storage says where snapshots go; Warnings hold what the user should know, such as checkpoints in memory.
 	Storage  string   `json:"storage,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// StorageTrouble says what is wrong with the storage of a job whose tasks go on.
+type StorageTrouble struct {
+	Since   time.Time `json:"since"`
+	Message string    `json:"message"`
 }
 
 // Failure says what went wrong, where and when.

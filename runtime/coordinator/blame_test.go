@@ -334,3 +334,34 @@ func TestRun_DetailOfAnUnknownCheckpoint(t *testing.T) {
 		}
 	})
 }
+
+// While the head can't be swapped the tasks go on, nothing is committed, and the status says so and since when.
+func TestRun_SaysThatItWaitsForStorage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		o := c.options()
+		var broken atomic.Bool
+		o.Store = c.store.Client(memstore.Options{Faults: func(op, _ string, _ int) memstore.Fault {
+			if op == memstore.OpSwap && broken.Load() {
+				return memstore.FailBefore(nil)
+			}
+			return memstore.None()
+		}})
+		r := c.start(o)
+		r.worker("w1")
+		if s := r.await("a checkpoint", hasCheckpoint); s.StorageTrouble != nil {
+			t.Errorf("trouble before there is any: %+v", s.StorageTrouble)
+		}
+		broken.Store(true)
+		first := r.await("trouble", func(s *contract.JobStatus) bool { return s.StorageTrouble != nil })
+		time.Sleep(5 * time.Second)
+		s := r.await("trouble", func(s *contract.JobStatus) bool { return s.StorageTrouble != nil })
+		if s.State != contract.JobRunning || s.StorageTrouble.Since != first.StorageTrouble.Since || !strings.Contains(s.StorageTrouble.Message, "waiting for storage: ") {
+			t.Errorf("job is %s, trouble %+v, want it running with trouble since %v", s.State, s.StorageTrouble, first.StorageTrouble.Since)
+		}
+		broken.Store(false)
+		r.await("the end of it", func(s *contract.JobStatus) bool { return s.StorageTrouble == nil })
+		r.cancel()
+		_, _ = r.wait()
+	})
+}

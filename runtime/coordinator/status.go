@@ -43,6 +43,9 @@ func (l *loop) report(now time.Time) *contract.JobStatus {
 			out.Problem.RetryAt = at
 		}
 	}
+	if s.Trouble != "" && out.Problem == nil {
+		out.StorageTrouble = &contract.StorageTrouble{Since: s.TroubleSince, Message: s.Trouble}
+	}
 	if s.Attempt.K > 0 {
 		out.Attempt = s.Attempt.String()
 	}

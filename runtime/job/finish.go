@@ -208,6 +208,9 @@ func (m *Machine) Status(now time.Time) Status {
 		SlotsNeeded: m.o.Plan.Slots, SlotsOffered: m.slots(),
 		Completed: h.Clone().Checkpoints, Operations: h.Clone().Operations,
 	}
+	if m.heads.trouble != "" {
+		s.Trouble, s.TroubleSince = m.heads.trouble, m.heads.troubleSince
+	}
 	if m.lastFailure != nil {
 		s.LastFailure = new(*m.lastFailure)
 	}

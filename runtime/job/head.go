@@ -24,8 +24,9 @@ type headWriter struct {
 	retryAt, giveUpAt time.Time
 	delay             time.Duration
 	reading           bool
-	// trouble is what the last try ran into.
-	trouble string
+	// trouble is what the last try ran into, troubleSince when that began.
+	trouble      string
+	troubleSince time.Time
 }
 
 // headChange is one change and what follows once it is swapped in.
@@ -176,6 +177,9 @@ func (m *Machine) headTrouble(now time.Time, err error) {
 	if !now.Before(w.giveUpAt) {
 		m.exit(StateSuspended, false, fmt.Errorf("giving up after %v: %w", m.o.HeadTimeout, err))
 		return
+	}
+	if w.trouble == "" {
+		w.troubleSince = now
 	}
 	w.trouble = "waiting for storage: " + err.Error()
 	w.delay = min(max(2*w.delay, m.o.RetryInterval), 10*m.o.RetryInterval)

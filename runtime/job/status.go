@@ -89,9 +89,12 @@ type Failure struct {
 type Status struct {
 	State State `json:"state"`
 	// Message says what the job waits for, if it does.
-	Message string         `json:"message,omitempty"`
-	JobID   string         `json:"jobID"`
-	Epoch   protocol.Epoch `json:"epoch"`
+	Message string `json:"message,omitempty"`
+	// Trouble is what reading or swapping the head runs into, since TroubleSince; empty if the last try succeeded.
+	Trouble      string         `json:"trouble,omitempty"`
+	TroubleSince time.Time      `json:"troubleSince,omitzero"`
+	JobID        string         `json:"jobID"`
+	Epoch        protocol.Epoch `json:"epoch"`
 	// Attempt is the newest; each region has its own.
 	Attempt protocol.Attempt `json:"attempt"`
 	// StartedAt is when the tasks of the attempt were deployed.

@@ -300,7 +300,7 @@ func (r *rig[U]) play(events []func()) []U {
 			committed = append(committed, r.out...)
 			r.out, last.outputs = r.out[:0], 0
 		case 1:
-			if failures++; failures > 12 {
+			if failures++; failures > 6 {
 				continue
 			}
 			i = 0

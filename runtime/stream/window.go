@@ -206,9 +206,19 @@ func (b *windowBase[K, T, U]) late(c *KeyedContext[K]) {
 	}
 }
 
-// last says that nothing follows: what is emitted now need not be kept for late rows.
-func (b *windowBase[K, T, U]) last(c *KeyedContext[K]) bool {
-	return b.spec.lateness == 0 || c.watermark == record.MaxTime
+// final says that the last watermark is being handled: no row follows.
+func (b *windowBase[K, T, U]) final(c *KeyedContext[K]) bool {
+	return b.kind == EventTime && c.watermark == record.MaxTime
+}
+
+// keeps says whether a window that is over is kept for late rows beyond the time of a timer, and sets the timer that ends that.
+func (b *windowBase[K, T, U]) keeps(c *KeyedContext[K], at, end int64, scope []byte) bool {
+	until := later(end-1, b.spec.lateness)
+	if at >= until || b.final(c) {
+		return false
+	}
+	c.setTimer(b.kind, until, scope)
+	return true
 }
 
 // later adds durations to a time, up to the end of all time.
@@ -265,11 +275,9 @@ func (a *aligned[K, T, U]) OnTimer(c *KeyedContext[K], t Timer, out *Collector[U
 	scope := a.scopeOf(w) // that of the timer doesn't last
 	if t.At == w.End-1 {
 		a.store.emit(c, scope, w, out)
-		if !a.last(c) {
-			c.setTimer(a.kind, later(t.At, a.spec.lateness), scope)
-			return nil
-		}
 	}
-	a.store.clear(c, scope)
+	if !a.keeps(c, t.At, w.End, scope) {
+		a.store.clear(c, scope)
+	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/state"
 )
 
@@ -94,19 +93,14 @@ func (s *sessions[K, T, U]) OnTimer(c *KeyedContext[K], t Timer, out *Collector[
 	scope, o := s.scopeOf(id), all[i]
 	grown := t.At < o.end-1
 	if grown && !s.final(c) {
-		if s.spec.lateness == 0 {
-			c.setTimer(s.kind, o.end-1, scope)
-		}
+		c.setTimer(s.kind, o.end-1, scope)
 		return nil
 	}
 	if grown || t.At == o.end-1 { // grown, but no timer can be set any more
 		s.store.emit(c, scope, Window{o.start, o.end}, out)
-		if !s.last(c) {
-			c.setTimer(s.kind, later(o.end-1, s.spec.lateness), scope)
-			return nil
-		}
-	} else if t.At != later(o.end-1, s.spec.lateness) {
-		return nil // the session has grown since this one was set
+	}
+	if s.keeps(c, t.At, o.end, scope) {
+		return nil
 	}
 	s.store.clear(c, scope)
 	if all = slices.Delete(all, i, i+1); len(all) == 0 {
@@ -157,8 +151,3 @@ func (sessionCoder) Decode(src []byte) ([]session, error) {
 func (sessionCoder) Signature() string { return "sessions" }
 
 var errSession = errors.New("it ends within a session")
-
-// final says that the last watermark is being handled.
-func (s *sessions[K, T, U]) final(c *KeyedContext[K]) bool {
-	return s.kind == EventTime && c.watermark == record.MaxTime
-}

@@ -141,7 +141,7 @@ func TestWindows_EqualASequentialRun(t *testing.T) {
 	}
 	for name, tc := range specs {
 		for how, job := range windowJobs {
-			for seed := range uint64(9) {
+			for seed := range uint64(6) {
 				t.Run(fmt.Sprintf("%s/%s/seed=%d", name, how, seed), func(t *testing.T) {
 					t.Parallel()
 					r := windowRig(t, seed, []int{1, 4, 32768}[seed%3], tc.spec, atClick, job)
@@ -300,4 +300,62 @@ func TestWindows_WithWatermarksOfTheSource(t *testing.T) {
 		w := stream.WindowBy(stream.KeyBy(in, byUser), stream.Tumbling(100*time.Millisecond), atClick)
 		return collect(windowJobs["aggregate"](w), "out").sorted
 	})
+}
+
+// TestWindows_ChangedOverASavepoint has windows that are open end as they were cut, whatever the new ones are.
+func TestWindows_ChangedOverASavepoint(t *testing.T) {
+	t.Parallel()
+	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	tests := map[string]struct {
+		before, after stream.Windows
+		want          []string // in order
+	}{
+		"size": {stream.Tumbling(ms(100)), stream.Tumbling(ms(1000)), []string{
+			"{u 0 100 {1 1 1}}", "{u 0 1000 {2 1 4}}",
+		}},
+		"sessions keep late rows now": {stream.Sessions(ms(50)), stream.Sessions(ms(30)).AllowLateness(ms(200)), []string{
+			"{u 10 110 {3 2 5}}", "{u 10 110 {7 3 21}}",
+		}},
+		"sessions keep no late rows now": {stream.Sessions(ms(50)).AllowLateness(ms(500)), stream.Sessions(ms(30)), []string{
+			"{u 10 110 {3 2 5}}",
+		}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := windowRig(t, 1, 16, tc.before, atClick, windowJobs["aggregate"])
+			r.start(1, nil)
+			feed(r, 0, click{"u", 10, 1})
+			if name != "size" {
+				feed(r, 0, click{"u", 60, 2})
+			}
+			s := r.snapshot(0)
+			r.close()
+			r = windowRig(t, 1, 16, tc.after, atClick, windowJobs["aggregate"])
+			r.start(2, s)
+			if name == "size" {
+				feed(r, 0, click{"u", 50, 2})
+			}
+			r.watermark(150)
+			if name != "size" {
+				feed(r, 0, click{"u", 80, 4}) // late
+			}
+			r.watermark(2000)
+			var got []string
+			for _, p := range r.out {
+				got = append(got, fmt.Sprint(p))
+			}
+			if diff := gocmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("windows (-want +got):\n%s", diff)
+			}
+			left := 0
+			for _, k := range r.tasks {
+				left += k.mem.Seal().Len()
+			}
+			if left != 0 {
+				t.Errorf("%d entries of state are left", left)
+			}
+			r.close()
+		})
+	}
 }

@@ -5,6 +5,7 @@ package txn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/weir-stream/weir/runtime/operator"
@@ -51,8 +52,9 @@ type blocking[T any] struct {
 
 // Open implements [Sink].
 func (s *blocking[T]) Open(ctx context.Context, c *operator.Context) error {
-	inner, stop := context.WithCancel(ctx)
-	s.wake, s.stop = c.Wake, stop
+	var inner context.Context
+	inner, s.stop = context.WithCancel(ctx) //nolint:gosec // Close calls it
+	s.wake = c.Wake
 	s.beside = func(f func(context.Context)) { s.ended.Go(func() { f(inner) }) }
 	return s.client.Open(ctx, c)
 }
@@ -105,11 +107,13 @@ func (t *blockingTransaction[T]) Write(b record.Batch) (operator.Status, error) 
 	return operator.Paused, nil
 }
 
-func (t *blockingTransaction[T]) write(ctx context.Context, rows []T) (err error) {
+func (t *blockingTransaction[T]) write(ctx context.Context, rows []T) error {
 	if t.session == nil {
-		if t.session, err = t.s.client.Begin(ctx); err != nil {
-			return err
+		session, err := t.s.client.Begin(ctx)
+		if err != nil {
+			return fmt.Errorf("beginning a transaction: %w", err)
 		}
+		t.session = session
 	}
 	return t.session.Write(ctx, rows)
 }
@@ -133,6 +137,9 @@ func (*blockingTransaction[T]) Seal(int64) {}
 
 // PreCommit implements [Transaction].
 func (t *blockingTransaction[T]) PreCommit(ctx context.Context) ([][]byte, error) {
+	if t.session == nil {
+		return nil, nil // nothing was written
+	}
 	h, err := t.session.PreCommit(ctx)
 	if err != nil {
 		return nil, err

@@ -116,13 +116,24 @@ type job struct {
 	lastID  int64
 	cores   []*task.Core
 	envs    []*env
+	wakes   []chan struct{}
+	// blocking says that the sink is a client whose calls block.
+	blocking bool
 	// committed is the newest complete snapshot, encoded; nil for none.
 	committed []byte
 }
 
-func newJob(t *testing.T) *job {
+func newJob(t *testing.T, blocking bool) *job {
 	t.Helper()
-	return &job{t: t, out: txntest.NewOutside(), id: "j"}
+	return &job{t: t, out: txntest.NewOutside(), id: "j", blocking: blocking}
+}
+
+// both runs a test with each form of a sink.
+func both(t *testing.T, f func(t *testing.T, blocking bool)) {
+	t.Helper()
+	t.Parallel()
+	t.Run("sink", func(t *testing.T) { t.Parallel(); f(t, false) })
+	t.Run("blocking client", func(t *testing.T) { t.Parallel(); f(t, true) })
 }
 
 func (j *job) plan(parallelism int) *graph.Plan {
@@ -131,7 +142,12 @@ func (j *job) plan(parallelism int) *graph.Plan {
 		{Name: "in", Output: ints, Bounded: true, NewSource: func() operator.Source { return &parted{} }},
 		{
 			Name: "out", Inputs: []graph.Edge{{From: "in"}}, Transactional: true,
-			NewOperator: func() operator.Operator { return txn.NewOperator(txntest.NewSink(j.out)) },
+			NewOperator: func() operator.Operator {
+				if j.blocking {
+					return txn.NewOperator(txn.Blocking(txntest.NewClient(j.out)))
+				}
+				return txn.NewOperator(txntest.NewSink(j.out))
+			},
 		},
 	}}, graph.Options{Parallelism: parallelism, MaxParallelism: 16})
 	if err != nil {
@@ -166,16 +182,23 @@ func (j *job) start(parallelism int) error {
 	if m != nil {
 		from = m.Checkpoint
 	}
-	j.cores, j.envs = nil, nil
+	j.cores, j.envs, j.wakes = nil, nil, nil
 	v := plan.Vertices[0]
 	for s := range v.Parallelism {
 		e := &env{async: map[int64]task.Async{}, acks: map[int64]map[string]snapshot.SubtaskState{}}
+		wake := make(chan struct{}, 1)
 		c := task.New(task.Options{
 			Plan: plan, Vertex: v, Subtask: s, Deployment: given[protocol.TaskID{Vertex: v.Name, Subtask: s}],
 			Attempt: protocol.Attempt{K: j.attempt}, RestoredFrom: from, JobID: j.id, Checkpointed: true, Env: e,
-			Wake: func() {}, Now: func() time.Time { return time.Unix(0, 0) }, Log: logr.Discard(),
+			Now: func() time.Time { return time.Unix(0, 0) }, Log: logr.Discard(),
+			Wake: func() {
+				select {
+				case wake <- struct{}{}:
+				default:
+				}
+			},
 		})
-		j.cores, j.envs = append(j.cores, c), append(j.envs, e)
+		j.cores, j.envs, j.wakes = append(j.cores, c), append(j.envs, e), append(j.wakes, wake)
 		if err := errors.Join(c.Open(j.t.Context()), c.Start()); err != nil {
 			return err
 		}
@@ -205,11 +228,16 @@ func (j *job) recover() {
 
 func (j *job) poll(times int) error {
 	for range times {
-		for _, c := range j.cores {
+		for i, c := range j.cores {
 			if !c.Pollable() {
 				continue
 			}
-			if _, _, err := c.Poll(); err != nil {
+			_, _, err := c.Poll()
+			for err == nil && c.Paused() {
+				<-j.wakes[i]
+				err = c.Resume()
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -442,17 +470,21 @@ func (j *job) stop() error {
 	return j.start(1)
 }
 
-func TestJob_WithoutTrouble(t *testing.T) {
-	t.Parallel()
-	j := newJob(t)
+func TestJob_WithoutTrouble(t *testing.T) { both(t, testWithoutTrouble) }
+
+func testWithoutTrouble(t *testing.T, blocking bool) {
+	t.Helper()
+	j := newJob(t, blocking)
 	j.script()
 	j.end()
 }
 
 // Every call to the outside fails once, before or after it is done: in each phase of a transaction.
-func TestJob_FaultAtEveryCall(t *testing.T) {
-	t.Parallel()
-	counted := newJob(t)
+func TestJob_FaultAtEveryCall(t *testing.T) { both(t, testFaultAtEveryCall) }
+
+func testFaultAtEveryCall(t *testing.T, blocking bool) {
+	t.Helper()
+	counted := newJob(t, blocking)
 	hit := map[txntest.Phase]int{}
 	counted.out.Fault = func(p txntest.Phase, _ int) txntest.Fault { hit[p]++; return txntest.None }
 	counted.script()
@@ -472,7 +504,7 @@ func TestJob_FaultAtEveryCall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for at := range total {
-				j := newJob(t)
+				j := newJob(t, blocking)
 				j.out.Fault = func(_ txntest.Phase, call int) txntest.Fault {
 					if call >= at && call < at+tc.times {
 						return tc.fault
@@ -489,13 +521,15 @@ func TestJob_FaultAtEveryCall(t *testing.T) {
 	}
 }
 
-func TestJob_RandomLife(t *testing.T) {
-	t.Parallel()
+func TestJob_RandomLife(t *testing.T) { both(t, testRandomLife) }
+
+func testRandomLife(t *testing.T, blocking bool) {
+	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	for i := range uint64(300) {
+	for i := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, i))
-		j := newJob(t)
+		j := newJob(t, blocking)
 		j.out.Fault = func(txntest.Phase, int) txntest.Fault {
 			switch r.IntN(40) {
 			case 0:
@@ -547,9 +581,11 @@ func (j *job) randomLife(r *rand.Rand) {
 }
 
 // A transaction that the outside dropped is never passed over: the job fails for good, when it commits and when it restores.
-func TestJob_ExpiredTransactionEndsTheJob(t *testing.T) {
-	t.Parallel()
-	j := newJob(t)
+func TestJob_ExpiredTransactionEndsTheJob(t *testing.T) { both(t, testExpiredTransactionEndsTheJob) }
+
+func testExpiredTransactionEndsTheJob(t *testing.T, blocking bool) {
+	t.Helper()
+	j := newJob(t, blocking)
 	for _, err := range []error{j.start(1), j.poll(2), j.checkpoint(false)} {
 		if err != nil {
 			t.Fatal(err)
@@ -575,9 +611,11 @@ func TestJob_ExpiredTransactionEndsTheJob(t *testing.T) {
 }
 
 // A job started from the savepoint of another one commits what that holds, and touches nothing else of it.
-func TestJob_ForkFromASavepoint(t *testing.T) {
-	t.Parallel()
-	j := newJob(t)
+func TestJob_ForkFromASavepoint(t *testing.T) { both(t, testForkFromASavepoint) }
+
+func testForkFromASavepoint(t *testing.T, blocking bool) {
+	t.Helper()
+	j := newJob(t, blocking)
 	for _, err := range []error{j.start(2), j.poll(2), j.checkpoint(true), j.poll(1)} {
 		if err != nil {
 			t.Fatal(err)
@@ -590,7 +628,7 @@ func TestJob_ForkFromASavepoint(t *testing.T) {
 	if err := j.poll(1); err != nil { // open when the fork starts
 		t.Fatal(err)
 	}
-	fork := &job{t: t, out: j.out, id: "fork", committed: m, lastID: j.lastID}
+	fork := &job{t: t, out: j.out, id: "fork", blocking: blocking, committed: m, lastID: j.lastID}
 	if err := fork.start(3); err != nil {
 		t.Fatal(err)
 	}

@@ -149,7 +149,14 @@ func TestOperator(t *testing.T) {
 			[]int64{1},
 		},
 		"an older notification after a newer one": {
-			func(w *one) { w.write(1); w.snapshot(1); w.write(2); w.snapshot(2); w.complete(2); w.complete(1) },
+			func(w *one) {
+				w.write(1)
+				w.snapshot(1)
+				w.write(2)
+				w.snapshot(2)
+				w.complete(2)
+				w.complete(1)
+			},
 			[]string{
 				"begin j/out/1/0-1", "pre-commit j/out/1/0-1", "begin j/out/1/0-2", "pre-commit j/out/1/0-2",
 				"commit j/out/1/0-1", "commit j/out/1/0-2",

@@ -170,11 +170,11 @@ func (o *Outside) call(ctx context.Context, p Phase, do func() error) error {
 	return err
 }
 
-func (o *Outside) note(format string, args ...any) {
+func (o *Outside) notef(format string, args ...any) {
 	o.mu.journal = append(o.mu.journal, fmt.Sprintf(format, args...))
 }
 
-func (o *Outside) violation(format string, args ...any) {
+func (o *Outside) violationf(format string, args ...any) {
 	o.mu.violations = append(o.mu.violations, fmt.Sprintf(format, args...))
 }
 
@@ -197,13 +197,15 @@ func (s *Sink) Open(ctx context.Context, c *operator.Context) error {
 }
 
 // Begin implements [txn.Sink].
-func (s *Sink) Begin() (txn.Transaction, error) {
+func (s *Sink) Begin() (txn.Transaction, error) { return s.begin(s.done()) }
+
+func (s *Sink) begin(ctx context.Context) (*transaction, error) {
 	t := &transaction{s: s}
-	err := s.o.call(s.done(), Begin, func() error {
+	err := s.o.call(ctx, Begin, func() error {
 		s.o.mu.begun++
 		t.id = fmt.Sprintf("%s/%s/%s/%d-%d", s.c.JobID, s.c.Name, s.c.Attempt, s.c.Subtask, s.o.mu.begun)
 		s.o.mu.txs[t.id] = &Transaction{ID: t.id, State: Open, job: s.c.JobID, operator: s.c.Name, attempt: s.c.Attempt}
-		s.o.note("begin %s", t.id)
+		s.o.notef("begin %s", t.id)
 		return nil
 	})
 	return t, err
@@ -226,14 +228,14 @@ func (o *Outside) commit(id string) error {
 	case t == nil:
 		return &txn.ExpiredError{Transaction: id, Err: errors.New("it is unknown")}
 	case t.State == Committed:
-		o.note("commit %s again", id)
+		o.notef("commit %s again", id)
 		return nil
 	case t.State == PreCommitted:
 		t.State = Committed
-		o.note("commit %s", id)
+		o.notef("commit %s", id)
 		return nil
 	case t.State == Open:
-		o.violation("commit of %s, which isn't pre-committed", id)
+		o.violationf("commit of %s, which isn't pre-committed", id)
 	}
 	return &txn.ExpiredError{Transaction: id, Err: fmt.Errorf("it is %s", t.State)}
 }
@@ -242,7 +244,7 @@ func (o *Outside) commit(id string) error {
 func (s *Sink) AbortLeftovers(ctx context.Context, keep [][]byte) error {
 	return s.o.call(ctx, AbortLeftovers, func() error {
 		if s.c.Subtask != 0 {
-			s.o.violation("subtask %d aborts leftovers", s.c.Subtask)
+			s.o.violationf("subtask %d aborts leftovers", s.c.Subtask)
 		}
 		var gone []string
 		for id, t := range s.o.mu.txs {
@@ -254,7 +256,7 @@ func (s *Sink) AbortLeftovers(ctx context.Context, keep [][]byte) error {
 		}
 		slices.Sort(gone)
 		if len(gone) > 0 {
-			s.o.note("abort leftovers %s", strings.Join(gone, " "))
+			s.o.notef("abort leftovers %s", strings.Join(gone, " "))
 		}
 		return nil
 	})
@@ -271,12 +273,16 @@ type transaction struct {
 
 // Write implements [txn.Transaction].
 func (t *transaction) Write(b record.Batch) (operator.Status, error) {
-	return operator.Done, t.s.o.call(t.s.done(), Write, func() error {
+	return operator.Done, t.write(t.s.done(), b.(*record.Rows[int64]).Values) // the edge carries one type
+}
+
+func (t *transaction) write(ctx context.Context, rows []int64) error {
+	return t.s.o.call(ctx, Write, func() error {
 		if t.sealed {
-			t.s.o.violation("write to %s, which is sealed", t.id)
+			t.s.o.violationf("write to %s, which is sealed", t.id)
 		}
 		x := t.s.o.mu.txs[t.id]
-		x.Rows = append(x.Rows, b.(*record.Rows[int64]).Values...) // the edge carries one type
+		x.Rows = append(x.Rows, rows...)
 		return nil
 	})
 }
@@ -292,10 +298,10 @@ func (t *transaction) PreCommit(ctx context.Context) ([][]byte, error) {
 	err := t.s.o.call(ctx, PreCommit, func() error {
 		switch x := t.s.o.mu.txs[t.id]; {
 		case !t.sealed:
-			t.s.o.violation("pre-commit of %s, which isn't sealed", t.id)
+			t.s.o.violationf("pre-commit of %s, which isn't sealed", t.id)
 		case x.State == Open:
 			x.State = PreCommitted
-			t.s.o.note("pre-commit %s", t.id)
+			t.s.o.notef("pre-commit %s", t.id)
 		case x.State != PreCommitted: // it is already, after an answer that was lost
 			return &txn.ExpiredError{Transaction: t.id, Err: fmt.Errorf("it is %s", x.State)}
 		}
@@ -312,11 +318,11 @@ func (t *transaction) Abort(ctx context.Context) error {
 	return t.s.o.call(ctx, Abort, func() error {
 		x := t.s.o.mu.txs[t.id]
 		if t.sealed {
-			t.s.o.violation("abort of %s, which a snapshot may hold", t.id)
+			t.s.o.violationf("abort of %s, which a snapshot may hold", t.id)
 		}
 		if x.State == Open {
 			x.State = Aborted
-			t.s.o.note("abort %s", t.id)
+			t.s.o.notef("abort %s", t.id)
 		}
 		return nil
 	})

@@ -35,6 +35,8 @@ type coordinator struct {
 	writing map[string]bool
 	// givenUp is for the mutation that takes a checkpoint that was given up for a base.
 	givenUp int64
+	// restores is for the mutations that restore from another snapshot: its directory.
+	restores map[string]string
 	// acked is for the mutation that deletes files of duplicates.
 	acked map[string]bool
 	// lead is false once the incarnation exited; orderly says that it came to the end of its version.
@@ -54,7 +56,7 @@ func (w *world) startIncarnation(v *version) {
 	w.incarnations++
 	c := &coordinator{
 		w: w, p: &process{name: fmt.Sprintf("coordinator-%d", w.incarnations)}, version: v, line: v.line, conns: map[string]*conn{}, lead: true,
-		acked: map[string]bool{}, writing: map[string]bool{},
+		restores: map[string]string{}, acked: map[string]bool{}, writing: map[string]bool{},
 		owner: fmt.Sprintf("owner-%d", w.incarnations),
 	}
 	shape := assign.ShapeOf(v.plan)
@@ -330,25 +332,43 @@ func (c *coordinator) readManifest(e job.ReadManifest) {
 	if !strings.HasSuffix(dir, "/") {
 		dir += "/"
 	}
-	if k := c.line.head.Checkpoints; c.w.mutation == StaleRestore && len(k) > 1 && dir == k[len(k)-1].Path {
-		dir, e.CRC32C = k[0].Path, k[0].ManifestCRC32C
-	}
+	dir, e.CRC32C = c.otherManifest(dir, e.CRC32C)
 	name := dir + snapshot.ManifestName
 	call(c.w, c.p, "read "+name, func() (object, error) { return c.w.store.get(name) }, func(o object, err error) {
 		r := job.ManifestRead{Path: e.Path, Err: err, Permanent: errors.Is(err, storage.ErrNotFound)}
 		switch {
 		case err != nil:
 		case e.CRC32C != 0 && snapshot.Checksum(o.data) != e.CRC32C:
-			r.Err, r.Permanent = errors.New("the manifest isn't the one that the head names"), true
+			r.Err, r.Permanent = &snapshot.CorruptError{Object: name, Detail: "it isn't the one that the head names"}, true
 		default:
 			r.Manifest, r.Err = snapshot.DecodeManifest(o.data)
 			r.Permanent = r.Err != nil
 		}
-		if r.Permanent && c.line.head.Owner == c.owner {
+		r.Damaged = r.Err != nil && damaged(r.Err)
+		if r.Permanent && c.line.head.Owner == c.owner && !c.w.rotten[name] {
 			c.w.failf("%s is gone or damaged: %v", name, r.Err)
 		}
 		c.do(func(now time.Time) { c.machine.HandleManifestRead(now, r) })
 	})
+}
+
+// otherManifest is for the mutations that restore from another checkpoint than the newest.
+func (c *coordinator) otherManifest(dir string, crc uint32) (string, uint32) {
+	k := c.line.head.Checkpoints
+	if len(k) < 2 || dir != k[len(k)-1].Path {
+		return dir, crc
+	}
+	var other *snapshot.CompletedCheckpoint
+	switch {
+	case c.w.mutation == StaleRestore:
+		other = &k[0]
+	case c.w.mutation == SilentFallBack && c.w.rotten[dir+snapshot.ManifestName]:
+		other = &k[len(k)-2]
+	default:
+		return dir, crc
+	}
+	c.restores[dir] = other.Path
+	return other.Path, other.ManifestCRC32C
 }
 
 func (c *coordinator) deleteObjects(e job.DeleteObjects) {
@@ -391,6 +411,11 @@ func (c *coordinator) exit(e job.Exit) {
 // send delivers a message of the machine to a worker.
 func (c *coordinator) send(worker string, m protocol.ToWorker) {
 	c.line.checkSend(c, m)
+	if d := m.Deploy; d != nil && c.restores[d.RestoreDir] != "" {
+		other := *d
+		other.RestoreDir = c.restores[d.RestoreDir]
+		m.Deploy = &other
+	}
 	if c.wrongBase(&m) {
 		c.deliver(worker, m)
 	}

@@ -52,8 +52,8 @@ func (w *world) startLineage(id, from string) {
 func (l *lineage) begin() {
 	w := l.w
 	lax := w.scenario.atLeastOnce
-	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, mutation: w.mutation}
-	l.out.ledger.lax = lax
+	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, mutation: w.mutation, keep: w.scenario.rots != ""}
+	l.out.ledger.lax = lax || w.scenario.plain
 	for _, n := range w.scenario.nodes {
 		l.out.loose = l.out.loose || n.keep
 	}
@@ -119,6 +119,10 @@ func (l *lineage) headSwapped(c *coordinator, h snapshot.Head) {
 	}
 	if len(h.Restores) > len(old.Restores) {
 		w.restores++
+		if r := h.Restores[len(h.Restores)-1]; w.tracing && len(r.LeftOut) > 0 {
+			w.tracef(c.p, "falls back to %d behind %+v", r.Checkpoint, r.LeftOut)
+		}
+		l.checkRestore(&old, &h.Restores[len(h.Restores)-1])
 	}
 	l.head = h.Clone()
 	if w.tracing {
@@ -154,7 +158,7 @@ func (l *lineage) checkNamed(id int64, path string, crc uint32, recovery bool) {
 	l.belongs(path+snapshot.ManifestName, id)
 	for _, f := range m.ChannelFiles() {
 		l.belongs(path+f.Path, id)
-		if _, err := w.store.get(path + f.Path); err != nil {
+		if _, err := w.store.get(path + f.Path); err != nil && !w.rotten[path+f.Path] {
 			w.failf("the head names snapshot %d, but its file %s of channel state is missing: %v", id, f.Path, err)
 		}
 	}
@@ -162,7 +166,7 @@ func (l *lineage) checkNamed(id int64, path string, crc uint32, recovery bool) {
 		key := snapshot.FileKey(path, f.Path)
 		l.belongs(key, id)
 		b, err := w.store.getRange(key, 0, -1)
-		if err != nil || int64(len(b)) != f.Size || snapshot.Checksum(b) != f.CRC32C {
+		if (err != nil || int64(len(b)) != f.Size || snapshot.Checksum(b) != f.CRC32C) && !w.rotten[key] {
 			w.failf("the head names snapshot %d, but its file %s is missing or damaged: %v", id, f.Path, err)
 		}
 	}

@@ -48,6 +48,11 @@ const (
 	// StaleRestore restores from the oldest checkpoint of the head instead of the newest.
 	StaleRestore Mutation = "StaleRestore"
 
+	// SilentFallBack restores the checkpoint before a damaged one and doesn't say so.
+	SilentFallBack Mutation = "SilentFallBack"
+	// FallBackOverCommits leaves out damaged checkpoints with which a sink has committed.
+	FallBackOverCommits Mutation = "FallBackOverCommits"
+
 	// DuplicateAckDeletes deletes the files of an acknowledgement that came before.
 	DuplicateAckDeletes Mutation = "DuplicateAckDeletes"
 	// DeleteBeforeHead deletes what a new head won't name before it is swapped in.
@@ -77,6 +82,7 @@ func Mutations() []Mutation {
 	return []Mutation{
 		NoAlignment, LateBarrier, OvertakenRows, CancelIgnored, ChannelsForgotten, RemainderForgotten, EndlessCapture, LateState, NotFrozen, EarlyFinish,
 		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
+		SilentFallBack, FallBackOverCommits,
 		DuplicateAckDeletes, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
 		EarlyTrim, AbortDiscards, RestoreSkipsCommit, ForkTouchesOrigin,
 	}

@@ -28,6 +28,8 @@ type outside struct {
 	// lax is for at least once: rows may come again, but none may be lost.
 	lax      bool
 	mutation Mutation
+	// keep makes sources keep all input.
+	keep bool
 	// commitFails says whether a commit fails now.
 	commitFails func() bool
 }
@@ -151,9 +153,9 @@ func (s *source) Snapshot(b record.Barrier) (operator.AsyncSnapshot, error) {
 	}, nil
 }
 
-// NotifyComplete implements operator.Listener.
+// NotifyComplete implements operator.Listener. Where snapshots get damaged the input is kept.
 func (s *source) NotifyComplete(_ context.Context, checkpoint int64) error {
-	for len(s.pending) > 0 && s.pending[0].checkpoint <= checkpoint {
+	for len(s.pending) > 0 && s.pending[0].checkpoint <= checkpoint && !s.out.keep {
 		s.trim(s.pending[0])
 		s.pending = s.pending[1:]
 	}

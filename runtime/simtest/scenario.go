@@ -70,6 +70,10 @@ type scenario struct {
 	rare bool
 	// deletes makes the end of the job take its checkpoints along. Nobody stops it with a savepoint then.
 	deletes bool
+	// rots is the policy of a job whose snapshots get damaged; empty if they don't. plain means sinks that don't commit but write
+	// at once, so that rows may come again.
+	rots  contract.OnCorruption
+	plain bool
 	// volatile means no storage: snapshots live as long as the coordinator.
 	volatile bool
 }
@@ -102,6 +106,11 @@ func newScenario(r *rand.Rand) *scenario {
 		s.deletes = true
 	case 1:
 		s.volatile = true
+	case 2, 3:
+		s.rots, s.plain = contract.FallBackOnCorruption, r.IntN(3) > 0
+		if r.IntN(4) == 0 {
+			s.rots = contract.FailOnCorruption
+		}
 	}
 	switch r.IntN(5) {
 	case 0:
@@ -140,7 +149,7 @@ func (s *scenario) version(r *rand.Rand, number int, patience, split bool, out *
 func (s *scenario) checkpointing(r *rand.Rand) *contract.Checkpointing {
 	c := &contract.Checkpointing{
 		Interval: contract.Duration(time.Duration(50+r.IntN(400)) * time.Millisecond), Timeout: contract.Duration(time.Duration(500+r.IntN(3000)) * time.Millisecond),
-		TolerableFailures: r.IntN(4), DeleteOnCancel: s.deletes, RetentionCount: 1 + r.IntN(4), MaxConcurrent: 1, Mode: contract.ExactlyOnce,
+		TolerableFailures: r.IntN(4), DeleteOnCancel: s.deletes, OnCorruption: s.rots, RetentionCount: 1 + r.IntN(4), MaxConcurrent: 1, Mode: contract.ExactlyOnce,
 	}
 	if r.IntN(4) == 0 {
 		c.MaxConcurrent = 2 + r.IntN(2)
@@ -152,6 +161,9 @@ func (s *scenario) checkpointing(r *rand.Rand) *contract.Checkpointing {
 	}
 	if s.alignment.Mode != "" && !s.atLeastOnce {
 		c.Alignment, c.MaxConcurrent = &s.alignment, 1
+	}
+	if s.rots != "" {
+		c.RetentionCount = max(c.RetentionCount, 2)
 	}
 	if s.rare {
 		c.Interval, c.MinPause = contract.Duration(time.Duration(15+r.IntN(15))*time.Second), 0
@@ -225,6 +237,10 @@ func (s *scenario) fill(x *graph.Node, n *node, out *outside) {
 		x.NewOperator = func() operator.Operator { return &counter{out: out, ordered: s.ordered} }
 		x.Output, x.Keyed = rowType{}, true
 	case sinkNode:
+		if s.plain {
+			x.NewOperator = func() operator.Operator { return &plainSink{out: out} }
+			return
+		}
 		x.NewOperator = func() operator.Operator { return &sink{out: out, union: n.union} }
 		x.Transactional = true
 	}
@@ -238,7 +254,7 @@ func (v *version) jobPlan() job.Plan {
 		jv := job.Vertex{Name: x.Name, Parallelism: x.Parallelism, Bounded: !x.Source() || x.Nodes[0].Bounded}
 		for _, n := range x.Nodes {
 			jv.Operators = append(jv.Operators, n.Name)
-			jv.Transactional = jv.Transactional || n.Transactional
+			jv.Transactional = jv.Transactional || n.Transactional && (v.line == nil || v.line.w.mutation != FallBackOverCommits)
 		}
 		for _, e := range x.Inputs {
 			jv.Inputs = append(jv.Inputs, job.Input{Vertex: e.From.Name, Forward: e.Partition == graph.Forward})

@@ -10,6 +10,7 @@ import (
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/state"
+	"github.com/weir-stream/weir/runtime/storage"
 )
 
 // stateWriter writes the files of one asynchronous part.
@@ -81,5 +82,13 @@ func (r stateReader) ReadFile(_ context.Context, f state.File, off, n int64) ([]
 	if r.w.storageDown() || r.w.faulty() && r.w.clock.chance(r.w.faults.storage*4) {
 		return nil, errRefused
 	}
-	return r.w.store.getRange(snapshot.FileKey(r.dir, f.Path), off, n)
+	key := snapshot.FileKey(r.dir, f.Path)
+	b, err := r.w.store.getRange(key, off, n)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return nil, &state.CorruptError{Path: key, Section: "file", Reason: "it doesn't exist"}
+	case err == nil && int64(len(b)) != n:
+		return nil, &state.CorruptError{Path: key, Section: "file", Offset: off + int64(len(b)), Reason: "it ends early"}
+	}
+	return b, err
 }

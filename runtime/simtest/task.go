@@ -286,7 +286,7 @@ func (t *taskRun) report(s protocol.TaskState, err error) {
 	m := protocol.TaskStatus{Attempt: t.attempt.deploy.Attempt, Task: t.id, State: s}
 	if err != nil {
 		_, m.Fatal = errors.AsType[*task.FatalError](err)
-		m.Error = err.Error()
+		m.Error, m.Damaged = err.Error(), damaged(err)
 	}
 	t.worker.send(protocol.FromWorker{Status: &m})
 }

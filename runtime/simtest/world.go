@@ -99,6 +99,8 @@ type world struct {
 	quietAttempt protocol.Attempt
 
 	keeper *keeper
+	// rotten are the objects that were damaged.
+	rotten map[string]bool
 	// trueBases are the bases of snapshots for which a mutation chose another one.
 	trueBases map[int64]int64
 	// orphans counts the objects that were left over.
@@ -145,10 +147,10 @@ func (w *world) settle() {
 	end := w.clock.now.Add(settleTime)
 	for w.failure == nil && w.clock.now.Before(end) && w.clock.step() {
 	}
-	if w.failure == nil && !w.scenario.volatile {
+	if w.failure == nil && !w.scenario.volatile && len(w.rotten) == 0 {
 		w.checkLeaks()
 	}
-	if w.failure == nil && !w.scenario.volatile {
+	if w.failure == nil && !w.scenario.volatile && len(w.rotten) == 0 {
 		w.sweep()
 	}
 }
@@ -157,7 +159,7 @@ func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	c := newClock(seed)
 	w := &world{
 		ctx: ctx, clock: c, mutation: o.Mutation, pipes: map[pipeKey]*pipe{}, tracing: o.Trace,
-		trueBases: map[int64]int64{}, keeper: &keeper{dirs: map[string]*custody{}},
+		trueBases: map[int64]int64{}, rotten: map[string]bool{}, keeper: &keeper{dirs: map[string]*custody{}},
 	}
 	w.store = newStore(ctx, func() time.Time { return c.now })
 	w.store.deleting = func(name string) {
@@ -190,6 +192,7 @@ func (w *world) begin() {
 	w.describe()
 	w.nextVersion()
 	w.scheduleTrouble()
+	w.scheduleRot()
 	w.users.schedule()
 	w.watch()
 }
@@ -279,6 +282,8 @@ func (w *world) exited(c *coordinator, e job.Exit) {
 		w.scheduleVersion()
 	case e.State == job.StateFailed && w.version.limited && strings.Contains(e.Err.Error(), "not restarted"):
 		w.scheduleVersion()
+	case w.rotted(e):
+		w.done = true
 	case e.State == job.StateFailed:
 		w.failf("the job failed: %v", e.Err)
 	default:
@@ -338,7 +343,7 @@ func (w *world) finish() {
 	case w.finished == 1 && w.clock.chance(4):
 		// A job that is started again after its end has nothing to do and changes nothing.
 		w.scheduleVersion()
-	case len(w.savepoints) > 0 && w.clock.chance(2):
+	case len(w.savepoints) > 0 && w.scenario.rots == "" && w.clock.chance(2):
 		w.fork()
 	default:
 		w.done = true

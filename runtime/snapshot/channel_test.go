@@ -4,12 +4,16 @@ package snapshot_test
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/state"
 )
@@ -93,5 +97,63 @@ func TestManifest_ValidatesChannelState(t *testing.T) {
 				t.Error("an operator with channel state counts as empty")
 			}
 		})
+	}
+}
+
+// TestChannel_Golden pins the bytes that docs/formats/channel-state.md describes: later versions must be able to read them.
+func TestChannel_Golden(t *testing.T) {
+	t.Parallel()
+	ints := record.NewRowType(record.MustCoderOf[int64]())
+	hashed, plain := ints.Get(), ints.Get()
+	hashed.Values, hashed.Keys = append(hashed.Values, 1, -2), append(hashed.Keys, 3, 4)
+	plain.Values = append(plain.Values, 5)
+	var file []byte
+	var sections []snapshot.ChannelState
+	for i, batches := range [][]*record.Rows[int64]{{hashed, plain}, {plain}} {
+		at := len(file)
+		file = snapshot.AppendChannelHeader(file)
+		rows := int64(0)
+		for _, b := range batches {
+			enc, err := ints.AppendBatch(nil, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file = binary.LittleEndian.AppendUint32(file, uint32(len(enc)))
+			file = append(file, enc...)
+			rows += int64(b.Len())
+		}
+		sections = append(sections, snapshot.ChannelState{
+			From: "map", FromSubtask: i, Type: ints.Name(), Path: "f", Offset: int64(at), Length: int64(len(file) - at),
+			CRC32C: snapshot.Checksum(file[at:]), Rows: rows,
+		})
+	}
+	data, err := os.ReadFile("testdata/channel-1.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Join(strings.Fields(string(data)), "")
+	if diff := cmp.Diff(want, hex.EncodeToString(file)); diff != "" {
+		t.Fatalf("bytes of the file (-want +got):\n%s", diff)
+	}
+	old, err := hex.DecodeString(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range sections {
+		err := snapshot.DecodeChannel(s, old[s.Offset:s.Offset+s.Length], func(enc []byte) error {
+			b, err := ints.DecodeBatch(enc)
+			if err == nil {
+				r := b.(*record.Rows[int64])
+				got = append(got, fmt.Sprint(r.Values, r.Hashes()))
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"[1 -2] [3 4]", "[5] []", "[5] []"}, got); diff != "" {
+		t.Errorf("batches (-want +got):\n%s", diff)
 	}
 }

@@ -47,9 +47,11 @@ type OperatorSummary struct {
 	Parallelism int    `json:"parallelism"`
 	// Finished is how many of its subtasks had finished.
 	Finished int `json:"finished,omitempty"`
-	// Files and Bytes of keyed state.
+	// Files and Bytes of keyed state and of channel state.
 	Files int   `json:"files,omitempty"`
 	Bytes int64 `json:"bytes,omitempty"`
+	// InFlightRows had been overtaken by barriers on their way to it.
+	InFlightRows int64 `json:"inFlightRows,omitempty"`
 	// Lists of operator state.
 	Lists []ListSummary `json:"lists,omitempty"`
 }
@@ -135,7 +137,7 @@ func summarize(key string, m *snapshot.Manifest) *Summary {
 	s := &Summary{
 		Path:       strings.TrimSuffix(strings.TrimSuffix(key, snapshot.ManifestName), "/"),
 		Checkpoint: m.Checkpoint, Kind: m.Kind.String(), JobID: m.JobID, JobName: m.JobName, Attempt: m.Attempt,
-		CreatedAt: m.CreatedAt, MaxParallelism: m.MaxParallelism, Files: len(m.Files()), Bytes: m.Size(),
+		CreatedAt: m.CreatedAt, MaxParallelism: m.MaxParallelism, Files: len(m.Files()) + len(m.ChannelFiles()), Bytes: m.Size(),
 	}
 	switch m.Stop {
 	case record.StopFreeze:
@@ -152,6 +154,7 @@ func summarize(key string, m *snapshot.Manifest) *Summary {
 
 func summarizeOperator(o *snapshot.OperatorState) OperatorSummary {
 	s := OperatorSummary{Name: o.Name, Parallelism: o.Parallelism}
+	channels := map[string]bool{}
 	for _, t := range o.Subtasks {
 		if t.Finished {
 			s.Finished++
@@ -159,6 +162,14 @@ func summarizeOperator(o *snapshot.OperatorState) OperatorSummary {
 		for _, f := range t.Keyed {
 			s.Files++
 			s.Bytes += f.Size
+		}
+		for _, c := range t.Channels {
+			if !channels[c.Path] {
+				channels[c.Path] = true
+				s.Files++
+			}
+			s.Bytes += c.Length
+			s.InFlightRows += c.Rows
 		}
 		for _, l := range t.Lists {
 			i := slices.IndexFunc(s.Lists, func(x ListSummary) bool { return x.Name == l.Name })

@@ -71,10 +71,11 @@ func addSnapshotOf(t *testing.T, c *memstore.Client, dir string, id int64, fille
 	if len(files) < 2 {
 		t.Fatalf("the state is in %d files, want several", len(files))
 	}
+	channels := addChannels(t, c, dir)
 	manifest := &snapshot.Manifest{
 		JobID: "j", JobName: "views", Checkpoint: id, Kind: record.Savepoint, Stop: record.StopDrain, Attempt: "1-1-1", CreatedAt: created, MaxParallelism: 16,
 		Operators: []snapshot.OperatorState{
-			{Name: "count", Parallelism: 1, Subtasks: []snapshot.SubtaskState{{Keyed: files}}},
+			{Name: "count", Parallelism: 1, Subtasks: []snapshot.SubtaskState{{Keyed: files, Channels: channels}}},
 			{Name: "src", Parallelism: 2, Subtasks: []snapshot.SubtaskState{
 				{Index: 0, Finished: true},
 				{Index: 1, Lists: []operator.List{{Name: "pos", Mode: operator.Union, Entries: [][]byte{{1, 2}, {3}}}}},
@@ -87,6 +88,58 @@ func addSnapshotOf(t *testing.T, c *memstore.Client, dir string, id int64, fille
 	}
 	if err := c.PutIfAbsent(t.Context(), dir+snapshot.ManifestName, b); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// addChannels writes a file with what was in flight on two channels.
+func addChannels(t *testing.T, c *memstore.Client, dir string) []snapshot.ChannelState {
+	t.Helper()
+	var file []byte
+	var out []snapshot.ChannelState
+	for i := range 2 {
+		at := len(file)
+		file = snapshot.AppendChannelHeader(file)
+		file = append(file, 3, 0, 0, 0, 'r', 'o', 'w', 0, 0, 0, 0)
+		out = append(out, snapshot.ChannelState{
+			From: "src", FromSubtask: i, Type: "rows", Path: "channels", Offset: int64(at), Length: int64(len(file) - at),
+			CRC32C: snapshot.Checksum(file[at:]), Rows: 1,
+		})
+	}
+	if err := c.PutIfAbsent(t.Context(), dir+"channels", file); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestVerify_ChannelStateThatIsMissingOrTooLong(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func([]byte) []byte
+		want   string
+	}{
+		"missing":  {func([]byte) []byte { return nil }, `a/channels (operator "count", subtask 0): it is missing`},
+		"too long": {func(b []byte) []byte { return append(bytes.Clone(b), 1) }, `a/channels (operator "count", subtask 0), from byte 38 on: it goes on after its 38 bytes`},
+		"too short": {
+			func(b []byte) []byte { return b[:30] },
+			`a/channels (operator "count", subtask 0), bytes 19 to 37: channel from src, subtask 1: it has 11 bytes, the manifest says 19`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mem, c := newSnapshot(t, "a/", 1)
+			if name == "missing" {
+				if err := c.Delete(t.Context(), "a/channels"); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				mem.Corrupt("a/channels", tc.change)
+			}
+			r, err := Verify(t.Context(), c, "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Damages) != 1 || r.Damages[0].String() != tc.want {
+				t.Errorf("damages are %v, want %s", r.Damages, tc.want)
+			}
+		})
 	}
 }
 
@@ -214,7 +267,7 @@ func TestInspect(t *testing.T) {
 	want := &Summary{
 		Path: "s", Checkpoint: 3, Kind: "savepoint", Stop: "drained", JobID: "j", JobName: "views", Attempt: "1-1-1", CreatedAt: created, MaxParallelism: 16,
 		Operators: []OperatorSummary{
-			{Name: "count", Parallelism: 1},
+			{Name: "count", Parallelism: 1, InFlightRows: 2},
 			{Name: "src", Parallelism: 2, Finished: 1, Lists: []ListSummary{{Name: "pos", Mode: "union", Entries: 2, Bytes: 3}}},
 		},
 	}

@@ -277,13 +277,10 @@ func (c *Coordinator) choose(now time.Time) *request {
 	return first
 }
 
-// clashes says that a request is for a savepoint while an unaligned checkpoint is in flight, or the reverse: the one's barriers would overtake
-// the other's.
+// clashes says that a request is for a savepoint while an unaligned checkpoint is in flight, whose barriers would overtake the savepoint's. The
+// reverse can't be: unaligned ones need a maxConcurrent of 1.
 func (c *Coordinator) clashes(q *request) bool {
-	savepoint := q.priority == prioritySavepoint
-	return slices.ContainsFunc(c.pending, func(p *pending) bool {
-		return (savepoint && p.barrier.Unaligned) || (!savepoint && c.o.Unaligned && p.savepoint())
-	})
+	return q.priority == prioritySavepoint && slices.ContainsFunc(c.pending, func(p *pending) bool { return p.barrier.Unaligned })
 }
 
 func (c *Coordinator) tooEarly(now time.Time) bool {

@@ -104,6 +104,12 @@ const (
 	ReasonCheckpointing = "Checkpointing"
 	// ReasonCheckpointsFailing means that the newest checkpoints failed.
 	ReasonCheckpointsFailing = "CheckpointsFailing"
+	// ReasonCheckpointExpired means that the newest checkpoint was not complete in time.
+	ReasonCheckpointExpired = "CheckpointExpired"
+	// ReasonCheckpointDeclined means that a task could not take its part of the newest checkpoint.
+	ReasonCheckpointDeclined = "CheckpointDeclined"
+	// ReasonCheckpointNotWritten means that manifest or head of the newest checkpoint could not be written.
+	ReasonCheckpointNotWritten = "CheckpointNotWritten"
 	// ReasonNoCheckpointYet means that no checkpoint has completed yet.
 	ReasonNoCheckpointYet = "NoCheckpointYet"
 	// ReasonCheckpointingDisabled means that the job has no checkpoints.

@@ -74,6 +74,11 @@ type StreamJobStatus struct {
 	// +optional
 	LastSavepoint *SnapshotReport `json:"lastSavepoint,omitempty"`
 
+	// checkpoints sums up how the checkpoints of the running version go. It is updated when one fails, and otherwise together
+	// with lastCheckpoint. `kubectl weir checkpoints` shows more.
+	// +optional
+	Checkpoints *CheckpointsReport `json:"checkpoints,omitempty"`
+
 	// grant numbers the coordinator deployments of the job; it only grows. It is written here before the deployment exists.
 	// +optional
 	Grant int64 `json:"grant,omitempty"`
@@ -163,6 +168,77 @@ type SnapshotReport struct {
 	// durationMillis is how long it took, in milliseconds.
 	// +optional
 	DurationMillis int64 `json:"durationMillis,omitempty"`
+}
+
+// CheckpointsReport sums up how the checkpoints of the running version go.
+type CheckpointsReport struct {
+	// completed counts the checkpoints and savepoints that completed since the coordinator started.
+	// +optional
+	Completed int64 `json:"completed,omitempty"`
+
+	// failed counts those that failed since then, for whatever reason.
+	// +optional
+	Failed int64 `json:"failed,omitempty"`
+
+	// consecutiveFailures counts the failures since the last success that count against tolerableFailures.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ConsecutiveFailures int32 `json:"consecutiveFailures,omitempty"`
+
+	// slowest is what took longest in the newest completed checkpoint.
+	// +optional
+	Slowest *CheckpointCulprit `json:"slowest,omitempty"`
+
+	// lastFailure is the newest failure that counts against tolerableFailures.
+	// +optional
+	LastFailure *CheckpointFailure `json:"lastFailure,omitempty"`
+}
+
+// CheckpointCulprit is what took longest in a checkpoint.
+type CheckpointCulprit struct {
+	// id of the checkpoint.
+	// +optional
+	ID int64 `json:"id,omitempty"`
+
+	// phase is Trigger, Channel (the barrier behind rows), Waiting, Synchronous, Asynchronous, Upload, Acknowledge or Finalize.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Phase string `json:"phase,omitempty"`
+
+	// task is the operator chain and subtask where it was spent, or that held it up: "name/subtask".
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Task string `json:"task,omitempty"`
+
+	// durationMillis is how long that phase took, in milliseconds.
+	// +optional
+	DurationMillis int64 `json:"durationMillis,omitempty"`
+
+	// message says it in a sentence.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+}
+
+// CheckpointFailure is a checkpoint that failed.
+type CheckpointFailure struct {
+	// id of the checkpoint.
+	// +optional
+	ID int64 `json:"id,omitempty"`
+
+	// at is when it failed.
+	// +optional
+	At metav1.Time `json:"at,omitempty,omitzero"`
+
+	// reason is Expired, Declined, AsyncFailure, IOError or FinalizeFailure.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+
+	// message says why, and names the tasks.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
 }
 
 // JobEnd is how a job ended.

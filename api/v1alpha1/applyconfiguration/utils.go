@@ -24,8 +24,14 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AggregationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Alignment"):
 		return &apiv1alpha1.AlignmentApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CheckpointCulprit"):
+		return &apiv1alpha1.CheckpointCulpritApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CheckpointFailure"):
+		return &apiv1alpha1.CheckpointFailureApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Checkpointing"):
 		return &apiv1alpha1.CheckpointingApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CheckpointsReport"):
+		return &apiv1alpha1.CheckpointsReportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Column"):
 		return &apiv1alpha1.ColumnApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ContinuousFiles"):

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/weir-stream/weir/controllers/streamjob/plan"
@@ -100,13 +101,14 @@ func (g *gist) fill(s *contract.JobStatus) {
 	}
 }
 
-// newestFailure is why the newest checkpoint that ended failed; empty when it did not.
+// newestFailure is which checkpoint failed and why, if the newest that ended did; empty when it did not. Those that were given up for another
+// reason, such as a restart of the tasks, say nothing.
 func newestFailure(c *contract.CheckpointsReport) string {
 	for i := range c.Recent {
-		switch c.Recent[i].State {
-		case "Failed":
-			return "failed: " + c.Recent[i].Error
-		case "Completed":
+		switch r := &c.Recent[i]; {
+		case r.State == "Failed" && (r.Counted || r.Reason == ""):
+			return fmt.Sprintf("%d failed: %s", r.ID, r.Error)
+		case r.State == "Completed":
 			return ""
 		}
 	}

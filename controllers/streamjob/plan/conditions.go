@@ -241,34 +241,3 @@ func (p *planner) runningCondition() {
 		p.set(streamv1.ConditionRunning, metav1.ConditionFalse, streamv1.ReasonNotRunning, "")
 	}
 }
-
-func (p *planner) checkpointsCondition() {
-	if p.spec.Checkpointing == nil {
-		p.set(streamv1.ConditionCheckpointsHealthy, metav1.ConditionUnknown, streamv1.ReasonCheckpointingDisabled, "")
-		return
-	}
-	if !p.running() || !live(p.st) {
-		p.set(streamv1.ConditionCheckpointsHealthy, metav1.ConditionUnknown, streamv1.ReasonNotRunning, "")
-		return
-	}
-	c := p.o.Engine.Checkpoints
-	if c != nil {
-		for i := range c.Recent {
-			r := &c.Recent[i]
-			if r.Kind != "Checkpoint" || r.State == "InFlight" {
-				continue
-			}
-			if r.State == "Failed" {
-				p.set(streamv1.ConditionCheckpointsHealthy, metav1.ConditionFalse, streamv1.ReasonCheckpointsFailing, cut("The newest checkpoint failed: "+r.Error))
-				return
-			}
-			p.set(streamv1.ConditionCheckpointsHealthy, metav1.ConditionTrue, streamv1.ReasonCheckpointing, "")
-			return
-		}
-	}
-	if p.st.LastCheckpoint != nil {
-		p.set(streamv1.ConditionCheckpointsHealthy, metav1.ConditionTrue, streamv1.ReasonCheckpointing, "")
-		return
-	}
-	p.set(streamv1.ConditionCheckpointsHealthy, metav1.ConditionUnknown, streamv1.ReasonNoCheckpointYet, "")
-}

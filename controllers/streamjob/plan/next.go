@@ -155,7 +155,10 @@ func (p *planner) hear() {
 	if e.MaxParallelism > 0 {
 		j.MaxParallelism = int32(e.MaxParallelism)
 	}
-	j.StartedAt = seconds(e.StartedAt)
+	if started := seconds(e.StartedAt); !started.Equal(&j.StartedAt) {
+		p.st.Checkpoints = nil // what is there is of a coordinator before
+		j.StartedAt = started
+	}
 	if f := e.LastFailure; f != nil {
 		j.LastFailure = &streamv1.FailureReport{At: seconds(f.At), Message: cut(f.Message)}
 	}
@@ -165,6 +168,7 @@ func (p *planner) hear() {
 	if s := e.LastSavepoint; s != nil && (p.st.LastSavepoint == nil || s.ID >= p.st.LastSavepoint.ID) {
 		p.st.LastSavepoint = snapshot(s)
 	}
+	p.hearCheckpoints()
 	p.hearRestore(e)
 }
 

@@ -35,6 +35,7 @@ func TestNext_Scripts(t *testing.T) {
 //	spec            replaces the spec by the YAML of the input; the generation goes up unless it is the same
 //	invalid TEXT    what the operator finds wrong with the spec
 //	engine          changes the report of the coordinator: YAML of contract.JobStatus, or unreachable / answers
+//	checkpoints     replaces what the coordinator says of checkpoints: YAML of contract.CheckpointsReport
 //	agent           ends the agent pod with the result in the input (YAML of contract.AgentResult), or trouble=REASON
 //	pod             trouble=REASON of a worker pod; none without
 //	wait d=DURATION lets time pass
@@ -52,6 +53,14 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 		}
 	case "engine":
 		return w.setEngine(d)
+	case "checkpoints":
+		if w.engine == nil {
+			return "there is no coordinator"
+		}
+		w.engine.Checkpoints = &contract.CheckpointsReport{}
+		if err := yaml.UnmarshalStrict([]byte(d.Input), w.engine.Checkpoints); err != nil {
+			return err.Error()
+		}
 	case "agent":
 		return w.endAgent(d)
 	case "pod":
@@ -158,7 +167,7 @@ func (w *world) setEngine(d *datadriven.TestData) string {
 	if w.engine.Status == nil {
 		w.engine.Status = &contract.JobStatus{Epoch: contract.Epoch{Grant: grant, N: 1}, Durable: true}
 	}
-	w.engine.Status.Problem = nil
+	w.engine.Status.Problem, w.engine.Status.StorageTrouble = nil, nil
 	if err := yaml.Unmarshal([]byte(d.Input), w.engine.Status); err != nil {
 		return err.Error()
 	}
@@ -294,12 +303,21 @@ func summary(s *streamv1.StreamJobStatus) string {
 			fmt.Fprintf(&out, " (%s)", r.Reason)
 		}
 	}
+	if c := s.Checkpoints; c != nil {
+		fmt.Fprintf(&out, " checkpoints=%d/%d", c.Completed, c.Failed)
+		if f := c.LastFailure; f != nil {
+			fmt.Fprintf(&out, " lastFailure=%d/%s at %s", f.ID, f.Reason, f.At.UTC().Format("15:04:05"))
+		}
+		if f := c.Slowest; f != nil {
+			fmt.Fprintf(&out, " slowest=%d/%s of %s", f.ID, f.Phase, f.Task)
+		}
+	}
 	if s.SavepointTrigger != "" {
 		fmt.Fprintf(&out, " trigger=%s", s.SavepointTrigger)
 	}
 	out.WriteString("\n")
 	for _, c := range s.Conditions {
-		if c.Status != metav1.ConditionFalse || c.Type == streamv1.ConditionReady {
+		if c.Status != metav1.ConditionFalse || c.Type == streamv1.ConditionReady || c.Type == streamv1.ConditionCheckpointsHealthy {
 			fmt.Fprintf(&out, "  %s=%s %s: %s\n", c.Type, c.Status, c.Reason, c.Message)
 		}
 	}

@@ -63,6 +63,39 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.CancelRetention
   scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.CheckpointCulprit
+  map:
+    fields:
+    - name: durationMillis
+      type:
+        scalar: numeric
+    - name: id
+      type:
+        scalar: numeric
+    - name: message
+      type:
+        scalar: string
+    - name: phase
+      type:
+        scalar: string
+    - name: task
+      type:
+        scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.CheckpointFailure
+  map:
+    fields:
+    - name: at
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: id
+      type:
+        scalar: numeric
+    - name: message
+      type:
+        scalar: string
+    - name: reason
+      type:
+        scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.CheckpointMode
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.Checkpointing
@@ -95,6 +128,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: tolerableFailures
       type:
         scalar: numeric
+- name: com.github.weir-stream.weir.api.v1alpha1.CheckpointsReport
+  map:
+    fields:
+    - name: completed
+      type:
+        scalar: numeric
+    - name: consecutiveFailures
+      type:
+        scalar: numeric
+    - name: failed
+      type:
+        scalar: numeric
+    - name: lastFailure
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.CheckpointFailure
+    - name: slowest
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.CheckpointCulprit
 - name: com.github.weir-stream.weir.api.v1alpha1.Column
   map:
     fields:
@@ -721,6 +772,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.weir-stream.weir.api.v1alpha1.StreamJobStatus
   map:
     fields:
+    - name: checkpoints
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.CheckpointsReport
     - name: conditions
       type:
         list:

@@ -31,6 +31,9 @@ type StreamJobStatusApplyConfiguration struct {
 	LastCheckpoint *SnapshotReportApplyConfiguration `json:"lastCheckpoint,omitempty"`
 	// lastSavepoint is the newest completed savepoint.
 	LastSavepoint *SnapshotReportApplyConfiguration `json:"lastSavepoint,omitempty"`
+	// checkpoints sums up how the checkpoints of the running version go. It is updated when one fails, and otherwise together
+	// with lastCheckpoint. `kubectl weir checkpoints` shows more.
+	Checkpoints *CheckpointsReportApplyConfiguration `json:"checkpoints,omitempty"`
 	// grant numbers the coordinator deployments of the job; it only grows. It is written here before the deployment exists.
 	Grant *int64 `json:"grant,omitempty"`
 	// deployment is the version that has pods, or is about to, or had them last. Absent: the job was never started.
@@ -117,6 +120,14 @@ func (b *StreamJobStatusApplyConfiguration) WithLastCheckpoint(value *SnapshotRe
 // If called multiple times, the LastSavepoint field is set to the value of the last call.
 func (b *StreamJobStatusApplyConfiguration) WithLastSavepoint(value *SnapshotReportApplyConfiguration) *StreamJobStatusApplyConfiguration {
 	b.LastSavepoint = value
+	return b
+}
+
+// WithCheckpoints sets the Checkpoints field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Checkpoints field is set to the value of the last call.
+func (b *StreamJobStatusApplyConfiguration) WithCheckpoints(value *CheckpointsReportApplyConfiguration) *StreamJobStatusApplyConfiguration {
+	b.Checkpoints = value
 	return b
 }
 

@@ -91,7 +91,7 @@ func newPlanned(t *testing.T, ended, finished string) *planned {
 	}
 	p := &planned{Coordinator: c, t: t, now: time.Unix(0, 0), attempt: protocol.Attempt{K: 1}, triggered: map[string]bool{}}
 	starts := map[protocol.TaskID]*TaskStart{}
-	for _, s := range strings.Fields(ended + " " + finished) {
+	for s := range strings.FieldsSeq(ended + " " + finished) {
 		starts[idOf(s)] = &TaskStart{Task: idOf(s)}
 	}
 	for s := range strings.FieldsSeq(ended) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -220,13 +221,28 @@ func FuzzDecodeManifest(f *testing.F) {
 	}
 	f.Add(b[bytes.IndexByte(b, '\n')+1:], true)
 	f.Add(b, false)
+	two, err := EncodeManifest(testManifest2())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(two, false)
+	f.Add(two[bytes.IndexByte(two, '\n')+1:], true)
 	f.Add([]byte(`{"format":1,"jobID":"x","checkpoint":1,"maxParallelism":1,"operators":[{"name":"a","parallelism":1}]}`), true)
 	f.Fuzz(func(t *testing.T, b []byte, addHeader bool) {
 		if addHeader {
 			b = seal(1+len(b)%2, string(b))
 		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		m, err := DecodeManifest(b)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20+300*uint64(len(b)) {
+			t.Fatalf("%d bytes of memory for %d bytes", used, len(b))
+		}
 		if err != nil {
+			if err.Error() == "" || len(err.Error()) > 20<<10 {
+				t.Fatalf("the error has %d bytes", len(err.Error()))
+			}
 			return
 		}
 		once := encode(t, m)

@@ -3,8 +3,11 @@
 package snapshot_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -71,10 +74,31 @@ func FuzzDecodeHead(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(b)
-	f.Add([]byte(`{"checksum":"00000000","head":{}}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Add(b, false)
+	f.Add([]byte(`{"checksum":"00000000","head":{}}`), false)
+	for _, name := range []string{"head-1", "head-2"} {
+		b, err := os.ReadFile("testdata/" + name + ".golden")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, false)
+		var env struct{ Head json.RawMessage }
+		if err := json.Unmarshal(b, &env); err != nil {
+			f.Fatal(err)
+		}
+		f.Add([]byte(env.Head), true)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, fit bool) {
+		if fit { // so that the fuzzer gets past the checksum
+			b = fmt.Appendf(nil, `{"checksum":"%08x","head":%s}`, snapshot.Checksum(b), b)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		h, err := snapshot.DecodeHead(b)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20+300*uint64(len(b)) {
+			t.Fatalf("%d bytes of memory for %d bytes", used, len(b))
+		}
 		if err != nil {
 			return
 		}

@@ -256,7 +256,7 @@ func (s *script) named(d *datadriven.TestData) []protocol.TaskID {
 
 // tasks reports a state: "tasks running", "tasks failed src/0 error=...".
 func (s *script) tasks(d *datadriven.TestData) {
-	state := map[string]protocol.TaskState{
+	became := map[string]protocol.TaskState{
 		"running": protocol.TaskRunning, "finished": protocol.TaskFinished, "failed": protocol.TaskFailed, "canceled": protocol.TaskCanceled,
 	}[d.CmdArgs[0].Key]
 	all := len(d.CmdArgs) == 1
@@ -267,7 +267,7 @@ func (s *script) tasks(d *datadriven.TestData) {
 		}
 		if all || s.flag(d, id.String()) {
 			s.from(id, protocol.FromWorker{Status: &protocol.TaskStatus{
-				Attempt: attempt, Task: id, State: state, Error: s.arg(d, "error", ""), Fatal: s.flag(d, "fatal"),
+				Attempt: attempt, Task: id, State: became, Error: s.arg(d, "error", ""), Fatal: s.flag(d, "fatal"),
 				Damaged: s.flag(d, "damaged"),
 			}})
 		}

@@ -316,11 +316,11 @@ func (r *regionModel) on(worker string, a protocol.Attempt) []*modelTask {
 // deployed takes a deployment: what ran of the region is over on every worker that is there, attempts ascend, and a region that nothing hit isn't
 // deployed again.
 func (r *regionModel) deployed(worker string, d *protocol.Deploy) {
-	old, again := r.regions[d.Region], false
+	old := r.regions[d.Region]
 	if d.Attempt.Compare(old) < 0 {
 		r.failf("region %s is deployed as %s after %s", d.Region, d.Attempt, old)
 	}
-	if again = d.Attempt != old && old.K > 0; again && !r.hit[d.Region] && !r.hit["*"] {
+	if again := d.Attempt != old && old.K > 0; again && !r.hit[d.Region] && !r.hit["*"] {
 		r.failf("region %s is deployed again as %s, though nothing has hit it", d.Region, d.Attempt)
 	}
 	r.regions[d.Region] = d.Attempt

@@ -56,13 +56,13 @@ func (s *taskSlot) run(ctx context.Context) {
 	err := s.drive(ctx, env)
 	env.close()
 	s.gate.Close()
-	state, err := outcome(ctx, err)
-	s.finished.Store(state == protocol.TaskFinished)
-	if state == protocol.TaskFailed {
+	end, err := outcome(ctx, err)
+	s.finished.Store(end == protocol.TaskFinished)
+	if end == protocol.TaskFailed {
 		err = s.explain(err)
 	}
 	_, fatal := errors.AsType[*task.FatalError](err)
-	s.report(state, err, fatal)
+	s.report(end, err, fatal)
 }
 
 // outcome says what the end of a task means: once it was told to end, what else it says doesn't count.
@@ -132,14 +132,14 @@ func (s *taskSlot) newCore(env *taskEnv) (core *task.Core, err error) {
 }
 
 // report tells the coordinator what became of the task.
-func (s *taskSlot) report(state protocol.TaskState, err error, fatal bool) {
-	st := &protocol.TaskStatus{Attempt: s.a.id, Task: s.id, State: state, Fatal: fatal}
+func (s *taskSlot) report(now protocol.TaskState, err error, fatal bool) {
+	st := &protocol.TaskStatus{Attempt: s.a.id, Task: s.id, State: now, Fatal: fatal}
 	if err != nil {
 		st.Error = err.Error()
 		st.Damaged = damaged(err)
 	}
-	log := s.a.w.log.WithValues("task", s.id.String(), "attempt", s.a.key, "state", string(state))
-	if state == protocol.TaskFailed {
+	log := s.a.w.log.WithValues("task", s.id.String(), "attempt", s.a.key, "state", string(now))
+	if now == protocol.TaskFailed {
 		log.Error(err, "Task failed", "fatal", fatal)
 	} else {
 		log.V(1).Info("Task changed its state")

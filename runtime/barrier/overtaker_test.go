@@ -55,8 +55,8 @@ func word(t *testing.T, o *barrier.Overtaker, clk *clock, w string) []barrier.St
 	if ok {
 		id = num(of)
 	}
-	b := record.Barrier{Checkpoint: id, Unaligned: !strings.Contains("Aa", w[:1])}
-	if strings.Contains("TtH", w[:1]) {
+	b := record.Barrier{Checkpoint: id, Unaligned: w[0] != 'A' && w[0] != 'a'}
+	if w[0] == 'T' || w[0] == 't' || w[0] == 'H' {
 		b.AlignmentTimeout = 10
 	}
 	e := record.OfBarrier(b)

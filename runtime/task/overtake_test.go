@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,8 +120,7 @@ func unaligned(id int64, timeout time.Duration) record.Element {
 // restored starts a task with the state that snapshot id of o holds.
 func (o *overtaker) restored(id int64) *overtaker {
 	o.t.Helper()
-	var r *overtaker
-	r = startOvertaker(o.t, 1, func(opts *task.Options) {
+	r := startOvertaker(o.t, 1, func(opts *task.Options) {
 		opts.Reader = o.files
 		ops := map[string]protocol.OperatorRestore{}
 		for name, s := range o.acked[id] {
@@ -422,8 +422,7 @@ func TestCore_DamagedChannelStateIsFatal(t *testing.T) {
 		"no such input":   func(c *snapshot.ChannelState) { c.From = "gone" },
 		"another section": func(c *snapshot.ChannelState) { c.Length-- },
 	} {
-		state := o.acked[1]["mid"]
-		broken := append([]snapshot.ChannelState{}, state.Channels...)
+		broken := slices.Clone(o.acked[1]["mid"].Channels)
 		change(&broken[0])
 		err := openWith(t, o.files, broken)
 		if _, fatal := errors.AsType[*task.FatalError](err); !fatal {

@@ -143,12 +143,7 @@ func (l *Loop) drive(ctx context.Context) error {
 	var pollAt time.Time
 	waiting := false
 	for round := 0; ; round++ {
-		for _, f := range l.Mail.take() {
-			if err := f(c); err != nil {
-				return err
-			}
-		}
-		if err := c.HandleArrivals(); err != nil {
+		if err := l.hear(); err != nil {
 			return err
 		}
 		if c.Finished() {
@@ -158,12 +153,7 @@ func (l *Loop) drive(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			now := c.o.Now()
-			c.FlushDue(now)
-			if err := c.FireTimers(now); err != nil {
-				return err
-			}
-			if err := c.HandleDue(now); err != nil {
+			if err := c.byTime(); err != nil {
 				return err
 			}
 		}
@@ -178,6 +168,16 @@ func (l *Loop) drive(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// hear takes what came for the core from outside of its work.
+func (l *Loop) hear() error {
+	for _, f := range l.Mail.take() {
+		if err := f(l.Core); err != nil {
+			return err
+		}
+	}
+	return l.Core.HandleArrivals()
 }
 
 // step does one piece of work, or says that there is none.

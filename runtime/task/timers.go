@@ -56,3 +56,13 @@ func (c *Core) FireTimers(now time.Time) error {
 	}
 	return c.stateErr()
 }
+
+// byTime does what is due by the clock while the task is busy.
+func (c *Core) byTime() error {
+	now := c.o.Now()
+	c.FlushDue(now)
+	if err := c.FireTimers(now); err != nil {
+		return err
+	}
+	return c.HandleDue(now)
+}

@@ -59,7 +59,7 @@ func (w *remoteWriter) tell(u untold) {
 	for _, f := range w.pending[:u.at] {
 		need += int64(frameCost(f.Len()))
 	}
-	w.p.enqueue(mem.SliceBuffer(appendAhead(nil, w.number, need, u.e)))
+	w.p.enqueue(mem.SliceBuffer(aheadFrame(w.number, need, u.e)))
 }
 
 // sent takes the first n frames out of pending; after the first credit, the receiver is told of what is left. The lock is held.

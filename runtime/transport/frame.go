@@ -126,10 +126,9 @@ func appendBarrier(dst []byte, b record.Barrier) []byte {
 // barrierSize is the size of a barrier's body without the two prefixes at its end.
 const barrierSize = 8 + 1 + 1 + 8 + 1 + 8 + 4
 
-// appendAhead appends the announcement of an element that waits for credits: need of them let it go.
-func appendAhead(dst []byte, number uint32, need int64, e record.Element) []byte {
-	start := len(dst)
-	dst = beginFrame(dst, frameAhead, number)
+// aheadFrame returns the announcement of an element that waits for credits: need of them let it go.
+func aheadFrame(number uint32, need int64, e record.Element) []byte {
+	dst := beginFrame(nil, frameAhead, number)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(min(need, maxCredit)))
 	switch e.Kind {
 	case record.KindBarrier:
@@ -139,7 +138,7 @@ func appendAhead(dst []byte, number uint32, need int64, e record.Element) []byte
 	default:
 		dst = append(dst, frameEnd)
 	}
-	return endFrame(dst, start)
+	return endFrame(dst, 0)
 }
 
 // parseAhead decodes an announcement.
@@ -154,16 +153,15 @@ func parseAhead(body []byte) (need int, e record.Element, err error) {
 	return need, e, err
 }
 
-// appendOpen appends an open frame.
-func appendOpen(dst []byte, number uint32, o opening) []byte {
-	start := len(dst)
-	dst = beginFrame(dst, frameOpen, number)
+// openFrame returns an open frame.
+func openFrame(number uint32, o opening) []byte {
+	dst := beginFrame(nil, frameOpen, number)
 	for _, n := range []int{o.id.Edge, o.id.From, o.id.To, len(o.attempt)} {
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(n))
 	}
 	dst = append(dst, o.attempt...)
 	dst = append(dst, o.typ...)
-	return endFrame(dst, start)
+	return endFrame(dst, 0)
 }
 
 // appendCredit appends a credit frame.

@@ -27,16 +27,16 @@ func TestFramesAreFrozen(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		"open":           {appendOpen(nil, 1, opening{attempt: "1-2-3", id: ChannelID{1, 2, 3}, typ: "t"}), "16000000" + "01" + "01000000" + "01000000" + "02000000" + "03000000" + "05000000" + "312d322d33" + "74"},
+		"open":           {openFrame(1, opening{attempt: "1-2-3", id: ChannelID{1, 2, 3}, typ: "t"}), "16000000" + "01" + "01000000" + "01000000" + "02000000" + "03000000" + "05000000" + "312d322d33" + "74"},
 		"close":          {appendText(nil, frameClose, 1, ""), "00000000" + "02" + "01000000"},
 		"credit":         {appendCredit(nil, 1, 16), "04000000" + "03" + "01000000" + "10000000"},
 		"reject":         {appendText(nil, frameReject, 1, "no"), "02000000" + "04" + "01000000" + "6e6f"},
 		"watermark":      {element(record.OfWatermark(-2)), "08000000" + "11" + "04030201" + "feffffffffffffff"},
 		"barrier":        {element(record.OfBarrier(record.Barrier{Checkpoint: 7, Kind: 1, Stop: 2, Base: 6, Target: "x/"})), "21000000" + "12" + "04030201" + "0700000000000000" + "01" + "02" + "0600000000000000" + "00" + "0000000000000000" + "02000000" + "782f"},
 		"unaligned":      {element(record.OfBarrier(record.Barrier{Checkpoint: 7, Unaligned: true, AlignmentTimeout: 258, Target: "x/", Shared: "s/"})), "23000000" + "12" + "04030201" + "0700000000000000" + "00" + "00" + "0000000000000000" + "01" + "0201000000000000" + "02000000" + "782f" + "732f"},
-		"ahead, end":     {appendAhead(nil, 1, 258, record.End()), "05000000" + "16" + "01000000" + "02010000" + "15"},
-		"ahead, cancel":  {appendAhead(nil, 1, 1, record.OfCancelBarrier(7)), "0d000000" + "16" + "01000000" + "01000000" + "13" + "0700000000000000"},
-		"ahead, barrier": {appendAhead(nil, 1, 1, record.OfBarrier(record.Barrier{Checkpoint: 7, Unaligned: true})), "24000000" + "16" + "01000000" + "01000000" + "12" + "0700000000000000" + "00" + "00" + "0000000000000000" + "01" + "0000000000000000" + "00000000"},
+		"ahead, end":     {aheadFrame(1, 258, record.End()), "05000000" + "16" + "01000000" + "02010000" + "15"},
+		"ahead, cancel":  {aheadFrame(1, 1, record.OfCancelBarrier(7)), "0d000000" + "16" + "01000000" + "01000000" + "13" + "0700000000000000"},
+		"ahead, barrier": {aheadFrame(1, 1, record.OfBarrier(record.Barrier{Checkpoint: 7, Unaligned: true})), "24000000" + "16" + "01000000" + "01000000" + "12" + "0700000000000000" + "00" + "00" + "0000000000000000" + "01" + "0000000000000000" + "00000000"},
 		"cancel-barrier": {element(record.OfCancelBarrier(7)), "08000000" + "13" + "04030201" + "0700000000000000"},
 		"idle":           {element(record.Idle()), "00000000" + "14" + "04030201"},
 		"end":            {element(record.End()), "00000000" + "15" + "04030201"},
@@ -84,7 +84,7 @@ func TestFramesAcrossBuffers(t *testing.T) {
 
 // FuzzInbound feeds a connection with anything: no panic, and what it understands arrives.
 func FuzzInbound(f *testing.F) {
-	open := appendOpen(nil, 0, opening{attempt: "1", typ: "int"})
+	open := openFrame(0, opening{attempt: "1", typ: "int"})
 	all := open
 	typ := &intType{name: "int"}
 	for _, e := range []record.Element{

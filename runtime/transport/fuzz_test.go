@@ -45,7 +45,7 @@ func FuzzElement(f *testing.F) {
 // FuzzAhead decodes announcements of elements that wait for credits.
 func FuzzAhead(f *testing.F) {
 	for _, e := range []record.Element{record.End(), record.OfCancelBarrier(9), record.OfBarrier(record.Barrier{Checkpoint: 4, Unaligned: true, AlignmentTimeout: 5, Target: "a", Shared: "b"})} {
-		f.Add(appendAhead(nil, 7, 3, e)[headerSize:])
+		f.Add(aheadFrame(7, 3, e)[headerSize:])
 	}
 	f.Add([]byte{1, 0, 0, 0, frameBatch})
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -53,7 +53,7 @@ func FuzzAhead(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again := appendAhead(nil, 7, int64(need), e); !bytes.Equal(again[headerSize:], body) {
+		if again := aheadFrame(7, int64(need), e); !bytes.Equal(again[headerSize:], body) {
 			t.Errorf("%x became %x", body, again[headerSize:])
 		}
 	})
@@ -61,14 +61,14 @@ func FuzzAhead(f *testing.F) {
 
 // FuzzOpen decodes the body of a frame that opens a channel.
 func FuzzOpen(f *testing.F) {
-	f.Add(appendOpen(nil, 1, opening{attempt: "1-2-3", id: ChannelID{1, 2, 3}, typ: "rows[int64]"})[headerSize:])
+	f.Add(openFrame(1, opening{attempt: "1-2-3", id: ChannelID{1, 2, 3}, typ: "rows[int64]"})[headerSize:])
 	f.Add([]byte{15: 0xff})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		o, err := parseOpen(body)
 		if err != nil {
 			return
 		}
-		if again := appendOpen(nil, 1, o); !bytes.Equal(again[headerSize:], body) {
+		if again := openFrame(1, o); !bytes.Equal(again[headerSize:], body) {
 			t.Errorf("%x became %x", body, again[headerSize:])
 		}
 	})

@@ -59,7 +59,7 @@ func (p *peer) open(o opening, t record.Type, room *Signal) *remoteWriter {
 	w := &remoteWriter{p: p, number: p.mu.next, attempt: o.attempt, id: o.id, typ: t, room: room}
 	p.mu.next++
 	p.mu.writers[w.number] = w
-	p.enqueue(mem.SliceBuffer(appendOpen(nil, w.number, o)))
+	p.enqueue(mem.SliceBuffer(openFrame(w.number, o)))
 	return w
 }
 

@@ -195,7 +195,7 @@ func (j *Job) newCore(t *jobTask) *task.Core {
 	return task.New(task.Options{
 		Plan: j.plan, Vertex: t.vertex, Subtask: t.id.Subtask, Deployment: t.deployment, Attempt: protocol.Attempt{K: restored + 1},
 		RestoredFrom: restored, Checkpointed: true, Env: t, Inputs: t.gate, Writers: t.writers, Reader: j.o.Files,
-		Wake: t.signal.Set, Now: time.Now, Log: logr.Discard(), //nolint:forbidigo // it runs in real time
+		Wake: t.signal.Set, Now: time.Now, Log: logr.Discard(),
 	})
 }
 

@@ -195,7 +195,7 @@ func TestRedistribute_Cases(t *testing.T) {
 			c := copies{mode: tc.mode}
 			for i, part := range strings.Split(tc.old, "|") {
 				l := operator.List{Name: "l", Mode: tc.mode}
-				for _, e := range strings.FieldsSeq(part) {
+				for e := range strings.FieldsSeq(part) {
 					l.Entries = append(l.Entries, []byte(e))
 				}
 				c.at, c.lists = append(c.at, i), append(c.lists, l)

@@ -21,9 +21,9 @@ const (
 	AggregatingKind
 	// TimersKind is a set of timers, see [Timers].
 	TimersKind
-
-	maxKind = TimersKind
 )
+
+const maxKind = TimersKind
 
 // String returns the name of the kind, as messages show it.
 func (k Kind) String() string {

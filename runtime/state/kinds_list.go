@@ -211,7 +211,6 @@ func (l *ScopedList[K, V]) Move(key K, hash uint64, from, to []byte) {
 // listReader cuts elements out of chunks.
 type listReader struct {
 	off, size uint64
-	chunk     *[listChunk]byte
 	short     bool
 }
 

@@ -118,7 +118,7 @@ func (s *Map[K, M, V]) decode(b []byte) V {
 func (s *Map[K, M, V]) Set(key K, hash uint64, user M, val V) {
 	pair, h := s.atEntry(key, hash, user)
 	old, ok := s.t.GetVarBytes(pair, h)
-	i := uint32(0)
+	var i uint32
 	if ok {
 		i = binary.LittleEndian.Uint32(old)
 	} else {
@@ -166,8 +166,8 @@ func (s *Map[K, M, V]) renumber(key K, hash uint64, from, to uint32) {
 	user := append([]byte(nil), b...)
 	pair, h := s.atIndex(key, hash, to)
 	s.t.PutVarBytes(pair, h, user)
-	pair, _ = s.at(key, hash, mapEntry)
-	s.pair = append(pair, user...)
+	s.at(key, hash, mapEntry)
+	s.pair = append(s.pair, user...)
 	h = s.t.pairHash(hash, s.pair)
 	b, _ = s.t.GetVarBytes(s.pair, h)
 	s.val = append(binary.LittleEndian.AppendUint32(s.val[:0], to), b[4:]...)
@@ -204,8 +204,8 @@ func (s *Map[K, M, V]) Clear(key K, hash uint64) {
 		b, _ := s.t.GetVarBytes(pair, h)
 		s.val = append(s.val[:0], b...)
 		s.t.DeleteBytes(pair, h)
-		pair, _ = s.at(key, hash, mapEntry)
-		s.pair = append(pair, s.val...)
+		s.at(key, hash, mapEntry)
+		s.pair = append(s.pair, s.val...)
 		s.t.DeleteBytes(s.pair, s.t.pairHash(hash, s.pair))
 	}
 	s.setLen(key, hash, 0)

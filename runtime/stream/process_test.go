@@ -70,9 +70,9 @@ func (a *alarms) OnTimer(c *stream.KeyedContext[int64], t stream.Timer, out *str
 	return nil
 }
 
-func alarmRig(t testing.TB, seed uint64, max int) *rig[rung] {
+func alarmRig(t testing.TB, seed uint64, groups int) *rig[rung] {
 	t.Helper()
-	return newRig[rung](t, seed, max, "alarms", func(j *stream.Job) {
+	return newRig[rung](t, seed, groups, "alarms", func(j *stream.Job) {
 		k := stream.KeyBy(nothing[alarm](j, "in"), func(a alarm) int64 { return a.Key })
 		stream.ForEach(stream.Process(k, "alarms", func() stream.ProcessFunction[int64, alarm, rung] { return &alarms{} }), "out", func(rung) {})
 	})

@@ -56,9 +56,9 @@ var windowJobs = map[string]windowJob{
 	},
 }
 
-func windowRig(t *testing.T, seed uint64, max int, spec stream.Windows, at func(click) int64, job windowJob) *rig[stream.Pane[string, total]] {
+func windowRig(t *testing.T, seed uint64, groups int, spec stream.Windows, at func(click) int64, job windowJob) *rig[stream.Pane[string, total]] {
 	t.Helper()
-	return newRig[stream.Pane[string, total]](t, seed, max, "windows", func(j *stream.Job) {
+	return newRig[stream.Pane[string, total]](t, seed, groups, "windows", func(j *stream.Job) {
 		job(stream.WindowBy(stream.KeyBy(nothing[click](j, "in"), byUser), spec, at))
 	})
 }
@@ -136,8 +136,10 @@ func TestWindows_EqualASequentialRun(t *testing.T) {
 		"tumbling": {stream.Tumbling(250 * time.Millisecond), func(rows []click) []string { return alignedSequential(rows, 250, 250) }},
 		"sliding":  {stream.Sliding(300*time.Millisecond, 70*time.Millisecond), func(rows []click) []string { return alignedSequential(rows, 300, 70) }},
 		"session":  {stream.Sessions(80 * time.Millisecond), func(rows []click) []string { return sessionsSequential(rows, 80) }},
-		"session, lateness allowed": {stream.Sessions(80 * time.Millisecond).AllowLateness(time.Hour),
-			func(rows []click) []string { return sessionsSequential(rows, 80) }},
+		"session, lateness allowed": {
+			stream.Sessions(80 * time.Millisecond).AllowLateness(time.Hour),
+			func(rows []click) []string { return sessionsSequential(rows, 80) },
+		},
 	}
 	for name, tc := range specs {
 		for how, job := range windowJobs {

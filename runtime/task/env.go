@@ -46,6 +46,12 @@ type Overtaking interface {
 	EndCapture()
 }
 
+// Measured is implemented by inputs that can tell how much waits in a channel.
+type Measured interface {
+	// Queued returns how many rows are queued in a channel, and the batch that is read next, which stays where it is; nil for none.
+	Queued(ch int) (rows int, next record.Batch)
+}
+
 // Async is the asynchronous part of a snapshot. It may run in another goroutine, once.
 type Async func(ctx context.Context, w state.FileWriter) (AsyncResult, error)
 

@@ -443,3 +443,33 @@ func openWith(t *testing.T, files fileMap, channels []snapshot.ChannelState) err
 	h.must(core.Close())
 	return opened
 }
+
+func TestCore_TellsWhatWaitedInBlockedChannels(t *testing.T) {
+	t.Parallel()
+	for name, timeout := range map[string]time.Duration{"aligned": 0, "overtaken after a timeout": time.Second} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := startOvertaker(t, 1, nil)
+			b := record.Barrier{Checkpoint: 1, Unaligned: timeout > 0, AlignmentTimeout: timeout}
+			o.in[0].Push(record.OfBarrier(b))
+			o.run()
+			o.in[0].Push(batch(1, 2, 3))
+			o.in[0].Push(batch(4))
+			o.in[1].Push(batch(9))
+			o.now = o.now.Add(timeout)
+			if timeout > 0 {
+				o.must(o.core.HandleDue(o.now))
+			}
+			o.in[1].Push(record.OfBarrier(b))
+			o.run()
+			o.write(1)
+			want, err := ints.AppendBatch(nil, batch(1, 2, 3).Batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := o.costs[1].AlignmentBytes; got != int64(len(want))*4/3 {
+				t.Errorf("%d bytes waited, want those of 4 rows, 3 of which take %d", got, len(want))
+			}
+		})
+	}
+}

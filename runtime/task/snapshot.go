@@ -37,6 +37,8 @@ type snapshots struct {
 	drained bool
 	// pending are the snapshots whose asynchronous part runs, or waits for the barriers that are still to come.
 	pending map[int64]*pendingSnapshot
+	// blocked are the channels that wait for the barriers of others.
+	blocked []int
 	// waiting are triggers that came while a restore was still processing what had been in flight.
 	waiting []record.Barrier
 	// load is what the task had done when the last snapshot was taken.
@@ -47,6 +49,8 @@ type begunSnapshot struct {
 	stop record.StopMode
 	// overtakes says that what is in flight belongs to it.
 	overtakes bool
+	// waited is how many bytes were queued in channels that its alignment blocked.
+	waited int64
 	// givenUp says that its end was heard of before its barrier was sent.
 	givenUp bool
 }
@@ -69,19 +73,25 @@ func (s *snapshots) init() {
 
 // apply carries out what the barrier handler decided.
 func (c *Core) apply(steps []barrier.Step) {
+	waited := int64(0)
 	for _, s := range steps {
 		switch s.Kind {
 		case barrier.Start:
 		case barrier.Block:
 			c.o.Inputs.SetBlocked(s.Channel, true)
+			c.snap.blocked = append(c.snap.blocked, s.Channel)
 		case barrier.Unblock:
+			waited = c.blockedBytes()
+			c.snap.blocked = c.snap.blocked[:0]
 			c.unblock()
 		case barrier.Abort:
 			c.cancelBarrier(s.Barrier.Checkpoint, s.Reason)
 		case barrier.Trigger:
 			c.begin(s.Barrier, false)
+			c.waited(s.Barrier, waited)
 		case barrier.Overtake:
 			c.begin(s.Barrier, true)
+			c.waited(s.Barrier, waited)
 		case barrier.Delivered:
 			c.deliver(s.Barrier.Checkpoint)
 		}
@@ -193,6 +203,7 @@ func (c *Core) take(b record.Barrier) error {
 	p := &pendingSnapshot{
 		barrier: b, started: now, metrics: c.costs(b.Checkpoint, start, now), parts: parts, end: c.phase >= ended,
 	}
+	p.metrics.AlignmentBytes = begun.waited
 	c.snap.pending[b.Checkpoint] = p
 	if begun.overtakes {
 		c.capture(p)

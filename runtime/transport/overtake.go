@@ -111,3 +111,20 @@ func (g *Gate) EndCapture() {
 	defer g.mu.Unlock()
 	g.mu.capture = nil
 }
+
+// Queued returns how many rows are queued in a channel, and the first of their batches, which stays where it is; nil for none. It is called
+// by the consumer.
+func (g *Gate) Queued(ch int) (rows int, next record.Batch) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.channels[ch].queue.each(func(it item) {
+		if it.e.Batch == nil {
+			return
+		}
+		rows += it.e.Batch.Len()
+		if next == nil {
+			next = it.e.Batch
+		}
+	})
+	return rows, next
+}

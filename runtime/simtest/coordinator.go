@@ -37,6 +37,8 @@ type coordinator struct {
 	givenUp int64
 	// restores is for the mutations that restore from another snapshot: its directory.
 	restores map[string]string
+	// learned are the directories whose manifest was read.
+	learned map[string]bool
 	// acked is for the mutation that deletes files of duplicates.
 	acked map[string]bool
 	// lead is false once the incarnation exited; orderly says that it came to the end of its version.
@@ -56,7 +58,7 @@ func (w *world) startIncarnation(v *version) {
 	w.incarnations++
 	c := &coordinator{
 		w: w, p: &process{name: fmt.Sprintf("coordinator-%d", w.incarnations)}, version: v, line: v.line, conns: map[string]*conn{}, lead: true,
-		restores: map[string]string{}, acked: map[string]bool{}, writing: map[string]bool{},
+		learned: map[string]bool{}, restores: map[string]string{}, acked: map[string]bool{}, writing: map[string]bool{},
 		owner: fmt.Sprintf("owner-%d", w.incarnations),
 	}
 	shape := assign.ShapeOf(v.plan)
@@ -347,6 +349,9 @@ func (c *coordinator) readManifest(e job.ReadManifest) {
 		r.Damaged = r.Err != nil && damaged(r.Err)
 		if r.Permanent && c.line.head.Owner == c.owner && !c.w.rotten[name] {
 			c.w.failf("%s is gone or damaged: %v", name, r.Err)
+		}
+		if r.Err == nil && c.lead {
+			c.learned[e.Path] = true
 		}
 		c.do(func(now time.Time) { c.machine.HandleManifestRead(now, r) })
 	})

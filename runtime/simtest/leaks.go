@@ -24,6 +24,8 @@ type custody struct {
 	// deleted is when a coordinator last had everything below the directory deleted; spoilt says that storage failed it.
 	deleted time.Time
 	spoilt  bool
+	// learn say whether a coordinator that had to read a manifest before it could delete has read it.
+	learn []func() bool
 }
 
 // keeper is the custody of all snapshots of a run by directory.
@@ -90,7 +92,7 @@ func custodian(name string) string {
 }
 
 // checkLeaks finds objects that nobody needs and that no fault explains. An object is explained if a coordinator that had to
-// delete it did not come to an orderly end, if storage failed a deletion in its directory, or if no coordinator could know of it: it was written by
+// delete it did not come to an orderly end, or to reading the manifest that says what to delete, if storage failed a deletion in its directory, or if no coordinator could know of it: it was written by
 // a task that had not heard yet that its snapshot was given up, and never acknowledged.
 func (w *world) checkLeaks() {
 	needed := map[string]bool{}
@@ -113,6 +115,11 @@ func (w *world) checkLeaks() {
 }
 
 func (w *world) explained(s *custody, dir, name string) bool {
+	for _, learned := range s.learn {
+		if !learned() {
+			return true
+		}
+	}
 	if s.spoilt || len(s.owners) == 0 || slices.ContainsFunc(s.owners, func(c *coordinator) bool { return !c.orderly }) {
 		return true
 	}

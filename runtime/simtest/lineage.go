@@ -5,6 +5,7 @@ package simtest
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/snapshot"
@@ -58,6 +59,7 @@ func (l *lineage) begin() {
 		l.out.loose = l.out.loose || n.keep
 	}
 	l.out.commitFails = func() bool { return w.faulty() && w.clock.chance(w.faults.commit) }
+	l.out.later = func(d time.Duration, f func()) { w.clock.after(nil, d, f) }
 	l.out.newestAttempt = l.newestAttempt
 }
 
@@ -114,7 +116,7 @@ func (l *lineage) headSwapped(c *coordinator, h snapshot.Head) {
 	}
 	for _, k := range old.Checkpoints {
 		if !slices.ContainsFunc(h.Checkpoints, func(n snapshot.CompletedCheckpoint) bool { return n.ID == k.ID }) {
-			l.dropped(c, k, h.Final != nil)
+			l.dropped(c, k)
 		}
 	}
 	if len(h.Restores) > len(old.Restores) {
@@ -196,19 +198,22 @@ func (l *lineage) keeps(id int64) bool {
 }
 
 // dropped notes that a coordinator has to delete what only a checkpoint needs that it took out of the head.
-// At the end of the job it leaves shared files of its predecessors to a sweep, unless it has learned of them by then.
-func (l *lineage) dropped(c *coordinator, k snapshot.CompletedCheckpoint, atEnd bool) {
-	keeper := l.w.keeper
-	keeper.triggered(c, k.Path)
-	for name, ids := range l.partOf {
-		if !slices.Contains(ids, k.ID) || strings.HasPrefix(name, k.Path) {
-			continue
+// With shared files it has to read the manifest first if the checkpoint is one of its predecessors; if the job ends before it could, all that
+// is left to a sweep.
+func (l *lineage) dropped(c *coordinator, k snapshot.CompletedCheckpoint) {
+	drop := func(name string) {
+		s := l.w.keeper.of(name)
+		if k.Shared && !slices.Contains(l.w.keeper.of(k.Path).owners, c) {
+			s.learn = append(s.learn, func() bool { return c.learned[k.Path] })
 		}
-		if s := keeper.of(name); atEnd && !slices.Contains(s.owners, c) {
-			s.spoilt = true
-		}
-		keeper.triggered(c, name)
+		l.w.keeper.triggered(c, name)
 	}
+	for name, ids := range l.partOf {
+		if slices.Contains(ids, k.ID) && !strings.HasPrefix(name, k.Path) {
+			drop(name)
+		}
+	}
+	drop(k.Path)
 }
 
 // checkSend looks at each message that a coordinator sends.

@@ -28,6 +28,8 @@ const (
 	LateState Mutation = "LateState"
 	// NotFrozen lets a source go on although the snapshot that stops the job froze it.
 	NotFrozen Mutation = "NotFrozen"
+	// TimersNotFrozen lets timers fire in such a task.
+	TimersNotFrozen Mutation = "TimersNotFrozen"
 	// EarlyFinish lets a task finish at the end of its data without waiting for a last snapshot.
 	EarlyFinish Mutation = "EarlyFinish"
 
@@ -80,7 +82,7 @@ const (
 // Mutations lists all but NoMutation.
 func Mutations() []Mutation {
 	return []Mutation{
-		NoAlignment, LateBarrier, OvertakenRows, CancelIgnored, ChannelsForgotten, RemainderForgotten, EndlessCapture, LateState, NotFrozen, EarlyFinish,
+		NoAlignment, LateBarrier, OvertakenRows, CancelIgnored, ChannelsForgotten, RemainderForgotten, EndlessCapture, LateState, NotFrozen, TimersNotFrozen, EarlyFinish,
 		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
 		SilentFallBack, FallBackOverCommits,
 		DuplicateAckDeletes, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,

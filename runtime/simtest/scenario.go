@@ -20,6 +20,7 @@ const (
 	sourceNode nodeKind = iota
 	shiftNode
 	fanNode
+	delayNode
 	counterNode
 	sinkNode
 )
@@ -33,6 +34,8 @@ type node struct {
 	source  *sourceSpec
 	offsets []int64
 	single  bool
+	// delay is for how many milliseconds rows are kept.
+	delay int64
 	// hold makes a shift keep rows back, keep also over snapshots.
 	hold, keep bool
 	union      bool
@@ -233,6 +236,9 @@ func (s *scenario) fill(x *graph.Node, n *node, out *outside) {
 	case fanNode:
 		x.NewOperator = func() operator.Operator { return &fan{out: out, ordered: s.ordered} }
 		x.Output = rowType{}
+	case delayNode:
+		x.NewOperator = func() operator.Operator { return &delay{out: out, d: n.delay} }
+		x.Output, x.Keyed = rowType{}, true
 	case counterNode:
 		x.NewOperator = func() operator.Operator { return &counter{out: out, ordered: s.ordered} }
 		x.Output, x.Keyed = rowType{}, true

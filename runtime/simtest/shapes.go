@@ -20,7 +20,7 @@ const (
 )
 
 // addNodes makes the graph: one to three sources, each perhaps with a shift behind it; of these ends some are split and united
-// (a diamond), taken together by an operator with two inputs, or broadcast; all are united by key in a counter. Behind that come
+// (a diamond), taken together by an operator with two inputs, or broadcast, or delayed; all are united by key in a counter. Behind that come
 // perhaps a second counter, and one to three sinks.
 func (s *scenario) addNodes(r *rand.Rand) {
 	var ends []*node
@@ -37,6 +37,13 @@ func (s *scenario) addNodes(r *rand.Rand) {
 	}
 	if r.IntN(5) == 0 {
 		ends[0] = s.addBroadcast(r, ends[0])
+	}
+	if r.IntN(4) == 0 {
+		i := r.IntN(len(ends))
+		ends[i] = s.add(r, &node{
+			kind: delayNode, name: "delay", delay: 1 + r.Int64N(400), keys: ends[i].keys,
+			inputs: []input{{from: ends[i].name, partition: graph.Hash}},
+		})
 	}
 	first := &node{kind: counterNode, name: "count"}
 	for _, end := range ends {
@@ -77,7 +84,7 @@ func (s *scenario) addBeside(r *rand.Rand) {
 
 // add puts a node into the graph and picks what may vary in every kind.
 func (s *scenario) add(r *rand.Rand, n *node) *node {
-	if r.IntN(4) == 0 && (!s.ordered || n.kind == counterNode || n.kind == sourceNode) {
+	if r.IntN(4) == 0 && (!s.ordered || n.kind == counterNode || n.kind == delayNode || n.kind == sourceNode) {
 		n.own = 1 + r.IntN(7)
 	}
 	n.noChain = r.IntN(4) == 0

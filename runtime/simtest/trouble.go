@@ -307,7 +307,7 @@ func (w *world) replied(l *lineage, o snapshot.Operation) {
 	if r == nil {
 		return
 	}
-	if o.Outcome == snapshot.OutcomeUnknown || strings.Contains(o.Error, "ask again") {
+	if o.Outcome == snapshot.OutcomeUnknown || strings.Contains(o.Error, " ask again ") {
 		return // and it is asked again
 	}
 	delete(w.users.open, o.ID)

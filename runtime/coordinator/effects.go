@@ -114,6 +114,9 @@ func (l *loop) readManifest(ctx context.Context, e job.ReadManifest) {
 		defer cancel()
 		m, permanent, err := readManifest(ctx, l.o.Store, e.Path, e.CRC32C)
 		r := job.ManifestRead{Path: e.Path, Manifest: m, Err: err, Permanent: permanent, Damaged: damaged(err)}
+		if r.Damaged {
+			l.log.Info("A snapshot is damaged", "path", l.located(e.Path), "reason", err.Error())
+		}
 		return func(l *loop) { l.machine.HandleManifestRead(time.Now(), r) }
 	})
 }

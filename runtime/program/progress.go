@@ -5,6 +5,7 @@ package program
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,8 @@ type progress struct {
 	state    contract.JobState
 	failure  time.Time
 	message  string
+	// warnings are those of the report before.
+	warnings []string
 }
 
 // show writes the line for s, and before it what happened since the last one.
@@ -52,6 +55,12 @@ func (p *progress) events(s *contract.JobStatus) {
 	if s.State != p.state && s.State == contract.JobRunning && s.RestoredFrom != nil {
 		p.notef("restored from %s", s.RestoredFrom.Path)
 	}
+	for _, w := range s.Warnings {
+		if p.state != "" && !slices.Contains(p.warnings, w) { // those that are there from the start follow from the configuration
+			p.notef("warning: %s", w)
+		}
+	}
+	p.warnings = s.Warnings
 	first := p.state == "" && s.State == contract.JobWaiting // the line itself counts the slots
 	if s.Message != "" && s.Message != p.message && !first {
 		p.notef("%s", s.Message)

@@ -99,3 +99,21 @@ func TestProgress_OverwritesOnATerminal(t *testing.T) {
 		t.Errorf("output (-want +got):\n%s", diff)
 	}
 }
+
+// TestProgress_SaysWhatComesUp prints a warning once, when it comes up; those that are there from the start follow from the configuration.
+func TestProgress_SaysWhatComesUp(t *testing.T) {
+	var out bytes.Buffer
+	p := &progress{out: &out}
+	p.show(status(func(s *contract.JobStatus) { s.Warnings = []string{"no storage"} }))
+	for range 2 {
+		p.show(status(func(s *contract.JobStatus) { s.Warnings = []string{"no storage", "checkpoint 3 was left out"} }))
+	}
+	want := `running  in 5,000  out 4,000  no checkpoint yet
+warning: checkpoint 3 was left out
+running  in 5,000  out 4,000  no checkpoint yet
+running  in 5,000  out 4,000  no checkpoint yet
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("output (-want +got):\n%s", diff)
+	}
+}

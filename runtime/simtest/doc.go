@@ -6,15 +6,12 @@
 // assignment of state, the tasks with their barrier aligners, the keyed state and the graph. The simulator is another
 // shell around them: it replaces the clock, the network, the object store and the outside that the sinks write to.
 //
-// A seed decides everything: the graph, parallelism and key groups, how long each message and each storage call takes, which
-// channel a task reads next, and the faults. Workers and coordinators are killed at any step, connections break and
-// lose what is under way, storage calls fail, take effect without an answer, or take effect after their caller has given up,
-// and coordinators are paused and wake up after another one took over. Jobs are stopped with a savepoint and go on at another
-// parallelism. After a while faults stop, and the job has to end by itself.
+// A seed decides everything: the graph, parallelism and settings, how long each message and each storage call takes, which
+// channel a task reads next, what users ask for, and the faults. After a while faults stop, and the job has to end by itself.
 //
-// What must hold: the committed output is that of a sequential run, every row exactly once; a snapshot is announced only
-// when the head names it; ids ascend; nothing is deleted that a head or a user refers to; the job ends.
+// What must hold: the committed output is that of a sequential run; a snapshot is announced only when the head names it; ids
+// ascend; nothing is deleted that is needed, and nothing is left that isn't, but for what a fault explains; the job ends.
 //
 // Mutations are deliberate mistakes in the protocol, made by the simulator around the cores. Each of them must be
-// found within some thousand seeds, or the simulator would prove nothing.
+// found within some thousand seeds, or the simulator would prove nothing. docs/simulation.md has the whole of it.
 package simtest

@@ -80,12 +80,11 @@ func (m *Machine) checkCanceled(now time.Time) {
 
 // decide asks the restart strategy.
 func (m *Machine) decide(now time.Time) {
-	if m.fallingBack {
-		m.fallingBack = false
-		m.startAttempt(now)
-		return
+	d, counters := Decision{Restart: true}, m.heads.head.Restarts
+	if !m.fallingBack { // else the way back is the restart
+		d, counters = m.strategy.Failed(now, m.heads.head.Restarts, m.o.Rand)
 	}
-	d, counters := m.strategy.Failed(now, m.heads.head.Restarts, m.o.Rand)
+	m.fallingBack = false
 	if !d.Restart {
 		m.updateHead(now, func(h *snapshot.Head) { h.Restarts = counters }, nil)
 		why := fmt.Sprintf("%s (not restarted: %s)", m.lastFailure.Error, d.Why)

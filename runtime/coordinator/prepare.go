@@ -314,6 +314,9 @@ func machinePlan(plan *graph.Plan) job.Plan {
 		for _, n := range v.Nodes {
 			jv.Operators = append(jv.Operators, n.Name)
 			jv.Transactional = jv.Transactional || n.Transactional
+			if d := n.TransactionTimeout; n.Transactional && d > 0 && (out.TransactionTimeout == 0 || d < out.TransactionTimeout) {
+				out.TransactionTimeout = d
+			}
 		}
 		if !v.Source() {
 			jv.Bounded = true

@@ -43,6 +43,8 @@ type Machine struct {
 
 	// attempt is the deployment or cancellation under way, or what runs; nil during the delay of a restart.
 	attempt *attempt
+	// aloneUntil is until when regions may go on while others are down; zero for as long as it takes.
+	aloneUntil time.Time
 	// newest is the newest attempt there was, lastK its number.
 	newest      protocol.Attempt
 	lastK       int64
@@ -178,6 +180,7 @@ func (m *Machine) NextWake() (time.Time, bool) {
 	}
 	at(m.heads.retryAt)
 	at(m.stopDeadline)
+	at(m.aloneUntil)
 	if m.waitsToRestart() {
 		at(m.restartAt)
 	}
@@ -214,6 +217,10 @@ func (m *Machine) HandleTime(now time.Time) {
 	if due(now, m.stopDeadline) {
 		m.stopDeadline = time.Time{}
 		m.fail(now, Failure{Error: fmt.Sprintf("the tasks did not stop within %v of the savepoint", m.o.StopTimeout)}, m.regions...)
+	}
+	if due(now, m.aloneUntil) {
+		m.aloneUntil = time.Time{}
+		m.fail(now, Failure{Error: "the regions that went on would keep transactions open for too long: a region is not back yet, and no checkpoint commits them meanwhile"}, m.regions...)
 	}
 	if m.attempt != nil {
 		m.attemptTime(now)

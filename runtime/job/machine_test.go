@@ -103,6 +103,8 @@ func (s *script) create(d *datadriven.TestData) {
 	switch s.arg(d, "restart", "fixed") {
 	case "none":
 		cfg.Restart.None = &struct{}{}
+	case "always":
+		cfg.Restart.FixedDelay = &contract.FixedDelay{Delay: contract.Duration(3 * time.Second)}
 	default:
 		cfg.Restart.FixedDelay = &contract.FixedDelay{Attempts: &attempts, Delay: contract.Duration(3 * time.Second)}
 	}
@@ -119,6 +121,7 @@ func (s *script) create(d *datadriven.TestData) {
 			job.Vertex{Name: "in2", Parallelism: 1, Operators: []string{"in2"}},
 			job.Vertex{Name: "out2", Parallelism: 1, Operators: []string{"out2"}, Inputs: []checkpoint.Input{{Vertex: "in2"}}})
 	}
+	transactions, _ := time.ParseDuration(s.arg(d, "transactions", "0s"))
 	s.tasksOf = nil
 	for _, v := range vertices {
 		for i := range v.Parallelism {
@@ -127,7 +130,7 @@ func (s *script) create(d *datadriven.TestData) {
 	}
 	m, err := job.New(job.Options{
 		Config: cfg, Grant: grant, Owner: "owner-" + s.arg(d, "owner", "a"), Dir: "dir/", Rand: rand.New(rand.NewPCG(1, 1)),
-		Plan: job.Plan{MaxParallelism: 128, Fingerprint: "f", Vertices: vertices},
+		Plan: job.Plan{MaxParallelism: 128, TransactionTimeout: transactions, Fingerprint: "f", Vertices: vertices},
 		Restore: func(m *snapshot.Manifest, dir string) (map[protocol.TaskID]protocol.TaskDeployment, error) {
 			if m.MaxParallelism != 128 {
 				return nil, errors.New("the snapshot has other key groups")

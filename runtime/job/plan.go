@@ -3,6 +3,8 @@
 package job
 
 import (
+	"time"
+
 	"github.com/weir-stream/weir/runtime/checkpoint"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/snapshot"
@@ -22,6 +24,8 @@ type Plan struct {
 	Slots int
 	// MaxParallelism is the number of key groups.
 	MaxParallelism int
+	// TransactionTimeout is the shortest time after which the outside drops a transaction of a sink that isn't committed; 0 for never.
+	TransactionTimeout time.Duration
 	// Fingerprint of the graph; a worker with another one is refused. Empty: not compared.
 	Fingerprint string
 }

@@ -115,6 +115,7 @@ func (m *Machine) takeDown(now time.Time, scope []*region, r checkpoint.Reason, 
 		a = &attempt{id: m.newest}
 		m.attempt = a
 	}
+	m.boundAlone(now)
 	a.phase, a.readAgainAt, a.deadline = canceling, time.Time{}, now.Add(m.o.CancelTimeout)
 	m.stopDeadline = time.Time{}
 	if m.state == StateRestarting {
@@ -125,6 +126,24 @@ func (m *Machine) takeDown(now time.Time, scope []*region, r checkpoint.Reason, 
 	m.cancelTasks(hit)
 	m.checkCanceled(now)
 }
+
+// boundAlone limits how long regions go on while others are down. No snapshot is completed then, and what their sinks prepared for one that was
+// given up is committed with the next: it must not expire before, for then it would be lost. Once all regions are down, it is
+// aborted and made again.
+func (m *Machine) boundAlone(now time.Time) {
+	timeout, c := m.o.Plan.TransactionTimeout, m.o.Config.Checkpointing
+	switch {
+	case m.allDown():
+		m.aloneUntil = time.Time{}
+	case m.aloneUntil.IsZero() && timeout > 0 && c != nil:
+		// It may have been prepared a checkpoint timeout ago; the next checkpoint comes an interval after the restart and takes its time, too.
+		limit := orDefault(c.Timeout, defaultCheckpointTimeout)
+		m.aloneUntil = now.Add(max(timeout-2*limit-max(c.Interval, c.MinPause).D(), 0))
+	}
+}
+
+// defaultCheckpointTimeout is that of package checkpoint.
+const defaultCheckpointTimeout = 10 * time.Minute
 
 // stopSnapshots gives up what is in flight; the tasks of regions that go on are told.
 func (m *Machine) stopSnapshots(now time.Time, gone []*region, r checkpoint.Reason, why string) {

@@ -177,7 +177,10 @@ func (l *Loop) hear() error {
 			return err
 		}
 	}
-	return l.Core.HandleArrivals()
+	if err := l.Core.HandleArrivals(); err != nil || l.Core.Due().IsZero() {
+		return err
+	}
+	return l.Core.HandleDue(l.Core.o.Now()) // a step may take long, so the clock is looked at before each
 }
 
 // step does one piece of work, or says that there is none.

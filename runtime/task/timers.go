@@ -61,8 +61,5 @@ func (c *Core) FireTimers(now time.Time) error {
 func (c *Core) byTime() error {
 	now := c.o.Now()
 	c.FlushDue(now)
-	if err := c.FireTimers(now); err != nil {
-		return err
-	}
-	return c.HandleDue(now)
+	return c.FireTimers(now)
 }

@@ -232,6 +232,7 @@ func (p *pipe) shut() {
 	p.queue = nil
 	if p.held != nil {
 		drop(*p.held)
+		p.held = nil
 	}
 }
 

@@ -19,7 +19,7 @@ func announced(k record.Kind) bool {
 
 // arrived takes note of an element that has entered the queue of a channel.
 func (t *taskRun) arrived(ch int, e record.Element) {
-	if t.capture != nil && !(t.w.mutation == EndlessCapture && e.Kind == record.KindBarrier) {
+	if t.capture != nil && (t.w.mutation != EndlessCapture || e.Kind != record.KindBarrier) {
 		t.capture.Add(ch, e)
 	}
 	if t.announcing && announced(e.Kind) {

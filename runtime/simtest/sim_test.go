@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ var (
 // runSeeds runs n seeds on all cores and hands each result to f, one at a time. f says whether to go on.
 func runSeeds(t *testing.T, first, n uint64, o Options, f func(Result) bool) {
 	t.Helper()
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // runs are small, and make much garbage
 	var (
 		next    atomic.Uint64
 		stopped atomic.Bool

@@ -3,7 +3,6 @@
 package simtest
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -230,18 +229,17 @@ func (u *users) schedule() {
 func (u *users) changePolicy() {
 	w, v := u.w, u.w.version
 	v.changePolicy(w.clock.rnd)
-	if w.tracing {
-		b, _ := json.Marshal(v.config.Checkpointing)
-		w.tracef(nil, "a user changes the policy to %s", b)
-	}
-	c := v.leads
-	if c == nil || !c.lead {
+	c := *v.config.Checkpointing
+	c.Alignment = nil
+	w.tracef(nil, "a user changes the policy to %+v", c)
+	lead := v.leads
+	if lead == nil || !lead.lead {
 		return
 	}
 	p := contract.Policy{Revision: fmt.Sprintf("policy%d", u.n), Checkpointing: v.config.Checkpointing, Restart: v.config.Restart}
-	c.p.run(func() {
-		c.do(func(now time.Time) {
-			if err := c.machine.HandlePolicy(now, p); err != nil && !strings.Contains(err.Error(), "has ended") {
+	lead.p.run(func() {
+		lead.do(func(now time.Time) {
+			if err := lead.machine.HandlePolicy(now, p); err != nil && !strings.Contains(err.Error(), "has ended") {
 				w.failf("the policy was refused: %v", err)
 			}
 		})

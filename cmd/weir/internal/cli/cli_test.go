@@ -51,13 +51,14 @@ func golden(t *testing.T, name, got string) {
 
 func TestHelp(t *testing.T) {
 	tests := map[string][]string{
-		"help.txt":          {"--help"},
-		"help_run.txt":      {"run", "--help"},
-		"help_stop.txt":     {"stop", "--help"},
-		"help_snapshot.txt": {"snapshot", "--help"},
-		"help_status.txt":   {"status", "--help"},
-		"help_suspend.txt":  {"suspend", "--help"},
-		"help_cancel.txt":   {"cancel", "--help"},
+		"help.txt":             {"--help"},
+		"help_run.txt":         {"run", "--help"},
+		"help_stop.txt":        {"stop", "--help"},
+		"help_snapshot.txt":    {"snapshot", "--help"},
+		"help_status.txt":      {"status", "--help"},
+		"help_suspend.txt":     {"suspend", "--help"},
+		"help_cancel.txt":      {"cancel", "--help"},
+		"help_checkpoints.txt": {"checkpoints", "--help"},
 	}
 	for name, args := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -73,54 +73,6 @@ func (a *App) apiStatus(c *cobra.Command, f *jobFlags, format string) error {
 	return printStatus(a.Out, a.Now(), job, history)
 }
 
-func (a *App) checkpointsCommand() *cobra.Command {
-	var f jobFlags
-	var format string
-	c := &cobra.Command{
-		Use: "checkpoints [JOB]", GroupID: "control", Args: oneJob,
-		Short: "Show a job's checkpoints and what each cost",
-		Long: `Show the history of a job's checkpoints and savepoints as its coordinator tells it: how each went, what it cost, which task was
-slowest, and which ones storage keeps.
-
-In a cluster it calls the coordinator through a port-forward, with the certificate in the secret JOB-client-tls. So it needs
-to get secrets and create pods/portforward, which the other commands don't.` + jobHelp,
-		RunE: func(c *cobra.Command, args []string) error {
-			name, err := f.job(c, args)
-			if err != nil {
-				return err
-			}
-			if format != "" && format != "json" && format != "yaml" {
-				return &usageError{err: errors.New("--output is neither json nor yaml"), command: c.CommandPath()}
-			}
-			if name != "" {
-				return a.inCluster(c, &f, name, func(ctx context.Context, s *session) error { return s.checkpoints(ctx, format) })
-			}
-			client, err := f.client(c)
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			ctx, cancel := a.bounded(c.Context(), f.timeout)
-			defer cancel()
-			return a.showCheckpoints(ctx, client, format)
-		},
-	}
-	f.add(c, defaultReadTimeout)
-	c.Flags().StringVarP(&format, "output", "o", "", "print everything as json or yaml")
-	return c
-}
-
-func (a *App) showCheckpoints(ctx context.Context, client *contract.Client, format string) error {
-	history, err := client.Checkpoints(ctx)
-	if err != nil {
-		return err
-	}
-	if format != "" {
-		return printAs(a.Out, format, history)
-	}
-	return printCheckpoints(a.Out, a.Now(), history)
-}
-
 func (a *App) savepointCommand() *cobra.Command {
 	var f jobFlags
 	var target string

@@ -379,6 +379,11 @@ func full() *streamv1.StreamJob {
 			Deployment:     &streamv1.DeploymentReport{Grant: 4, Revision: "0a1b2c3d4e", Generation: 3},
 			LastCheckpoint: &streamv1.SnapshotReport{ID: 9, Path: "s3://b/p/chk-9/", CompletedAt: at(3 * time.Second), SizeBytes: 4 << 20, DurationMillis: 31},
 			LastSavepoint:  &streamv1.SnapshotReport{ID: 5, Path: "s3://b/s/savepoint-012345-a/", CompletedAt: at(time.Hour), SizeBytes: 100},
+			Checkpoints: &streamv1.CheckpointsReport{
+				Completed: 8, Failed: 3, ConsecutiveFailures: 2,
+				Slowest:     &streamv1.CheckpointCulprit{ID: 9, Phase: "Upload", Task: "count/0", DurationMillis: 30, Message: "the upload of count/0 took 30ms"},
+				LastFailure: &streamv1.CheckpointFailure{ID: 11, At: metav1.NewTime(noon.Add(-time.Second)), Reason: "Expired", Message: "not complete within 1s: no acknowledgement of count/1"},
+			},
 			Restore: &streamv1.RestoreReport{
 				RequestedMode: "Savepoint", EffectiveMode: "LastCheckpoint", Path: "s3://b/p/chk-4/", CheckpointID: 4, TakenAt: at(10 * time.Minute),
 				Reason: "the coordinator did not answer for 30s",
@@ -488,28 +493,102 @@ func TestNoCluster(t *testing.T) {
 	}
 }
 
-func TestCheckpoints(t *testing.T) {
+// history is a report on checkpoints with everything in it.
+func history() contract.CheckpointsReport {
 	at := func(d time.Duration) time.Time { return noon.Add(-d) }
-	history := contract.CheckpointsReport{
-		Completed: 8, Failed: 1, InFlight: 1, Waiting: "the pause after the last one",
+	spread := func(n int64) contract.Spread {
+		return contract.Spread{Min: n, Avg: 2 * n, P50: 2 * n, P95: 3 * n, P99: 4 * n, Max: 5 * n}
+	}
+	return contract.CheckpointsReport{
+		Completed: 8, Failed: 2, InFlight: 1, Waiting: "the pause after the last one", FailedByReason: map[string]int64{"Expired": 1, "AsyncFailure": 1},
+		Advice: []string{"checkpoints take 12s (median), longer than the interval of 10s: raise checkpointing.interval"},
 		Recent: []contract.CheckpointReport{
-			{SnapshotInfo: contract.SnapshotInfo{ID: 11, Kind: "Checkpoint"}, TriggeredAt: at(1500 * time.Millisecond), State: "InFlight", Acked: 1, Tasks: 4},
-			{SnapshotInfo: contract.SnapshotInfo{ID: 10, Kind: "Checkpoint"}, TriggeredAt: at(10 * time.Second), State: "Failed", Error: "count/1:\nno space", Acked: 3, Tasks: 4},
+			{
+				SnapshotInfo: contract.SnapshotInfo{ID: 11, Kind: "Checkpoint", DurationMillis: 1500}, TriggeredAt: at(1500 * time.Millisecond), State: "InFlight",
+				Acked: 1, Tasks: 4, Culprit: &contract.Culprit{Phase: "Channel", Task: "count/1", Text: "no barrier had come to count/1 for 1.5s"},
+			},
+			{
+				SnapshotInfo: contract.SnapshotInfo{ID: 10, Kind: "Checkpoint", DurationMillis: 600}, TriggeredAt: at(10 * time.Second), State: "Failed",
+				Reason: "AsyncFailure", Error: "count/1:\nno space", Acked: 3, Tasks: 4, IdleGapMillis: new(int64(4000)),
+			},
 			{
 				SnapshotInfo: contract.SnapshotInfo{ID: 9, Kind: "Savepoint", SizeBytes: 4 << 20, DurationMillis: 31}, TriggeredAt: at(20 * time.Second), State: "Completed",
-				Acked: 4, Tasks: 4, WrittenBytes: 1 << 20, AlignmentMillis: 3, SyncMicros: 4000, AsyncMillis: 12, SlowestTask: "count/0",
+				Acked: 4, Tasks: 4, WrittenBytes: 1 << 20, StartDelayMillis: 5, AlignmentMillis: 3, SyncMicros: 4000, AsyncMillis: 12, UploadMillis: 11,
+				SlowestTask: "count/0", Culprit: &contract.Culprit{Phase: "Upload", Task: "count/0", Millis: 11, Text: "the upload of count/0 took 11ms"},
 			},
+			{
+				SnapshotInfo: contract.SnapshotInfo{ID: 8, Kind: "Checkpoint", SizeBytes: 100, DurationMillis: 20}, TriggeredAt: at(time.Minute), State: "Completed",
+				Acked: 4, Tasks: 4, SlowestTask: "count/0", Culprit: &contract.Culprit{Text: "not told: only the newest"},
+			},
+		},
+		Summary: &contract.CheckpointsSummary{
+			Count: 7, DurationMillis: spread(20), IdleGapMillis: spread(9000), StartDelayMillis: spread(2), AlignmentMillis: spread(1), SyncMicros: spread(1000),
+			AsyncMillis: spread(10), UploadMillis: spread(9), FinalizeMillis: spread(3), SizeBytes: spread(1 << 20), WrittenBytes: spread(1000),
 		},
 		Retained: []contract.SnapshotInfo{{ID: 8, Kind: "Checkpoint", Path: "s3://b/p/chk-8/", CompletedAt: at(time.Minute), SizeBytes: 100}},
 	}
-	addr, _ := fakeAPI(t, map[string]any{"GET /v1/checkpoints": history}, http.StatusOK)
+}
+
+func TestCheckpoints(t *testing.T) {
+	addr, _ := fakeAPI(t, map[string]any{"GET /v1/checkpoints": history()}, http.StatusOK)
 	code, out, errs := weir(t, "checkpoints", "--api", addr)
 	if code != exitOK || errs != "" {
 		t.Errorf("exit code %d, stderr %q", code, errs)
 	}
 	golden(t, "checkpoints.txt", out)
 	code, out, _ = weir(t, "checkpoints", "--api", addr, "-o", "yaml")
-	if code != exitOK || !strings.HasPrefix(out, "completed: 8\n") {
+	if code != exitOK || !strings.HasPrefix(out, "advice:\n") || !strings.Contains(out, "\ncompleted: 8\n") {
 		t.Errorf("exit code %d, YAML %s", code, out)
+	}
+}
+
+func TestCheckpoints_NothingYet(t *testing.T) {
+	addr, _ := fakeAPI(t, map[string]any{"GET /v1/checkpoints": contract.CheckpointsReport{}}, http.StatusOK)
+	code, out, errs := weir(t, "checkpoints", "--api", addr)
+	if want := "Since the coordinator started  0 completed, 0 failed, 0 in flight\n"; code != exitOK || errs != "" || out != want {
+		t.Errorf("exit code %d, stderr %q, printed %q, want %q", code, errs, out, want)
+	}
+}
+
+func TestCheckpoints_OneInDetail(t *testing.T) {
+	detail := contract.CheckpointDetail{
+		CheckpointReport: contract.CheckpointReport{
+			SnapshotInfo: contract.SnapshotInfo{ID: 12, Kind: "Checkpoint", Path: "s3://b/p/chk-12/", SizeBytes: 4 << 20, DurationMillis: 600_000},
+			TriggeredAt:  noon.Add(-11 * time.Minute), State: "Failed", Reason: "Expired", Counted: true, Acked: 2, Tasks: 8, Missing: []string{"count/0", "count/1"},
+			Error:        "not complete within 10m0s: no acknowledgement of count/1; the barrier was behind rows in the channel from map/1 to count/1 for 9m59s",
+			WrittenBytes: 1 << 20, ReusedBytes: 3 << 20, AlignmentBytes: 2000, ChannelBytes: 100, QueuedMillis: 3, IdleGapMillis: new(int64(9000)),
+			TriggerDelayMillis: 2, StartDelayMillis: 7, AlignmentMillis: 30, WaitedMillis: 4, SyncMicros: 5000, AsyncMillis: 60, UploadMillis: 50,
+			Culprit: &contract.Culprit{Phase: "Channel", Task: "count/1", Channel: "map/1 -> count/1", Text: "the barrier was behind rows"},
+		},
+		Vertices: []contract.VertexCheckpoint{
+			{
+				Vertex: "numbers", Operators: []string{"numbers", "map"}, Acked: 1, Tasks: 1, AckedMillis: 70, StartDelayMillis: 2, SyncMicros: 5000, AsyncMillis: 60,
+				UploadMillis: 50, SizeBytes: 4 << 20, WrittenBytes: 1 << 20, ReusedBytes: 3 << 20, Subtasks: []contract.SubtaskCheckpoint{{
+					Acked: true, AckedMillis: 70, StartDelayMillis: 2, SyncMicros: 5000, AsyncMillis: 60, UploadMillis: 50, SizeBytes: 4 << 20, WrittenBytes: 1 << 20,
+					ReusedBytes: 3 << 20, BusyPercent: 10, BlockedPercent: 85,
+				}},
+			},
+			{
+				Vertex: "count", Operators: []string{"count"}, Acked: 1, Tasks: 7, Slowest: 1, AckedMillis: 50, StartDelayMillis: 7, AlignmentMillis: 30, Omitted: 4,
+				Subtasks: []contract.SubtaskCheckpoint{
+					{Subtask: 0},
+					{Subtask: 1, Stage: "Aligning", StageMillis: 599_000, MissingFrom: []string{"map/1", "map/2"}, MissingCount: 5},
+					{Subtask: 2, Acked: true, AckedMillis: 50, StartDelayMillis: 7, AlignmentMillis: 30, LastFrom: "map/1", BusyPercent: 98},
+				},
+			},
+		},
+	}
+	addr, _ := fakeAPI(t, map[string]any{"GET /v1/checkpoints/12": detail}, http.StatusOK)
+	code, out, errs := weir(t, "checkpoints", "--api", addr, "--id", "12")
+	if code != exitOK || errs != "" {
+		t.Errorf("exit code %d, stderr %q", code, errs)
+	}
+	golden(t, "checkpoint.txt", out)
+	code, out, _ = weir(t, "checkpoints", "--api", addr, "--id", "12", "-o", "json")
+	if code != exitOK || !strings.Contains(out, `"channel": "map/1 -\u003e count/1"`) {
+		t.Errorf("exit code %d, JSON %s", code, out)
+	}
+	if code, _, errs = weir(t, "checkpoints", "--api", addr, "--id", "0"); code != exitUsage || !strings.Contains(errs, "--id is not the number of a checkpoint") {
+		t.Errorf("exit code %d, stderr %q for --id 0", code, errs)
 	}
 }

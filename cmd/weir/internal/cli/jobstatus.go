@@ -151,6 +151,25 @@ func (p *jobPrinter) snapshots() {
 	if c := p.job.Status.LastSavepoint; c != nil {
 		p.linef("Last savepoint", "%s", describeReport(p.now, c))
 	}
+	c := p.job.Status.Checkpoints
+	if c == nil {
+		return
+	}
+	text := fmt.Sprintf("%d completed, %d failed since the coordinator started", c.Completed, c.Failed)
+	if c.ConsecutiveFailures > 0 {
+		text += fmt.Sprintf(", the last %d in a row", c.ConsecutiveFailures)
+	}
+	p.linef("Checkpoints", "%s", text)
+	if s := c.Slowest; s != nil {
+		p.linef("", "slowest part of %d: %s", s.ID, oneLine(s.Message))
+	}
+	if f := c.LastFailure; f != nil {
+		when := ""
+		if !f.At.IsZero() {
+			when = " " + p.ago(f.At.Time)
+		}
+		p.linef("", "%d failed%s: %s", f.ID, when, oneLine(f.Message))
+	}
 }
 
 func describeReport(now time.Time, c *streamv1.SnapshotReport) string {

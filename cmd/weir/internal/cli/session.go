@@ -261,7 +261,7 @@ func (s *session) cancel(ctx context.Context, savepoint bool) error {
 }
 
 // checkpoints shows the history of checkpoints as the coordinator tells it.
-func (s *session) checkpoints(ctx context.Context, format string) error {
+func (s *session) checkpoints(ctx context.Context, f checkpointsFlags) error {
 	job, err := s.cluster.Get(ctx, s.name)
 	if err != nil {
 		return err
@@ -271,7 +271,7 @@ func (s *session) checkpoints(ctx context.Context, format string) error {
 		return err
 	}
 	defer api.Close()
-	return s.app.showCheckpoints(ctx, api, format)
+	return s.app.showCheckpoints(ctx, api, f)
 }
 
 // fate says what deleting a job does to its state.

@@ -107,11 +107,9 @@ func (m *Machine) deleteShared(e *ending, doomed []snapshot.CompletedCheckpoint)
 	if len(ids) == 0 {
 		return
 	}
+	// By name alone: a coordinator with a higher grant may have taken the job over since, and write into the same directory.
 	d := DeleteObjects{Token: -1 - int64(len(doomed)), Paths: m.snapshots.Release(ids)}
-	if m.deletes(e.final.State) {
-		d.Prefix, d.Paths = m.o.Dir+"shared/", nil // also what nobody knows of
-	}
-	if d.Prefix == "" && len(d.Paths) == 0 {
+	if len(d.Paths) == 0 {
 		return
 	}
 	e.deleting[d.Token] = true

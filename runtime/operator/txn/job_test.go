@@ -30,14 +30,16 @@ import (
 const (
 	// parts is how many parts the input has, and perPart how many rows each of them.
 	parts   = 4
-	perPart = 100
+	perPart = 40
 	maxPar  = 3
 )
 
 // parted reads parts of numbered rows; row n of part p is p*perPart+n. Each part is read by one subtask.
 type parted struct {
-	next map[int]int64
-	buf  *record.Rows[int64]
+	// bounded says that the end of the parts is the end of the input.
+	bounded *bool
+	next    map[int]int64
+	buf     *record.Rows[int64]
 }
 
 func (s *parted) Open(_ context.Context, c *operator.Context) error {
@@ -75,7 +77,10 @@ func (s *parted) Poll() (operator.Polled, error) {
 		}
 	}
 	if len(s.buf.Values) == 0 {
-		return operator.Polled{State: operator.End}, nil
+		if *s.bounded {
+			return operator.Polled{State: operator.End}, nil
+		}
+		return operator.Polled{State: operator.Wait}, nil
 	}
 	return operator.Polled{Batch: s.buf, State: operator.More}, nil
 }
@@ -119,6 +124,8 @@ type job struct {
 	wakes   []chan struct{}
 	// blocking says that the sink is a client whose calls block.
 	blocking bool
+	// bounded says that the input ends, as it does when the job may run to its end.
+	bounded bool
 	// committed is the newest complete snapshot, encoded; nil for none.
 	committed []byte
 }
@@ -139,7 +146,7 @@ func both(t *testing.T, f func(t *testing.T, blocking bool)) {
 func (j *job) plan(parallelism int) *graph.Plan {
 	j.t.Helper()
 	plan, err := graph.NewPlan(&graph.Graph{Nodes: []*graph.Node{
-		{Name: "in", Output: ints, Bounded: true, NewSource: func() operator.Source { return &parted{} }},
+		{Name: "in", Output: ints, Bounded: true, NewSource: func() operator.Source { return &parted{bounded: &j.bounded} }},
 		{
 			Name: "out", Inputs: []graph.Edge{{From: "in"}}, Transactional: true,
 			NewOperator: func() operator.Operator {
@@ -381,7 +388,7 @@ func (j *job) exact() {
 // end lets the job run to the end of its input without trouble: the last checkpoint commits the last transactions.
 func (j *job) end() {
 	j.t.Helper()
-	j.out.Fault = nil
+	j.out.Fault, j.bounded = nil, true
 	j.kill()
 	if err := j.start(2); err != nil {
 		j.t.Fatal(err)

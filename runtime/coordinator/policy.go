@@ -50,6 +50,9 @@ func (l *loop) setPolicy(p contract.Policy) (contract.Policy, error) {
 	if now := l.machine.Policy(); now.Revision == p.Revision {
 		return now, nil
 	}
+	if err := checkTransactions(l.prepared.graph, p.Checkpointing); err != nil {
+		return contract.Policy{}, badRequest(err.Error(), "correct the policy")
+	}
 	err := l.machine.HandlePolicy(time.Now(), p)
 	switch {
 	case errors.Is(err, job.ErrNeedsRestart):

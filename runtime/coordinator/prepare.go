@@ -289,13 +289,13 @@ func (c *Coordinator) layOut(p *prepared) error {
 	if err != nil {
 		return &InvalidJobError{Err: fmt.Errorf("building the graph of the job: %w", err)}
 	}
-	if err := checkTransactions(g, p.cfg.Checkpointing); err != nil {
-		return &InvalidJobError{Err: err}
-	}
 	plan, err := graph.NewPlan(g, graph.Options{
 		Parallelism: p.cfg.Parallelism, MaxParallelism: p.cfg.MaxParallelism, DisableChaining: p.cfg.DisableChaining,
 	})
 	if err != nil {
+		return &InvalidJobError{Err: err}
+	}
+	if err := checkTransactions(plan, p.cfg.Checkpointing); err != nil {
 		return &InvalidJobError{Err: err}
 	}
 	p.cfg.MaxParallelism = plan.MaxParallelism

@@ -16,7 +16,7 @@ import (
 const defaultCheckpointTimeout = 10 * time.Minute
 
 // checkTransactions refuses sinks whose transactions may expire before a checkpoint commits them.
-func checkTransactions(g *graph.Graph, c *contract.Checkpointing) error {
+func checkTransactions(plan *graph.Plan, c *contract.Checkpointing) error {
 	if c == nil {
 		return nil // the only transaction ends with the input, whenever that is
 	}
@@ -25,12 +25,14 @@ func checkTransactions(g *graph.Graph, c *contract.Checkpointing) error {
 		timeout = defaultCheckpointTimeout
 	}
 	var errs []error
-	for _, n := range g.Nodes {
-		if !n.Transactional {
-			continue
-		}
-		if err := txn.CheckTimeout(n.TransactionTimeout, max(c.Interval, c.MinPause).D(), timeout); err != nil {
-			errs = append(errs, fmt.Errorf("operator %q: %w", n.Name, err))
+	for _, v := range plan.Vertices {
+		for _, n := range v.Nodes {
+			if !n.Transactional {
+				continue
+			}
+			if err := txn.CheckTimeout(n.TransactionTimeout, max(c.Interval, c.MinPause).D(), timeout); err != nil {
+				errs = append(errs, fmt.Errorf("operator %q: %w", n.Name, err))
+			}
 		}
 	}
 	return errors.Join(errs...)

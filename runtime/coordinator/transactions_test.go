@@ -3,8 +3,11 @@
 package coordinator
 
 import (
+	"errors"
+	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/contract"
@@ -31,8 +34,8 @@ func TestCheckTransactions_RefusesATimeoutThatIsTooShort(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			transactional := tc.c == nil || tc.c.Mode == ""
-			g := &graph.Graph{Nodes: []*graph.Node{{Name: "out", Transactional: transactional, TransactionTimeout: tc.timeout}}}
-			err := checkTransactions(g, tc.c)
+			n := &graph.Node{Name: "out", Transactional: transactional, TransactionTimeout: tc.timeout}
+			err := checkTransactions(&graph.Plan{Vertices: []*graph.Vertex{{Nodes: []*graph.Node{n}}}}, tc.c)
 			if tc.want == "" {
 				if err != nil {
 					t.Errorf("got %v", err)
@@ -43,5 +46,58 @@ func TestCheckTransactions_RefusesATimeoutThatIsTooShort(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// A policy is taken over by a job that runs, so it is held against the same.
+func TestPolicy_RefusesWhatTransactionsMayNotSurvive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		o := c.options()
+		o.Job.Checkpointing.Timeout = contract.Duration(time.Minute)
+		build := o.Build
+		o.Build = func(cfg contract.JobConfig) (*graph.Graph, error) {
+			g, err := build(cfg)
+			if err == nil {
+				out := g.Nodes[len(g.Nodes)-1]
+				out.Transactional, out.TransactionTimeout = true, 10*time.Minute
+			}
+			return g, err
+		}
+		r := c.start(o)
+		r.worker("w1")
+		r.await("running", isRunning)
+		p := contract.Policy{Revision: "p1", Checkpointing: &contract.Checkpointing{
+			Interval: contract.Duration(5 * time.Minute), Timeout: contract.Duration(time.Minute), RetentionCount: 1,
+		}}
+		var refused *contract.APIError
+		if _, err := r.setPolicy(t.Context(), p); !errors.As(err, &refused) || refused.Status != http.StatusBadRequest || !strings.Contains(refused.Message, "at least 12m0s") {
+			t.Errorf("got %v, want a bad request", err)
+		}
+		p.Checkpointing.Interval = contract.Duration(4 * time.Minute)
+		if _, err := r.setPolicy(t.Context(), p); err != nil {
+			t.Errorf("a policy that fits: %v", err)
+		}
+		r.cancel()
+		_, _ = r.wait()
+	})
+}
+
+func TestRun_RefusesTransactionsThatMayExpire(t *testing.T) {
+	c := newCluster(t)
+	o := c.options()
+	build := o.Build
+	o.Build = func(cfg contract.JobConfig) (*graph.Graph, error) {
+		g, err := build(cfg)
+		if err == nil {
+			out := g.Nodes[len(g.Nodes)-1]
+			out.Transactional, out.TransactionTimeout = true, time.Minute
+		}
+		return g, err
+	}
+	r := c.start(o)
+	_, err := r.wait()
+	if _, ok := errors.AsType[*InvalidJobError](err); !ok || !strings.Contains(err.Error(), "transactions expire after 1m0s") {
+		t.Errorf("got %v", err)
 	}
 }

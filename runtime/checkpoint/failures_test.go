@@ -32,7 +32,7 @@ func TestFailureManager(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := NewFailureManager(tc.tolerable)
-			for _, e := range strings.Fields(tc.events) {
+			for e := range strings.FieldsSeq(tc.events) {
 				word, want := strings.CutSuffix(e, "!")
 				if word == "new" {
 					f.Reset()

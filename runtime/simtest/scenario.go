@@ -102,8 +102,9 @@ func newScenario(r *rand.Rand) *scenario {
 	s := &scenario{
 		groups: []int{4, 8, 16, 128}[r.IntN(4)], maxParallelism: 1 + r.IntN(4),
 		rowsPerKey: 5 + r.Int64N(50), ordered: r.IntN(3) > 0, atLeastOnce: r.IntN(12) == 0,
-		endless: r.IntN(6) == 0, rare: r.IntN(6) == 0, incremental: r.IntN(2) == 0,
+		endless: r.IntN(6) == 0, rare: r.IntN(5) == 0, incremental: r.IntN(2) == 0,
 	}
+	s.endless = s.endless || s.rare && r.IntN(2) == 0
 	switch r.IntN(12) {
 	case 0:
 		s.deletes = true

@@ -268,7 +268,10 @@ func (u *users) ask() {
 	if u.w.scenario.deletes && (r.kind == snapshot.OperationStop || r.savepoint) {
 		r.kind, r.stop, r.savepoint = snapshot.OperationCancel, record.StopNone, false
 	}
-	if u.w.clock.chance(4) {
+	switch {
+	case u.w.scenario.rare && u.w.clock.chance(2):
+		r.timeout = u.w.clock.between(20*time.Millisecond, 400*time.Millisecond)
+	case u.w.clock.chance(4):
 		r.timeout = u.w.clock.between(50*time.Millisecond, 2*time.Second)
 	}
 	u.open[r.id] = r

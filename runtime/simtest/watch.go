@@ -4,6 +4,7 @@ package simtest
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/job"
@@ -14,8 +15,9 @@ import (
 // watchInterval is how often a run is looked at from outside.
 const watchInterval = time.Second
 
-// blockedLimit is how long a channel may stay blocked while no snapshot is in flight: what is under way then arrives sooner.
-const blockedLimit = 5 * time.Second
+// blockedLimit is how long a channel may stay blocked while no snapshot is in flight and nothing holds the workers up: what is under way
+// then arrives sooner.
+const blockedLimit = 2500 * time.Millisecond
 
 // watch looks at the run again and again.
 func (w *world) watch() {
@@ -29,7 +31,7 @@ func (w *world) watch() {
 // checkBlocked finds channels that wait for the barrier of a snapshot that doesn't exist any more.
 func (w *world) checkBlocked() {
 	attempt, quiet := w.quiet()
-	if !quiet || attempt != w.quietAttempt {
+	if !quiet || attempt != w.quietAttempt || w.heldUp() {
 		w.quietAttempt, w.quietSince = attempt, w.clock.now
 		return
 	}
@@ -50,6 +52,21 @@ func (w *world) checkBlocked() {
 			}
 		}
 	}
+}
+
+// heldUp says whether a worker is paused, or a task is slow because it works on what was in flight before a restore.
+func (w *world) heldUp() bool {
+	for _, k := range w.workers {
+		if k.p.paused {
+			return true
+		}
+		for _, a := range k.regions {
+			if !a.ended && slices.ContainsFunc(a.tasks, func(t *taskRun) bool { return t.inFlight }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (w *world) checkTaskBlocked(t *taskRun) {

@@ -82,6 +82,11 @@ type kindsModel[K cmp.Ordered] struct {
 	hash   *Keys[K]
 	random func(r *rand.Rand) K
 	part   int
+	// incremental snapshots refer to the files of the one before; last is its id.
+	incremental bool
+	store       *sharedStore
+	last        int64
+	reused      int
 }
 
 func (k *kindsModel[K]) options(i, p int) Options {
@@ -90,24 +95,40 @@ func (k *kindsModel[K]) options(i, p int) Options {
 	return o
 }
 
-// rescale writes snapshots of all subtasks, and restores them at parallelism p.
-func (k *kindsModel[K]) rescale(p int) {
+// save writes snapshots of all subtasks.
+func (k *kindsModel[K]) save() []File {
 	k.t.Helper()
-	store := &fileStore{}
 	var files []File
+	base := k.last
+	k.last++
 	for _, task := range k.tasks {
-		s := task.m.Seal()
-		fs, err := s.Write(k.t.Context(), store)
+		s := task.m.Seal
+		if k.incremental {
+			s = func() *Snapshot { return task.m.SealIncremental(k.last, base) }
+		}
+		sealed := s()
+		fs, err := sealed.Write(k.t.Context(), k.store)
 		if err != nil {
 			k.t.Fatal(err)
 		}
-		s.Release()
+		sealed.Release()
+		for _, f := range fs {
+			if f.Reused {
+				k.reused++
+			}
+		}
 		files = append(files, fs...)
 	}
-	for _, f := range files {
-		if _, err := VerifyFile(k.t.Context(), f, store); err != nil {
-			k.t.Fatal(err)
-		}
+	return listed(files)
+}
+
+// rescale writes snapshots of all subtasks, and restores them at parallelism p.
+func (k *kindsModel[K]) rescale(p int) {
+	k.t.Helper()
+	store := k.store
+	files := k.save()
+	if err := verifyAll(k.t.Context(), files, store); err != nil {
+		k.t.Fatal(err)
 	}
 	k.tasks, k.owner = nil, make([]int, k.max)
 	for i := range p {
@@ -306,18 +327,21 @@ func runKinds[K cmp.Ordered](t *testing.T, seed uint64, random func(r *rand.Rand
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 3))
 	k := &kindsModel[K]{t: t, r: r, max: []int{1, 7, 16, 128, 1000}[r.IntN(5)], model: map[K]*modelKey{}, random: random}
-	k.part = []int{0, 3000}[r.IntN(2)]
+	k.part, k.incremental, k.store = []int{0, 3000}[r.IntN(2)], seed%2 == 1, &sharedStore{}
 	var err error
 	if k.hash, err = KeysOf[K](nil); err != nil {
 		t.Fatal(err)
 	}
 	k.rescale(1)
 	var open []*Snapshot
-	for range 12 {
+	for range 8 {
 		for range 1500 {
 			k.step()
 			if r.IntN(300) == 0 { // snapshots that are being written have to be worked around
 				open = append(open, k.tasks[r.IntN(len(k.tasks))].m.Seal())
+			}
+			if r.IntN(400) == 0 {
+				k.save()
 			}
 			if len(open) > 2 {
 				open[0].Release()
@@ -328,6 +352,9 @@ func runKinds[K cmp.Ordered](t *testing.T, seed uint64, random func(r *rand.Rand
 		k.compare()
 		k.rescale(1 + r.IntN(min(k.max, 16)))
 		k.compare()
+	}
+	if k.incremental != (k.reused > 0) {
+		t.Errorf("incremental: %v, but %d files were reused", k.incremental, k.reused)
 	}
 }
 

@@ -669,3 +669,18 @@ func TestPlace_IsSmall(t *testing.T) {
 		t.Errorf("a place takes %d bytes", n)
 	}
 }
+
+func TestTable_PrefetchChangesNothing(t *testing.T) {
+	m := filled(t, Options{MaxParallelism: 4, Last: 3}, 300)
+	want := contents(m)
+	hashes := make([]uint64, 400)
+	for i := range hashes {
+		hashes[i] = HashString(fmt.Sprintf("key %d", i*i))
+	}
+	for _, name := range []string{"bytes-fixed", "bytes-var"} {
+		m.table(name).PrefetchBytes(hashes)
+	}
+	if !maps.Equal(contents(m), want) {
+		t.Error("the content changed")
+	}
+}

@@ -174,6 +174,9 @@ func (s *script) do(w []string) error {
 		m := s.c.Summary()
 		s.c.emit(noted(fmt.Sprintf("triggered %d completed %d failed %d in progress %d last %d consecutive failures %d waiting %q",
 			m.Triggered, m.Completed, m.Failed, m.InProgress, m.LastCompleted, m.ConsecutiveFailures, m.Waiting)))
+		if len(m.Unreadable) > 0 {
+			s.c.emit(noted(fmt.Sprintf("unreadable %v", m.Unreadable)))
+		}
 	case "history":
 		for _, h := range s.c.History() {
 			s.c.emit(noted(fmt.Sprintf("%s %d %s %s after %v acked %d/%d missing %v %s", h.Kind, h.ID, h.State, h.Reason, h.Duration, h.Acked, h.Tasks, h.Missing, h.Error)))

@@ -3,6 +3,8 @@
 package checkpoint
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/protocol"
@@ -113,6 +115,8 @@ type Summary struct {
 	LastCompleted int64 `json:"lastCompleted,omitempty"`
 	// Waiting says why the next snapshot doesn't start, if something holds it.
 	Waiting string `json:"waiting,omitempty"`
+	// Unreadable are kept checkpoints whose manifests turned out to be damaged, so that the shared files they may refer to are kept, too.
+	Unreadable []int64 `json:"unreadable,omitempty"`
 	// FailedBy counts the failures by reason. It must not be changed.
 	FailedBy map[Reason]int64 `json:"failedBy,omitempty"`
 	// Totals add up what completed snapshots cost.
@@ -155,6 +159,11 @@ func (c *Coordinator) Summary() Summary {
 	s := c.counts
 	s.InProgress = len(c.pending)
 	s.ConsecutiveFailures = c.failures.Count()
+	for _, id := range slices.Sorted(maps.Keys(c.learn.damaged)) {
+		if c.kept(id) {
+			s.Unreadable = append(s.Unreadable, id)
+		}
+	}
 	return s
 }
 

@@ -48,3 +48,13 @@ func leftOutWarnings(out []snapshot.LeftOut) []string {
 	}
 	return text
 }
+
+// unreadableWarnings says which checkpoints are kept that can't be restored from.
+func unreadableWarnings(ids []int64) []string {
+	var text []string
+	for _, id := range ids {
+		text = append(text, fmt.Sprintf("the manifest of checkpoint %d, which is still kept, is damaged: it can't be restored from, "+
+			"and the shared files that it may refer to are kept until it is subsumed", id))
+	}
+	return text
+}

@@ -95,8 +95,10 @@ func (s *soloist) acks(id int64, parts ...part) {
 // fast are the acknowledgements of sources and map subtasks that nothing holds up.
 func fast(parts ...part) []part {
 	return append([]part{
-		{"src/0", 0.1, cost("", 0, 0, 0, 0)}, {"src/1", 0.1, cost("", 0, 0, 0, 0)},
-		{"map/0", 0.2, cost("src/1", 0.1, 0, 0, 0)}, {"map/1", 0.2, cost("src/0", 0.1, 0, 0, 0)},
+		{"src/0", 0.1, cost("", 0, 0, 0, 0)},
+		{"src/1", 0.1, cost("", 0, 0, 0, 0)},
+		{"map/0", 0.2, cost("src/1", 0.1, 0, 0, 0)},
+		{"map/1", 0.2, cost("src/0", 0.1, 0, 0, 0)},
 	}, parts...)
 }
 
@@ -133,8 +135,11 @@ func TestCoordinator_NamesWhatMadeACheckpointSlow(t *testing.T) {
 		"the one upstream is late itself": {
 			// map/1 gets the barrier of src/0 late, and hands it on at once.
 			parts: []part{
-				{"src/0", 0.1, cost("", 0, 0, 0, 0)}, {"src/1", 0.1, cost("", 0, 0, 0, 0)}, {"map/0", 0.2, cost("src/1", 0.1, 0, 0, 0)},
-				{"map/1", 8, loaded(cost("src/0", 7, 0, 0, 0), load(1, 0))}, {"sink/0", 8.2, loaded(cost("map/1", 7.9, 0, 0, 0), load(9, 0))},
+				{"src/0", 0.1, cost("", 0, 0, 0, 0)},
+				{"src/1", 0.1, cost("", 0, 0, 0, 0)},
+				{"map/0", 0.2, cost("src/1", 0.1, 0, 0, 0)},
+				{"map/1", 8, loaded(cost("src/0", 7, 0, 0, 0), load(1, 0))},
+				{"sink/0", 8.2, loaded(cost("map/1", 7.9, 0, 0, 0), load(9, 0))},
 			},
 			want: Culprit{
 				Phase: PhaseChannel, Task: taskID("map/1"), From: taskID("src/0"), Duration: sec(7.9),
@@ -143,8 +148,10 @@ func TestCoordinator_NamesWhatMadeACheckpointSlow(t *testing.T) {
 		},
 		"back-pressure is followed downstream": {
 			parts: []part{
-				{"src/0", 0.1, loaded(cost("", 0, 0, 0, 0), load(0, 9))}, {"src/1", 0.1, loaded(cost("", 0, 0, 0, 0), load(0, 9))},
-				{"map/0", 5, loaded(cost("src/0", 0, 0, 0, 0), load(0, 9.5))}, {"map/1", 5, loaded(cost("src/0", 0, 0, 0, 0), load(0, 9.5))},
+				{"src/0", 0.1, loaded(cost("", 0, 0, 0, 0), load(0, 9))},
+				{"src/1", 0.1, loaded(cost("", 0, 0, 0, 0), load(0, 9))},
+				{"map/0", 5, loaded(cost("src/0", 0, 0, 0, 0), load(0, 9.5))},
+				{"map/1", 5, loaded(cost("src/0", 0, 0, 0, 0), load(0, 9.5))},
 				{"sink/0", 7, loaded(cost("map/1", 1, 0, 0, 0), load(0.2, 0))},
 			},
 			want: Culprit{
@@ -154,8 +161,10 @@ func TestCoordinator_NamesWhatMadeACheckpointSlow(t *testing.T) {
 		},
 		"a source without room": {
 			parts: []part{
-				{"src/0", 6, loaded(cost("", 0, 5.9, 0, 0), load(0, 9.9))}, {"src/1", 0.1, cost("", 0, 0, 0, 0)},
-				{"map/0", 6.1, loaded(cost("src/0", 5.9, 0, 0, 0), load(0, 0))}, {"map/1", 6.1, loaded(cost("src/0", 5.9, 0, 0, 0), load(3, 0))},
+				{"src/0", 6, loaded(cost("", 0, 5.9, 0, 0), load(0, 9.9))},
+				{"src/1", 0.1, cost("", 0, 0, 0, 0)},
+				{"map/0", 6.1, loaded(cost("src/0", 5.9, 0, 0, 0), load(0, 0))},
+				{"map/1", 6.1, loaded(cost("src/0", 5.9, 0, 0, 0), load(3, 0))},
 				{"sink/0", 6.2, cost("map/1", 0, 0, 0, 0)},
 			},
 			want: Culprit{
@@ -165,8 +174,11 @@ func TestCoordinator_NamesWhatMadeACheckpointSlow(t *testing.T) {
 		},
 		"a source stuck in its code": {
 			parts: []part{
-				{"src/0", 6, loaded(cost("", 0, 0, 0, 0), load(0, 0))}, {"src/1", 0.1, cost("", 0, 0, 0, 0)},
-				{"map/0", 6.1, cost("src/0", 5.9, 0, 0, 0)}, {"map/1", 6.1, cost("src/0", 5.9, 0, 0, 0)}, {"sink/0", 6.2, cost("map/1", 0, 0, 0, 0)},
+				{"src/0", 6, loaded(cost("", 0, 0, 0, 0), load(0, 0))},
+				{"src/1", 0.1, cost("", 0, 0, 0, 0)},
+				{"map/0", 6.1, cost("src/0", 5.9, 0, 0, 0)},
+				{"map/1", 6.1, cost("src/0", 5.9, 0, 0, 0)},
+				{"sink/0", 6.2, cost("map/1", 0, 0, 0, 0)},
 			},
 			want: Culprit{
 				Phase: PhaseTrigger, Task: taskID("src/0"), Duration: sec(6),

@@ -107,22 +107,12 @@ func (c *Coordinator) remember(now time.Time, p *pending) {
 	if s.Acked > 0 && len(p.outstanding) == 0 {
 		s.Finalize = now.Sub(p.costs.ackedAt)
 	}
-	switch b := c.blamer(p); {
-	case s.State == StateCompleted:
-		s.Culprit = b.slowest(s)
+	if s.State == StateCompleted {
+		s.Culprit = c.blamer(p).slowest(s)
 		c.counts.Completed++
 		c.counts.Totals.add(s)
-	default:
-		s.Missing = p.missing()
-		if s.Culprit == (Culprit{}) && s.Reason == ReasonExpired {
-			s.Culprit = b.stuck(s.Duration)
-		}
-		c.counts.Failed++
-		c.counts.FailedBy = maps.Clone(c.counts.FailedBy)
-		if c.counts.FailedBy == nil {
-			c.counts.FailedBy = map[Reason]int64{}
-		}
-		c.counts.FailedBy[s.Reason]++
+	} else {
+		c.rememberFailure(p)
 	}
 	c.ledger.endedAt = now
 	c.history = append(c.history, *s)
@@ -130,6 +120,20 @@ func (c *Coordinator) remember(now time.Time, p *pending) {
 		c.history = append([]Stats(nil), c.history[n:]...)
 	}
 	c.keepSubtasks(p)
+}
+
+func (c *Coordinator) rememberFailure(p *pending) {
+	s := &p.stats
+	s.Missing = p.missing()
+	if s.Culprit == (Culprit{}) && s.Reason == ReasonExpired {
+		s.Culprit = c.blamer(p).stuck(s.Duration)
+	}
+	c.counts.Failed++
+	c.counts.FailedBy = maps.Clone(c.counts.FailedBy)
+	if c.counts.FailedBy == nil {
+		c.counts.FailedBy = map[Reason]int64{}
+	}
+	c.counts.FailedBy[s.Reason]++
 }
 
 // keepSubtasks keeps the parts of a snapshot that ended, and drops those of the oldest beyond what is kept.

@@ -262,11 +262,13 @@ func TestRun_NamesWhoDidNotAcknowledge(t *testing.T) {
 	}{
 		"a sink that hangs": {
 			&slowness{vertex: "sink", subtask: 1, process: 25 * time.Second, once: true},
-			"sink/1", []string{"not complete within 8s: no acknowledgement of", "sink/1", "% of the time"},
+			"sink/1",
+			[]string{"not complete within 8s: no acknowledgement of", "sink/1", "% of the time"},
 		},
 		"an upload that hangs": {
 			&slowness{vertex: "map", subtask: 0, async: time.Minute},
-			"map/0", []string{"not complete within 8s: no acknowledgement of map/0; map/0 had been writing its part for"},
+			"map/0",
+			[]string{"not complete within 8s: no acknowledgement of map/0; map/0 had been writing its part for"},
 		},
 	}
 	for name, tc := range tests {

@@ -44,7 +44,7 @@ func newMetrics(c jobControl, namespace, name string) *metrics {
 		checkpoints:  desc("checkpoints_total", "Snapshots of this coordinator by outcome.", "outcome"),
 		inFlight:     desc("checkpoints_in_flight", "Snapshots in flight."),
 		lastDuration: desc("last_checkpoint_duration_seconds", "From trigger to completion of the last checkpoint."),
-		lastSize:     desc("last_checkpoint_size_bytes", "Bytes written for the last checkpoint."),
+		lastSize:     desc("last_checkpoint_size_bytes", "Bytes that the last checkpoint consists of."),
 		lastTime:     desc("last_checkpoint_completed_timestamp_seconds", "When the last checkpoint completed."),
 		lastFinal:    desc("last_checkpoint_id", "Id of the last completed checkpoint."),
 		detail:       newCheckpointMetrics(desc),

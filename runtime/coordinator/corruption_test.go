@@ -5,13 +5,17 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/state"
 	"github.com/weir-stream/weir/runtime/storage"
 	"github.com/weir-stream/weir/runtime/storage/memstore"
 )
@@ -139,5 +143,36 @@ func TestCorruption_StorageThatRefusesIsNone(t *testing.T) {
 		if n, _ := h.Newest(); n.Path+snapshot.ManifestName != key {
 			t.Errorf("the head names %s as the newest, want %s", n.Path, key)
 		}
+	})
+}
+
+func TestCorruption_AnOlderCheckpointThatCannotBeReadIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		o := c.options()
+		o.Job.Checkpointing.RetentionCount = 3
+		o.Job.StateBackend = &contract.StateBackend{Incremental: true}
+		o.Job.AllowNonRestoredState = true // the sink of these tests isn't keyed
+		u := &uploader{t: t, store: o.Store, rnd: rand.New(rand.NewPCG(1, 1)), parts: map[int64][]state.File{}}
+		r := c.start(o)
+		r.worker("w1").setPart(u.part)
+		r.await("checkpoints", func(s *contract.JobStatus) bool { return s.LastCheckpoint != nil && s.LastCheckpoint.ID > 3 })
+		r.cancel()
+		_, _ = r.wait()
+		dir := jobsDir(o.Job) + o.Job.JobID + "/"
+		h, _, _, err := readHead(t.Context(), o.Store, dir)
+		if err != nil || len(h.Checkpoints) != 3 {
+			t.Fatalf("the head names %d checkpoints, %v", len(h.Checkpoints), err)
+		}
+		c.store.Corrupt(h.Checkpoints[1].Path+snapshot.ManifestName, func(b []byte) []byte { return b[1:] })
+		o.Job.Checkpointing.Interval = contract.Duration(time.Hour)
+		r = c.start(o)
+		r.worker("w2").setPart(u.part)
+		want := fmt.Sprintf("the manifest of checkpoint %d, which is still kept, is damaged", h.Checkpoints[1].ID)
+		r.await("the warning", func(s *contract.JobStatus) bool {
+			return slices.ContainsFunc(s.Warnings, func(w string) bool { return strings.Contains(w, want) })
+		})
+		r.cancel()
+		_, _ = r.wait()
 	})
 }

@@ -59,6 +59,7 @@ func (l *loop) report(now time.Time) *contract.JobStatus {
 		out.RestoredFrom = &contract.SnapshotInfo{ID: r.Checkpoint, Kind: l.kindOf(s, r.Path), Path: l.located(r.Path)}
 		out.Warnings = append(out.Warnings, leftOutWarnings(r.LeftOut)...)
 	}
+	out.Warnings = append(out.Warnings, unreadableWarnings(s.Checkpoints.Unreadable)...)
 	switch {
 	case l.o.Job.Checkpointing == nil:
 		out.Warnings = append(out.Warnings, "the job takes no checkpoints: a failure loses its state")

@@ -41,6 +41,7 @@ type script struct {
 	out      strings.Builder
 	// damaged are the directories of manifests that can't be read; manifests are those with shared files.
 	damaged   map[string]bool
+	denied    string
 	manifests map[string]*snapshot.Manifest
 }
 
@@ -194,6 +195,8 @@ func (s *script) command(d *datadriven.TestData) {
 		s.printf("in force: %q", s.m.Policy().Revision)
 	case "damage": // a manifest, by the directory
 		s.damaged[d.CmdArgs[0].Key] = true
+	case "deny": // reading a manifest, for good
+		s.denied = d.CmdArgs[0].Key
 	case "shutdown":
 		s.m.HandleShutdown(s.now)
 	case "pass":
@@ -367,6 +370,8 @@ func (s *script) readManifest(e job.ReadManifest) {
 	s.printf("read manifest %s crc=%d", e.Path, e.CRC32C)
 	r := job.ManifestRead{Path: e.Path}
 	switch {
+	case s.denied == e.Path:
+		r.Err, r.Permanent = errors.New("access denied"), true
 	case s.damaged[e.Path]:
 		r.Err, r.Permanent, r.Damaged = errors.New("its checksum is wrong"), true, true
 	case s.manifests[e.Path] != nil:

@@ -170,7 +170,9 @@ func (s *scenario) checkpointing(r *rand.Rand) *contract.Checkpointing {
 		c.RetentionCount = max(c.RetentionCount, 2)
 	}
 	if s.rare {
+		// With time enough to succeed: there are only a few of them before the run has to end.
 		c.Interval, c.MinPause = contract.Duration(time.Duration(15+r.IntN(15))*time.Second), 0
+		c.Timeout = max(c.Timeout, contract.Duration(4*time.Second))
 	}
 	return c
 }

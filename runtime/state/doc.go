@@ -18,6 +18,11 @@
 // still needs the old content. [Snapshot.Write] encodes what was sealed, in another goroutine,
 // and never disturbs the owner. The format is described in docs/formats/state-file.md.
 //
+// Incremental snapshots. [Memory.SealIncremental] seals a snapshot that refers to the shared files of an earlier one, its base, for all
+// pages that have not been changed since. Which page lies where is remembered for a few snapshots; the base is named by who asks. The
+// files are listed with an index of the sections that count. [Account] bounds the memory of several backends together.
+//
 // Goroutines. A Memory and its tables belong to one goroutine. Only [Snapshot.Write],
-// [Snapshot.Release] and [Memory.MemoryBytes] may be called from others.
+// [Snapshot.Release], [Memory.MemoryBytes], [Memory.Completed] and
+// [Memory.Aborted] may be called from others.
 package state

@@ -193,7 +193,7 @@ func (s *Snapshot) writeIncremental(ctx context.Context, w SharedWriter) ([]File
 	if err != nil {
 		return nil, fmt.Errorf("writing the index of keyed state: %w", err)
 	}
-	files := append(index, e.to.files...)
+	files := slices.Concat(index, e.to.files)
 	for i := range e.to.files {
 		e.to.files[i].Reused = false
 	}

@@ -10,9 +10,6 @@ import (
 	"slices"
 )
 
-// minReference is the size of the smallest reference of an index.
-const minReference = 8
-
 // Reference is a section of another file that an index refers to.
 type Reference struct {
 	// File is the place of the file in [FileInfo.Files] of the index.

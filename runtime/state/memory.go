@@ -107,6 +107,7 @@ func (m *Memory) Err() error {
 	if a := m.opts.Account; a.full() {
 		m.refresh()
 		m.bytes.Add(-int64(m.pool.drop()))
+		m.dropBuffer()
 		if a.over() {
 			return m.overBudget(a.Used(), a.budget)
 		}

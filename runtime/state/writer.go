@@ -277,6 +277,13 @@ func (m *Memory) keepBuffer(b []byte) {
 	m.encode = b
 }
 
+// dropBuffer gives up the buffer that is kept.
+func (m *Memory) dropBuffer() {
+	m.encodeMu.Lock()
+	defer m.encodeMu.Unlock()
+	m.keepBuffer(nil)
+}
+
 func (m *Memory) closeBuffer() {
 	m.encodeMu.Lock()
 	defer m.encodeMu.Unlock()

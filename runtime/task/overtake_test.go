@@ -273,7 +273,7 @@ func TestCore_AbortedCaptureIsReleased(t *testing.T) {
 	if diff := cmp.Diff([]int64{1, 2, 3, 4}, r.rows); diff != "" {
 		t.Errorf("rows after the restore (-want +got):\n%s", diff)
 	}
-	if held.Batch.Release(); held.Batch.Len() != 0 {
+	if !held.Batch.(*record.Rows[int64]).Drop() {
 		t.Error("the batch has other holders left")
 	}
 }
@@ -291,7 +291,7 @@ func TestCore_CancelBarrierEndsTheCapture(t *testing.T) {
 	o.must(o.core.HandleArrivals())
 	o.want("decline 1 CancelBarrier <nil>; cancel-barrier 1")
 	o.run()
-	if held.Batch.Release(); held.Batch.Len() != 0 {
+	if !held.Batch.(*record.Rows[int64]).Drop() {
 		t.Error("the batch has other holders left")
 	}
 }

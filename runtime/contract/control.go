@@ -124,6 +124,10 @@ type JobStatus struct {
 	LastCheckpoint *SnapshotInfo `json:"lastCheckpoint,omitempty"`
 	LastSavepoint  *SnapshotInfo `json:"lastSavepoint,omitempty"`
 
+	// MaxOutage is how long the job may be down before the outside drops what a transactional sink has prepared and not committed: then that
+	// is lost, and the job ends. 0: no bound.
+	MaxOutage Duration `json:"maxOutage,omitempty"`
+
 	// Regions are the parts of the job that are restarted each alone; empty for a job that is one.
 	Regions []RegionReport `json:"regions,omitempty"`
 	Tasks   []TaskReport   `json:"tasks,omitempty"`

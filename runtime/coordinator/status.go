@@ -67,6 +67,7 @@ func (l *loop) report(now time.Time) *contract.JobStatus {
 		out.Warnings = append(out.Warnings,
 			"there is no storage: checkpoints live in the memory of the coordinator and are lost with it; savepoints are refused")
 	}
+	out.MaxOutage = contract.Duration(l.maxOutage())
 	l.reportTasks(out, s)
 	reportRegions(out, s)
 	l.reportSnapshots(out, s)

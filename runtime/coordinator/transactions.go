@@ -20,20 +20,36 @@ func checkTransactions(plan *graph.Plan, c *contract.Checkpointing) error {
 	if c == nil {
 		return nil // the only transaction ends with the input, whenever that is
 	}
-	timeout := c.Timeout.D()
-	if timeout == 0 {
-		timeout = defaultCheckpointTimeout
-	}
+	interval, timeout := cadence(c)
 	var errs []error
 	for _, v := range plan.Vertices {
 		for _, n := range v.Nodes {
 			if !n.Transactional {
 				continue
 			}
-			if err := txn.CheckTimeout(n.TransactionTimeout, max(c.Interval, c.MinPause).D(), timeout); err != nil {
+			if err := txn.CheckTimeout(n.TransactionTimeout, interval, timeout); err != nil {
 				errs = append(errs, fmt.Errorf("operator %q: %w", n.Name, err))
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// cadence is the longest time between two triggers, and how long a checkpoint may take.
+func cadence(c *contract.Checkpointing) (interval, timeout time.Duration) {
+	interval, timeout = max(c.Interval, c.MinPause).D(), c.Timeout.D()
+	if timeout == 0 {
+		timeout = defaultCheckpointTimeout
+	}
+	return interval, timeout
+}
+
+// maxOutage is how long the job may be down before a transaction of a sink expires that waits for its commit; 0 for no bound.
+func (l *loop) maxOutage() time.Duration {
+	c := l.machine.Policy().Checkpointing
+	if c == nil {
+		return 0
+	}
+	interval, timeout := cadence(c)
+	return txn.Outage(l.prepared.plan.TransactionTimeout, interval, timeout)
 }

@@ -66,7 +66,10 @@ func TestPolicy_RefusesWhatTransactionsMayNotSurvive(t *testing.T) {
 		}
 		r := c.start(o)
 		r.worker("w1")
-		r.await("running", isRunning)
+		s := r.await("running", isRunning)
+		if got := s.MaxOutage.D(); got != 10*time.Minute-time.Minute-time.Second {
+			t.Errorf("an outage may last %s", got)
+		}
 		p := contract.Policy{Revision: "p1", Checkpointing: &contract.Checkpointing{
 			Interval: contract.Duration(5 * time.Minute), Timeout: contract.Duration(time.Minute), RetentionCount: 1,
 		}}

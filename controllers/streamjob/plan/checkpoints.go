@@ -67,6 +67,15 @@ var failReasons = map[string]string{
 	"FinalizeFailure": streamv1.ReasonCheckpointNotWritten,
 }
 
+// outageText says how long the job may be down, if something bounds that.
+func (p *planner) outageText() string {
+	e := p.engine()
+	if e == nil || e.MaxOutage == 0 {
+		return ""
+	}
+	return fmt.Sprintf("The job may be down for %s; after that transactions of its sinks expire and what they hold is lost", e.MaxOutage)
+}
+
 func (p *planner) checkpointsCondition() {
 	healthy := func(status metav1.ConditionStatus, reason, message string) {
 		p.set(streamv1.ConditionCheckpointsHealthy, status, reason, cut(message))
@@ -92,7 +101,7 @@ func (p *planner) checkpointsCondition() {
 		switch {
 		case ended == nil:
 		case ended.State == "Completed":
-			healthy(metav1.ConditionTrue, streamv1.ReasonCheckpointing, "")
+			healthy(metav1.ConditionTrue, streamv1.ReasonCheckpointing, p.outageText())
 			return
 		default:
 			text := fmt.Sprintf("Checkpoint %d failed: %s", ended.ID, ended.Error)
@@ -104,7 +113,7 @@ func (p *planner) checkpointsCondition() {
 		}
 	}
 	if p.st.LastCheckpoint != nil {
-		healthy(metav1.ConditionTrue, streamv1.ReasonCheckpointing, "")
+		healthy(metav1.ConditionTrue, streamv1.ReasonCheckpointing, p.outageText())
 		return
 	}
 	healthy(metav1.ConditionUnknown, streamv1.ReasonNoCheckpointYet, "")

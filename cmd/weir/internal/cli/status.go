@@ -65,6 +65,9 @@ func printStatus(out io.Writer, now time.Time, s *contract.JobStatus, h *contrac
 		line("Last savepoint", "%s", describeSnapshot(now, c))
 	}
 	line("Storage", "%s", orDash(s.Storage))
+	if s.MaxOutage > 0 {
+		line("Longest outage", "%s before transactions of its sinks expire", s.MaxOutage)
+	}
 	for _, text := range s.Warnings {
 		line("Warning", "%s", text)
 	}

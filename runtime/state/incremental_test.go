@@ -684,3 +684,35 @@ func TestTable_PrefetchChangesNothing(t *testing.T) {
 		t.Error("the content changed")
 	}
 }
+
+// TestIncremental_WrittenBesideProcessing writes each snapshot in a goroutine of its own while the tables change; run it with -race.
+func TestIncremental_WrittenBesideProcessing(t *testing.T) {
+	x := newIncrementalModel(t, 5)
+	for id := range int64(15) {
+		x.operate(300, 2000, 20)
+		s := x.m.SealIncremental(id+1, id)
+		want := make([]map[string]string, len(x.subjects))
+		for i, sub := range x.subjects {
+			want[i] = maps.Clone(sub.model)
+		}
+		type written struct {
+			files []File
+			err   error
+		}
+		done := make(chan written)
+		go func() {
+			defer s.Release()
+			files, err := s.Write(t.Context(), x.store)
+			done <- written{files, err}
+		}()
+		x.operate(300, 2000, 20)
+		w := <-done
+		if w.err != nil {
+			t.Fatal(w.err)
+		}
+		x.retained[id+1], x.want[id+1] = listed(w.files), want
+		x.restore(id+1, 1)
+		x.m.Completed(id + 1)
+		delete(x.retained, id-1)
+	}
+}

@@ -37,8 +37,9 @@ type coordinator struct {
 	givenUp int64
 	// restores is for the mutations that restore from another snapshot: its directory.
 	restores map[string]string
-	// learned are the directories whose manifest was read.
-	learned map[string]bool
+	// learned are the directories whose manifest was read, inherited the checkpoints that the head named when it was claimed.
+	learned   map[string]bool
+	inherited []snapshot.CompletedCheckpoint
 	// acked is for the mutation that deletes files of duplicates.
 	acked map[string]bool
 	// lead is false once the incarnation exited; orderly says that it came to the end of its version.
@@ -116,6 +117,11 @@ func (c *coordinator) settle() {
 		}
 	}
 	c.p.run(c.arm)
+}
+
+// learnedAll says whether the manifests of all checkpoints with shared files were read that the head named when it was claimed.
+func (c *coordinator) learnedAll() bool {
+	return !slices.ContainsFunc(c.inherited, func(k snapshot.CompletedCheckpoint) bool { return k.Shared && !c.learned[k.Path] })
 }
 
 // stumble kills or pauses the coordinator between any two of its effects.
@@ -223,6 +229,9 @@ func (c *coordinator) swapHead(h snapshot.Head) {
 		w.failf("encoding the head: %v", err)
 		return
 	}
+	if c.dieBeforeStop(h) {
+		return
+	}
 	w.tracef(c.p, "swaps head %d", h.Seq)
 	old := c.head
 	if w.mutation == DeleteBeforeHead {
@@ -250,6 +259,17 @@ func (c *coordinator) swapHead(h snapshot.Head) {
 		}
 		c.readBack(h, err)
 	})
+}
+
+// dieBeforeStop kills the coordinator now and then when the savepoint of a stop is written and the head doesn't name it yet.
+func (c *coordinator) dieBeforeStop(h snapshot.Head) bool {
+	w := c.w
+	stopping := func(o snapshot.Operation) bool { return o.Outcome == snapshot.OutcomeStopping }
+	if !w.faulty() || !slices.ContainsFunc(h.Operations, stopping) || slices.ContainsFunc(c.line.head.Operations, stopping) || !w.clock.chance(6) {
+		return false
+	}
+	w.clock.after(nil, w.clock.between(0, 100*time.Millisecond), func() { w.killCoordinator(c) })
+	return true // and the request gets lost
 }
 
 // readBack finds out what became of a swap.

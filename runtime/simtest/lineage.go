@@ -114,6 +114,9 @@ func (l *lineage) headSwapped(c *coordinator, h snapshot.Head) {
 			l.checkNamed(o.Checkpoint, o.Path, o.ManifestCRC32C, o.NamesStop())
 		}
 	}
+	if h.Epoch.Compare(old.Epoch) > 0 {
+		c.inherited = h.Checkpoints
+	}
 	for _, k := range old.Checkpoints {
 		if !slices.ContainsFunc(h.Checkpoints, func(n snapshot.CompletedCheckpoint) bool { return n.ID == k.ID }) {
 			l.dropped(c, k)
@@ -198,13 +201,13 @@ func (l *lineage) keeps(id int64) bool {
 }
 
 // dropped notes that a coordinator has to delete what only a checkpoint needs that it took out of the head.
-// With shared files it has to read the manifest first if the checkpoint is one of its predecessors; if the job ends before it could, all that
-// is left to a sweep.
+// Where shared files are, it has to read the manifests of all checkpoints of its predecessors first; if the job ends before it could, what
+// only they may refer to is left to a sweep.
 func (l *lineage) dropped(c *coordinator, k snapshot.CompletedCheckpoint) {
 	drop := func(name string) {
 		s := l.w.keeper.of(name)
 		if k.Shared && !slices.Contains(l.w.keeper.of(k.Path).owners, c) {
-			s.learn = append(s.learn, func() bool { return c.learned[k.Path] })
+			s.learn = append(s.learn, c.learnedAll)
 		}
 		l.w.keeper.triggered(c, name)
 	}

@@ -165,6 +165,7 @@ func (s *scenario) checkpointing(r *rand.Rand) *contract.Checkpointing {
 	}
 	if s.alignment.Mode != "" && !s.atLeastOnce {
 		c.Alignment, c.MaxConcurrent = &s.alignment, 1
+		c.Timeout = max(c.Timeout, contract.Duration(2*time.Second)) // steps may be slow then
 	}
 	if s.rots != "" {
 		c.RetentionCount = max(c.RetentionCount, 2)

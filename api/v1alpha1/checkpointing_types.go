@@ -148,6 +148,11 @@ type StateBackend struct {
 	// +optional
 	Incremental bool `json:"incremental,omitempty"`
 
+	// localRecovery lets each worker keep copies of the state files of its newest checkpoint on the disk of its node. A restart reads
+	// them instead of storage where they are there and whole. Unset means that a restart reads from storage.
+	// +optional
+	LocalRecovery bool `json:"localRecovery,omitempty"`
+
 	// memoryBudget is how much memory the keyed state of one worker may take, for example 2Gi, with the copies that checkpoints
 	// hold. Beyond it the job fails with an error that says so, before the worker runs out of memory. Unset means no limit.
 	// +optional

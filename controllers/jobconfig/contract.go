@@ -123,7 +123,7 @@ func stateBackendOf(b *streamv1.StateBackend) *contract.StateBackend {
 	if b == nil {
 		return nil
 	}
-	out := &contract.StateBackend{Type: string(b.Type), Incremental: b.Incremental}
+	out := &contract.StateBackend{Type: string(b.Type), Incremental: b.Incremental, LocalRecovery: b.LocalRecovery}
 	if b.MemoryBudget != nil {
 		out.MemoryBudget = b.MemoryBudget.Value()
 	}

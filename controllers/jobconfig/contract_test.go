@@ -30,7 +30,7 @@ spec:
     alignment: {mode: AlignedThenUnaligned, timeout: 3s}
     retention: {count: 3, onCancel: Delete}
     onCorruption: FallBack
-  stateBackend: {type: Memory, incremental: true, memoryBudget: 1Gi}
+  stateBackend: {type: Memory, incremental: true, localRecovery: true, memoryBudget: 1Gi}
   restart:
     exponentialDelay: {initialDelay: 2s, maxDelay: 2m, multiplier: "2.5", jitter: "0", resetAfter: 30m, attempts: 9}
   storage:
@@ -100,7 +100,7 @@ func everyFieldConfig() contract.JobConfig {
 			RetentionCount: 3, DeleteOnCancel: true, OnCorruption: contract.FallBackOnCorruption,
 			Alignment: &contract.Alignment{Mode: contract.AlignedThenUnaligned, Timeout: seconds(3)},
 		},
-		StateBackend: &contract.StateBackend{Type: "Memory", Incremental: true, MemoryBudget: 1 << 30},
+		StateBackend: &contract.StateBackend{Type: "Memory", Incremental: true, LocalRecovery: true, MemoryBudget: 1 << 30},
 		Restart: contract.Restart{ExponentialDelay: &contract.ExponentialDelay{
 			InitialDelay: seconds(2), MaxDelay: seconds(120), Multiplier: 2.5, ResetAfter: seconds(1800),
 			Jitter: new(0.0), Attempts: new(9),

@@ -136,6 +136,8 @@ type StateBackend struct {
 	Type string `json:"type,omitempty"`
 	// Incremental lets checkpoints upload only what changed since the last completed one.
 	Incremental bool `json:"incremental,omitempty"`
+	// LocalRecovery lets workers that have a directory for it keep copies of the state files they write, and restore from those.
+	LocalRecovery bool `json:"localRecovery,omitempty"`
 	// MemoryBudget bounds the keyed state of each worker process in bytes; beyond it the job fails with an error that says so. 0: no bound.
 	MemoryBudget int64 `json:"memoryBudget,omitempty"`
 }

@@ -281,6 +281,8 @@ func WorkerCommand(c Command) *cobra.Command {
 	cmd.Flags().StringVar(&f.name, "name", "", "name of the worker, unique among those of the job, new for each process (default: random)")
 	cmd.Flags().StringVar(&f.namePrefix, "name-prefix", "worker", "without --name, what the random name begins with")
 	cmd.Flags().IntVar(&f.slots, "slots", 1, "how many subtasks of each operator this worker takes")
+	cmd.Flags().StringVar(&f.localDir, "local-dir", "",
+		"directory of this worker alone for copies of state files, which a job with local recovery restores from (default: none)")
 	cmd.Flags().StringVar(&f.tlsDir, "tls", "", "directory with certificates, for mutual TLS")
 	cmd.Flags().StringVar(&f.health, "health", "", "address for health checks; the process then stays up after the job has ended, until it is told to end (default: none)")
 	cmd.Flags().StringVar(&f.terminationLog, "termination-log", "", "file for the reason when this process ends with an error")
@@ -294,9 +296,9 @@ func WorkerCommand(c Command) *cobra.Command {
 }
 
 type workerFlags struct {
-	coordinator, listen, advertise, health, terminationLog, name, namePrefix, tlsDir string
-	slots, verbose                                                                   int
-	lifeline, plain                                                                  bool
+	coordinator, listen, advertise, health, terminationLog, name, namePrefix, tlsDir, localDir string
+	slots, verbose                                                                             int
+	lifeline, plain                                                                            bool
 }
 
 func (f workerFlags) logger() logr.Logger {
@@ -317,7 +319,8 @@ func (c Command) work(ctx context.Context, f workerFlags) error {
 	var secure *tls.Config
 	o := worker.Options{
 		Name: f.name, Slots: f.slots, Version: c.Version, DataListenAddr: f.listen, AdvertiseAddr: f.advertise,
-		Build: c.Build.safely,
+		LocalDir: f.localDir,
+		Build:    c.Build.safely,
 		Store: func(ctx context.Context, job contract.JobConfig) (storage.Store, error) {
 			if job.Storage == nil {
 				return remotestore.Dial(f.coordinator, secure)

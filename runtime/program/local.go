@@ -78,6 +78,8 @@ type local struct {
 	slotsNeeded int
 	// abort ends everything without waiting for the job.
 	abort context.CancelCauseFunc
+	// localDir is where workers keep copies of state files, each in a directory of its own; empty: nowhere.
+	localDir string
 }
 
 // RunLocal runs a job on this machine until it has ended or a signal ended it.
@@ -110,6 +112,12 @@ func RunLocal(ctx context.Context, o LocalOptions) error {
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
 	l := &local{o: o, abort: abort, notes: make(chan string, maxNotes), slotsNeeded: plan.Slots, show: &progress{out: o.Out, terminal: o.Terminal}}
+	if b := o.Job.StateBackend; b != nil && b.LocalRecovery {
+		if l.localDir, err = os.MkdirTemp("", "weir-local-"); err != nil {
+			return errors.Join(fmt.Errorf("making a directory for local copies of state: %w", err), api.Close())
+		}
+		defer func() { _ = os.RemoveAll(l.localDir) }()
+	}
 	opts := coordinator.Options{
 		Job: o.Job, Build: o.Build.safely, Store: s.store, Location: s.location, Durable: s.durable,
 		Fresh: o.Fresh, API: api, Version: o.Version, Log: o.Log.WithName("coordinator"),

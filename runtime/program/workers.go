@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sync/errgroup"
@@ -33,7 +34,7 @@ func (l *local) startWorkers(ctx context.Context, group *errgroup.Group, opts co
 	}
 	for i := range l.o.Workers {
 		p := &workerProcess{
-			command: append(append([]string(nil), l.o.WorkerCommand...), l.workerFlags(opts)...),
+			command: append(append([]string(nil), l.o.WorkerCommand...), l.workerFlags(opts, i)...),
 			name:    "worker " + strconv.Itoa(i+1),
 			stderr:  l.o.Err,
 			log:     l.o.Log,
@@ -52,11 +53,22 @@ func (l *local) orAbort(err error) error {
 	return err
 }
 
+// copiesOf is where a worker keeps copies of state files; empty: nowhere.
+func (l *local) copiesOf(worker int) string {
+	if l.localDir == "" {
+		return ""
+	}
+	return filepath.Join(l.localDir, strconv.Itoa(worker+1))
+}
+
 // workerFlags are the flags of a worker process; see [WorkerCommand].
-func (l *local) workerFlags(opts coordinator.Options) []string {
+func (l *local) workerFlags(opts coordinator.Options, worker int) []string {
 	flags := []string{"--coordinator", opts.Control.Addr().String(), "--slots", strconv.Itoa(l.slots()), "--lifeline", "--plain", "--verbose", strconv.Itoa(l.o.Verbose)}
 	if l.o.TLSDir != "" {
 		flags = append(flags, "--tls", l.o.TLSDir)
+	}
+	if dir := l.copiesOf(worker); dir != "" {
+		flags = append(flags, "--local-dir", dir)
 	}
 	return flags
 }
@@ -73,11 +85,12 @@ func (l *local) slots() int {
 // workerInside runs a worker in this process, over a pipe.
 func (l *local) workerInside(ctx context.Context, s *openedStorage) error {
 	err := worker.Run(ctx, worker.Options{
-		Name:    newName("local"),
-		Slots:   l.slots(),
-		Version: l.o.Version,
-		Build:   l.o.Build.safely,
-		Connect: func(ctx context.Context) (control.WorkerStream, error) { return connectInside(ctx, l.c) },
+		Name:     newName("local"),
+		Slots:    l.slots(),
+		Version:  l.o.Version,
+		LocalDir: l.copiesOf(0),
+		Build:    l.o.Build.safely,
+		Connect:  func(ctx context.Context) (control.WorkerStream, error) { return connectInside(ctx, l.c) },
 		Store: func(ctx context.Context, _ contract.JobConfig) (storage.Store, error) {
 			return s.client(ctx)
 		},

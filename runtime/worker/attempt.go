@@ -128,6 +128,7 @@ func (a *attempt) wire(ctx context.Context) error {
 	if a.job.err != nil {
 		return a.job.err
 	}
+	a.job.local.recheck()
 	for _, s := range a.tasks {
 		v := a.job.plan.Vertex(s.id.Vertex)
 		if v == nil || s.id.Subtask < 0 || s.id.Subtask >= v.Parallelism {
@@ -227,6 +228,9 @@ func (a *attempt) trigger(m *protocol.Trigger) {
 
 // complete tells all tasks that a snapshot is complete.
 func (a *attempt) complete(m *protocol.Complete) {
+	if a.job.ready() {
+		a.job.local.complete(m.Checkpoint)
+	}
 	for _, s := range a.tasks {
 		s.complete(m.Checkpoint, m.Stop, slices.Contains(m.Stay, s.id))
 	}
@@ -234,6 +238,9 @@ func (a *attempt) complete(m *protocol.Complete) {
 
 // aborted tells all tasks that a snapshot was given up.
 func (a *attempt) aborted(m *protocol.Aborted) {
+	if a.job.ready() {
+		a.job.local.aborted(m.Checkpoint)
+	}
 	for _, s := range a.tasks {
 		s.aborted(m.Checkpoint)
 	}

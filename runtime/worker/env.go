@@ -51,6 +51,9 @@ func (e *taskEnv) StartAsync(b record.Barrier, run task.Async) {
 	e.running[b.Checkpoint] = cancel
 	e.parts.Go(func() {
 		f := files{store: e.s.a.job.store, dir: b.Target, shared: b.Shared, created: &createdFiles{}}
+		if b.Kind == record.Checkpoint {
+			f.local, f.checkpoint = e.s.a.job.local, b.Checkpoint
+		}
 		r, err := e.part(ctx, f, run)
 		posted := e.s.mail.Post(func(c *task.Core) error {
 			delete(e.running, b.Checkpoint)
@@ -91,6 +94,7 @@ func (e *taskEnv) CancelAsync(checkpoint int64) {
 
 // Ack implements [task.Env].
 func (e *taskEnv) Ack(checkpoint int64, operators map[string]snapshot.SubtaskState, m protocol.AckMetrics) {
+	e.s.a.job.local.acknowledged(checkpoint, operators)
 	e.s.a.w.out.put(protocol.FromWorker{Ack: &protocol.Ack{
 		Attempt: e.s.a.id, Task: e.s.id, Checkpoint: checkpoint, Operators: operators, Metrics: m,
 	}})

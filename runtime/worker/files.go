@@ -31,6 +31,9 @@ type files struct {
 	shared string
 	// created notes them, so that they can be deleted if nobody ever hears of them. nil where nothing is written.
 	created *createdFiles
+	// local keeps copies; nil for none. checkpoint is what files are written for.
+	local      *localCopies
+	checkpoint int64
 }
 
 // createdFiles are the keys of shared files that one asynchronous part has created, or may have.
@@ -82,6 +85,7 @@ func (f files) write(ctx context.Context, data []byte, place func(name string) (
 		err := f.store.PutIfAbsent(ctx, key, data)
 		switch {
 		case err == nil:
+			f.local.put(f.checkpoint, key, data)
 			return state.File{Path: path, Size: int64(len(data))}, nil
 		case try < writeTries && ctx.Err() == nil && (errors.Is(err, storage.ErrUnknownOutcome) || errors.Is(err, storage.ErrExists)):
 		default:
@@ -105,6 +109,9 @@ func (f files) discard(ctx context.Context, log logr.Logger) {
 
 // ReadFile implements [state.FileReader].
 func (f files) ReadFile(ctx context.Context, file state.File, off, n int64) ([]byte, error) {
+	if b, ok := f.local.read(file, off, n); ok {
+		return b, nil
+	}
 	b, err := f.store.GetRange(ctx, f.key(file.Path), off, n)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):

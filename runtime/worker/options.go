@@ -40,6 +40,9 @@ type Options struct {
 	Build func(job contract.JobConfig) (*graph.Graph, error)
 	// Store opens the storage of the job; the worker does not close it.
 	Store func(ctx context.Context, job contract.JobConfig) (storage.Store, error)
+	// LocalDir is a directory of this worker alone for copies of state files, which a job with local recovery restores from instead of
+	// storage where it can. Empty: none.
+	LocalDir string
 	// Registered, if set, is told when the coordinator has accepted this worker, and when the connection is lost again.
 	Registered func(registered bool)
 	// ConnectTimeout bounds how long the worker tries to reach the coordinator before it gives up. Default 5 min.

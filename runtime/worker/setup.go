@@ -27,6 +27,8 @@ type jobSetup struct {
 	store  storage.Store
 	// memory is what the keyed state of all tasks takes together.
 	memory *state.Account
+	// local keeps copies of state files; nil for none.
+	local *localCopies
 	// err is why the job can't run here; every deployment fails with it. fatal: a restart can't help.
 	err   error
 	fatal bool
@@ -67,6 +69,11 @@ func (w *worker) setUp(ctx context.Context, s *jobSetup) error {
 	if want := s.reg.Fingerprint; want != "" && want != s.plan.Fingerprint {
 		return fmt.Errorf("comparing graphs: this worker builds %s, the coordinator %s: run the same build of the program in both",
 			s.plan.Fingerprint, want)
+	}
+	if b := s.config.StateBackend; b != nil && b.LocalRecovery && w.opts.LocalDir != "" {
+		if s.local, err = openLocalCopies(w.opts.LocalDir, w.log); err != nil {
+			w.log.Info("State is restored from storage alone", "reason", err.Error())
+		}
 	}
 	if s.store, err = w.opts.Store(ctx, s.config); err != nil {
 		s.fatal = false

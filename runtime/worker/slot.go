@@ -124,7 +124,7 @@ func (s *taskSlot) newCore(env *taskEnv) (core *task.Core, err error) {
 		Checkpointed: c.Checkpointing != nil,
 		AtLeastOnce:  c.Checkpointing != nil && c.Checkpointing.Mode == contract.AtLeastOnce,
 		Memory:       a.job.memory,
-		Reader:       files{store: a.job.store, dir: a.deploy.RestoreDir},
+		Reader:       files{store: a.job.store, dir: a.deploy.RestoreDir, local: a.job.local},
 		Env:          env, Inputs: s.gate, Writers: s.writers,
 		Wake: s.signal.Set, Now: time.Now, Linger: a.w.opts.Linger,
 		Log: a.w.log.WithValues("task", s.id.String(), "attempt", a.key),

@@ -151,6 +151,9 @@ func (v version) workers() *appsv1ac.StatefulSetApplyConfiguration {
 		WithEnv(fromField("POD_IP", "status.podIP"), fromField("POD_NAME", "metadata.name")).
 		WithPorts(containerPort(dataPortName, DataPort), containerPort(healthPortName, HealthPort))
 	pod := v.serving(WorkerComponent, container, workerResources(&v.r.Spec))
+	if b := v.r.Spec.StateBackend; b != nil && b.LocalRecovery {
+		withLocalCopies(pod)
+	}
 	return appsv1ac.StatefulSet(v.name(WorkerComponent), v.job.Namespace).
 		WithLabels(v.labels(WorkerComponent)).
 		WithOwnerReferences(Owner(v.job)).

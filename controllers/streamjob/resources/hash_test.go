@@ -65,6 +65,7 @@ var effects = map[string]string{
 	"stateBackend.type":                    restarts,
 	"stateBackend.incremental":             restarts,
 	"stateBackend.memoryBudget":            restarts,
+	"stateBackend.localRecovery":           restarts,
 	"upgrade.mode":                         neither,
 	"upgrade.allowNonRestoredState":        live,
 	"upgrade.savepointTimeout":             neither,
@@ -277,6 +278,7 @@ func TestHashes_SwitchingCheckpointsOnRestarts(t *testing.T) {
 // TestHashes_StayWhatTheyAre pins hashes: an operator that gives others restarts every job when it is installed.
 func TestHashes_StayWhatTheyAre(t *testing.T) {
 	want := map[string][2]string{
+		"local":   {"4404e0cd0f", "48529f2285"},
 		"minimal": {"7417651c6e", "44136fa355"},
 		"program": {"081fe903c8", "44136fa355"},
 		"s3":      {"24a4890913", "48529f2285"},

@@ -27,6 +27,8 @@ const (
 	tlsVolume       = "tls"
 	temporaryVolume = "tmp"
 	storageVolume   = "storage"
+	localVolume     = "local"
+	localDirectory  = "/var/lib/weir"
 
 	// lostNodeSeconds is how long pods stay bound to a node that stopped answering.
 	lostNodeSeconds = 30
@@ -101,6 +103,13 @@ func withStorage(pod *corev1ac.PodSpecApplyConfiguration, container *corev1ac.Co
 			WithPersistentVolumeClaim(corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(s.Volume.ClaimName)))
 		container.WithVolumeMounts(corev1ac.VolumeMount().WithName(storageVolume).WithMountPath(s.Volume.Path))
 	}
+}
+
+// withLocalCopies gives the pod of a worker a place for copies of state files, which outlives the container but not the pod.
+func withLocalCopies(pod *corev1ac.PodSpecApplyConfiguration) {
+	pod.WithVolumes(corev1ac.Volume().WithName(localVolume).WithEmptyDir(corev1ac.EmptyDirVolumeSource()))
+	pod.Containers[0].WithArgs("--local-dir", localDirectory).
+		WithVolumeMounts(corev1ac.VolumeMount().WithName(localVolume).WithMountPath(localDirectory))
 }
 
 func fromSecret(secret, key string, optional bool) *corev1ac.EnvVarApplyConfiguration {

@@ -45,6 +45,12 @@ func minimal() *streamv1.StreamJob {
 	}}})
 }
 
+func withLocalRecovery() *streamv1.StreamJob {
+	job := onS3()
+	job.Spec.StateBackend = &streamv1.StateBackend{Incremental: true, LocalRecovery: true}
+	return job
+}
+
 func onS3() *streamv1.StreamJob {
 	job := minimal()
 	job.Spec.Parallelism = 4
@@ -86,7 +92,7 @@ func ownProgram() *streamv1.StreamJob {
 }
 
 var samples = map[string]func() *streamv1.StreamJob{
-	"minimal": minimal, "s3": onS3, "volume": onVolume, "program": ownProgram,
+	"minimal": minimal, "s3": onS3, "volume": onVolume, "program": ownProgram, "local": withLocalRecovery,
 }
 
 func compareGolden(t *testing.T, name string, documents ...any) {

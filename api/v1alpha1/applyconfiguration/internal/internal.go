@@ -680,6 +680,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: incremental
       type:
         scalar: boolean
+    - name: localRecovery
+      type:
+        scalar: boolean
     - name: memoryBudget
       type:
         namedType: io.k8s.apimachinery.pkg.api.resource.Quantity

@@ -19,6 +19,9 @@ type StateBackendApplyConfiguration struct {
 	// incremental lets a checkpoint upload only the pages of keyed state that changed since the last completed one, and refer to the
 	// files of that for the rest. Savepoints are always whole. Unset means that every checkpoint is whole.
 	Incremental *bool `json:"incremental,omitempty"`
+	// localRecovery lets each worker keep copies of the state files of its newest checkpoint on the disk of its node. A restart reads
+	// them instead of storage where they are there and whole. Unset means that a restart reads from storage.
+	LocalRecovery *bool `json:"localRecovery,omitempty"`
 	// memoryBudget is how much memory the keyed state of one worker may take, for example 2Gi, with the copies that checkpoints
 	// hold. Beyond it the job fails with an error that says so, before the worker runs out of memory. Unset means no limit.
 	MemoryBudget *resource.Quantity `json:"memoryBudget,omitempty"`
@@ -43,6 +46,14 @@ func (b *StateBackendApplyConfiguration) WithType(value apiv1alpha1.StateBackend
 // If called multiple times, the Incremental field is set to the value of the last call.
 func (b *StateBackendApplyConfiguration) WithIncremental(value bool) *StateBackendApplyConfiguration {
 	b.Incremental = &value
+	return b
+}
+
+// WithLocalRecovery sets the LocalRecovery field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LocalRecovery field is set to the value of the last call.
+func (b *StateBackendApplyConfiguration) WithLocalRecovery(value bool) *StateBackendApplyConfiguration {
+	b.LocalRecovery = &value
 	return b
 }
 

@@ -377,11 +377,15 @@ func (w *world) fork() {
 }
 
 func (w *world) checkLimits() {
+	limit := calmLimit
+	if w.scenario.rare {
+		limit *= 3 // several checkpoints, each up to half a minute after the last
+	}
 	switch {
 	case w.clock.steps > maxSteps:
 		w.failf("the job goes round in circles: %d steps", w.clock.steps)
-	case w.clock.now.Sub(w.faults.until) > calmLimit:
-		w.failf("the job hasn't ended %v after the last fault: %s", calmLimit, w.situation())
+	case w.clock.now.Sub(w.faults.until) > limit:
+		w.failf("the job hasn't ended %v after the last fault: %s", limit, w.situation())
 	case w.ctx.Err() != nil:
 		w.failf("running out of time: %v", context.Cause(w.ctx))
 	}

@@ -55,7 +55,7 @@ func TestCoverage_Problems(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := ReadCoverage(tc.text).Problems(rules)
-			same := slices.EqualFunc(got, tc.want, func(a, b string) bool { return strings.HasPrefix(a, b) })
+			same := slices.EqualFunc(got, tc.want, strings.HasPrefix)
 			if !same {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}

@@ -54,20 +54,20 @@ func (l *local) orAbort(err error) error {
 }
 
 // copiesOf is where a worker keeps copies of state files; empty: nowhere.
-func (l *local) copiesOf(worker int) string {
+func (l *local) copiesOf(index int) string {
 	if l.localDir == "" {
 		return ""
 	}
-	return filepath.Join(l.localDir, strconv.Itoa(worker+1))
+	return filepath.Join(l.localDir, strconv.Itoa(index+1))
 }
 
 // workerFlags are the flags of a worker process; see [WorkerCommand].
-func (l *local) workerFlags(opts coordinator.Options, worker int) []string {
+func (l *local) workerFlags(opts coordinator.Options, index int) []string {
 	flags := []string{"--coordinator", opts.Control.Addr().String(), "--slots", strconv.Itoa(l.slots()), "--lifeline", "--plain", "--verbose", strconv.Itoa(l.o.Verbose)}
 	if l.o.TLSDir != "" {
 		flags = append(flags, "--tls", l.o.TLSDir)
 	}
-	if dir := l.copiesOf(worker); dir != "" {
+	if dir := l.copiesOf(index); dir != "" {
 		flags = append(flags, "--local-dir", dir)
 	}
 	return flags

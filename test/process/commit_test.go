@@ -5,6 +5,7 @@ package process_test
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -135,9 +136,7 @@ func newHolder(t *testing.T, server string) *holder {
 		recorded := httptest.NewRecorder()
 		proxy.ServeHTTP(recorded, r.WithContext(t.Context()))
 		commit.answered <- recorded.Code
-		for name, values := range recorded.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), recorded.Header())
 		w.WriteHeader(recorded.Code)
 		_, _ = w.Write(recorded.Body.Bytes())
 	}))

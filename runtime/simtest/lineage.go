@@ -56,7 +56,7 @@ func (l *lineage) begin() {
 	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, mutation: w.mutation, keep: w.scenario.rots != ""}
 	l.out.ledger.lax = lax || w.scenario.plain
 	for _, n := range w.scenario.nodes {
-		l.out.loose = l.out.loose || n.keep
+		l.out.loose = l.out.loose || n.keep || n.kind == delayNode && !w.scenario.ordered
 	}
 	l.out.commitFails = func() bool { return w.faulty() && w.clock.chance(w.faults.commit) }
 	l.out.later = func(d time.Duration, f func()) { w.clock.after(nil, d, f) }

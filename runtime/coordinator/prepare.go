@@ -279,8 +279,15 @@ func (c *Coordinator) takes(p *prepared) error {
 		m = p.from.manifest
 	}
 	var err error
-	p.tasks, err = assign.Assign(p.shape, m, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState, AllowDrained: p.cfg.AllowDrained})
+	p.tasks, err = assign.Assign(p.shape, m, assign.Options{
+		AllowNonRestoredState: p.cfg.AllowNonRestoredState, AllowDrained: p.cfg.AllowDrained || p.goesOn(),
+	})
 	return err
+}
+
+// goesOn says whether the state to start from is the job's own and it didn't come to its end with it.
+func (p *prepared) goesOn() bool {
+	return p.found != nil && p.from != nil && p.from.ID > 0 && !p.found.Head.StoppedWith(p.from.ID)
 }
 
 // layOut builds the graph and plans it.

@@ -126,6 +126,8 @@ type fakeWorker struct {
 		shutdown bool
 		// deaf makes it ignore triggers, mute keeps it from answering at all.
 		deaf, mute bool
+		// stubborn makes tasks fail that are to stop.
+		stubborn bool
 		// part makes a task's part of a snapshot, in place of the usual one.
 		part func(record.Barrier, protocol.TaskID) map[string]snapshot.SubtaskState
 	}
@@ -209,6 +211,8 @@ func (w *fakeWorker) handle(m protocol.ToWorker) (answers []protocol.FromWorker,
 			}
 			answers = append(answers, protocol.FromWorker{Ack: ack})
 		}
+	case m.Complete != nil && m.Complete.Stop != record.StopNone && w.mu.stubborn:
+		status(m.Complete.Attempt, w.tasks()[0], protocol.TaskFailed)
 	case m.Complete != nil && m.Complete.Stop != record.StopNone:
 		for _, t := range w.tasks() {
 			answers = append(answers, protocol.FromWorker{Notified: &protocol.Notified{

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-stream/weir/runtime/checkpoint"
 	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
@@ -160,7 +161,7 @@ func (m *Machine) HandleManifestRead(now time.Time, r ManifestRead) {
 		return
 	}
 	dir := strings.TrimSuffix(strings.TrimSuffix(r.Path, snapshot.ManifestName), "/") + "/"
-	tasks, err := m.o.Restore(r.Manifest, dir)
+	tasks, err := m.o.Restore(m.consented(&a.source, r.Manifest), dir)
 	if err != nil {
 		m.fail(now, Failure{Error: fmt.Sprintf("restoring from %s: %v", r.Path, err), Fatal: true})
 		return
@@ -172,6 +173,17 @@ func (m *Machine) HandleManifestRead(now time.Time, r ManifestRead) {
 		m.snapshots.SkipTo(r.Manifest.Checkpoint)
 	}
 	m.record(now)
+}
+
+// consented returns the manifest as a restore from src sees it. The savepoint of a stop that failed is that of a job that goes on: nobody
+// has to consent to a recovery from it, even if the job was to be drained.
+func (m *Machine) consented(src *source, sn *snapshot.Manifest) *snapshot.Manifest {
+	if src.foreign || sn.Stop == record.StopNone || m.heads.head.StoppedWith(src.id) {
+		return sn
+	}
+	c := *sn
+	c.Stop = record.StopNone
+	return &c
 }
 
 // ManifestRead is the outcome of ReadManifest.

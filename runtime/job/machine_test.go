@@ -129,12 +129,16 @@ func (s *script) create(d *datadriven.TestData) {
 			s.tasksOf = append(s.tasksOf, protocol.TaskID{Vertex: v.Name, Subtask: i})
 		}
 	}
+	drained := s.flag(d, "drained")
 	m, err := job.New(job.Options{
 		Config: cfg, Grant: grant, Owner: "owner-" + s.arg(d, "owner", "a"), Dir: "dir/", Rand: rand.New(rand.NewPCG(1, 1)),
 		Plan: job.Plan{MaxParallelism: 128, TransactionTimeout: transactions, Fingerprint: "f", Vertices: vertices},
 		Restore: func(m *snapshot.Manifest, dir string) (map[protocol.TaskID]protocol.TaskDeployment, error) {
 			if m.MaxParallelism != 128 {
 				return nil, errors.New("the snapshot has other key groups")
+			}
+			if m.Stop == record.StopDrain && !drained {
+				return nil, errors.New("the job was drained with it")
 			}
 			return map[protocol.TaskID]protocol.TaskDeployment{}, nil
 		},
@@ -381,16 +385,16 @@ func (s *script) readManifest(e job.ReadManifest) {
 	case strings.Contains(e.Path, "other"):
 		r.Manifest = &snapshot.Manifest{Checkpoint: 40, MaxParallelism: 64}
 	default:
-		id := int64(40)
+		id, stop := int64(40), record.StopNone
 		if n, ok := s.head.Newest(); ok && n.Path == e.Path {
-			id = n.ID
+			id, stop = n.ID, n.Stop
 		}
 		for _, c := range s.head.Checkpoints {
 			if c.Path == e.Path {
 				id = c.ID
 			}
 		}
-		r.Manifest = &snapshot.Manifest{Checkpoint: id, MaxParallelism: 128}
+		r.Manifest = &snapshot.Manifest{Checkpoint: id, Stop: stop, MaxParallelism: 128}
 	}
 	s.m.HandleManifestRead(s.now, r)
 }

@@ -236,6 +236,14 @@ func (h *Head) Newest() (Newest, bool) {
 	return n, n.ID > 0
 }
 
+// StoppedWith says whether the job came to its end with the savepoint of that id. After a stop that failed when its savepoint was complete, the
+// job goes on from that instead.
+func (h *Head) StoppedWith(id int64) bool {
+	return slices.ContainsFunc(h.Operations, func(o Operation) bool {
+		return o.NamesStop() && o.Checkpoint == id && o.Outcome == OutcomeDone
+	})
+}
+
 // Operation returns the operation with that id.
 func (h *Head) Operation(id string) (Operation, bool) {
 	i := slices.IndexFunc(h.Operations, func(o Operation) bool { return o.ID == id })

@@ -277,10 +277,18 @@ func (p *peer) closeAttempt(attempt string) {
 	defer p.mu.Unlock()
 	for _, w := range p.mu.writers {
 		if w.attempt == attempt {
-			p.end(w)
-			p.enqueue(mem.SliceBuffer(appendText(nil, frameClose, w.number, "")))
+			p.close(w)
 		}
 	}
+}
+
+// close ends a channel and tells the peer, unless it has ended. The lock is held.
+func (p *peer) close(w *remoteWriter) {
+	if w.ended {
+		return
+	}
+	p.end(w)
+	p.enqueue(mem.SliceBuffer(appendText(nil, frameClose, w.number, "")))
 }
 
 // fail breaks the connection and with it the attempts that use it.
@@ -334,7 +342,7 @@ func (w *remoteWriter) Push(e record.Element) {
 	}
 	b, err := appendElement(make([]byte, 0, 64), w.number, e, nil)
 	if err != nil {
-		w.p.x.opts.Failed(w.attempt, fmt.Errorf("sending on %s: %w", w.id, err))
+		w.fail(err)
 		return
 	}
 	w.enqueueControl(mem.SliceBuffer(b), e)
@@ -346,7 +354,7 @@ func (w *remoteWriter) pushBatch(e record.Element) {
 	b, err := appendElement((*buf)[:0], w.number, e, w.typ)
 	if err != nil {
 		w.p.x.pool.Put(buf)
-		w.p.x.opts.Failed(w.attempt, fmt.Errorf("sending on %s: %w", w.id, err))
+		w.fail(err)
 		return
 	}
 	*buf = b
@@ -356,10 +364,19 @@ func (w *remoteWriter) pushBatch(e record.Element) {
 		return
 	}
 	if len(b) > maxFrame {
-		w.p.x.opts.Failed(w.attempt, fmt.Errorf("sending on %s: a row of %d bytes; rows between workers are limited to %d bytes", w.id, len(b), maxFrame))
+		w.fail(fmt.Errorf("a row of %d bytes; rows between workers are limited to %d bytes", len(b), maxFrame))
 		return
 	}
 	w.enqueue(mem.NewBuffer(buf, &w.p.x.pool))
+}
+
+// fail ends the channel because of something that can't be sent. Nothing follows it: with a barrier behind it a snapshot could
+// complete that lacks it.
+func (w *remoteWriter) fail(err error) {
+	w.p.mu.Lock()
+	w.p.close(w)
+	w.p.mu.Unlock()
+	w.p.x.opts.Failed(w.attempt, fmt.Errorf("sending on %s: %w", w.id, err))
 }
 
 // pushHalves sends a batch that is too large as two.

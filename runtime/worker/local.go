@@ -96,7 +96,18 @@ func (l *localCopies) put(checkpoint int64, key string, data []byte) {
 	if err != nil {
 		_ = os.Remove(temporary)
 		l.log.V(1).Info("No local copy of a state file", "name", name, "reason", err.Error())
+		return
 	}
+	l.dropUnused(name)
+}
+
+// dropUnused removes a copy whose checkpoint ended while it was being written.
+func (l *localCopies) dropUnused(name string) {
+	names := map[string]bool{name: true}
+	l.mu.Lock()
+	l.keepUsed(names)
+	l.mu.Unlock()
+	l.remove(names)
 }
 
 // use notes that a checkpoint needs a file. mu is held.

@@ -77,7 +77,7 @@ sim: ## Run the simulator over SEEDS seeds (make sim SEEDS=2000).
 
 .PHONY: mutations
 mutations: ## Show that the simulator finds deliberate mistakes in the protocol: prints which seed catches which, fails if one is not caught.
-	go test ./runtime/simtest -v -run '^TestMutations$$' -count=1 -timeout 30m
+	go test ./runtime/simtest -v -run '^TestMutations$$' -count=1 -timeout 30m -mutations
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME, one after the other (make fuzz FUZZTIME=10m).

@@ -18,10 +18,11 @@ import (
 )
 
 var (
-	seedFlag     = flag.Uint64("seed", 0, "run this seed alone (TestSeed)")
-	seedsFlag    = flag.Uint64("seeds", 300, "how many seeds to run (TestSeeds)")
-	firstFlag    = flag.Uint64("first", 1, "the first seed (TestSeeds)")
-	mutationFlag = flag.String("mutation", "", "run with this mutation (TestSeed, TestSeeds)")
+	seedFlag      = flag.Uint64("seed", 0, "run this seed alone (TestSeed)")
+	seedsFlag     = flag.Uint64("seeds", 300, "how many seeds to run (TestSeeds)")
+	firstFlag     = flag.Uint64("first", 1, "the first seed (TestSeeds)")
+	mutationsFlag = flag.Bool("mutations", false, "run TestMutations, which takes minutes with the race detector")
+	mutationFlag  = flag.String("mutation", "", "run with this mutation (TestSeed, TestSeeds)")
 )
 
 // runSeeds runs n seeds on all cores and hands each result to f, one at a time. f says whether to go on.
@@ -117,6 +118,9 @@ const maxMutationSeeds = 2000
 
 // TestMutations shows that the simulator finds mistakes: each mutation is caught, and the first seed that does is printed.
 func TestMutations(t *testing.T) {
+	if !*mutationsFlag {
+		t.Skip("it has a step of its own: make mutations")
+	}
 	for _, m := range Mutations() {
 		t.Run(string(m), func(t *testing.T) {
 			t.Parallel()

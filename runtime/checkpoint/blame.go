@@ -84,7 +84,9 @@ func (b *blamer) slowest(s *Stats) Culprit {
 		}
 	}
 	t := b.parts[s.Slowest]
-	for first := true; t != nil; first = false {
+	// A path has no more tasks than there are vertices, whatever workers say.
+	for n := 0; t != nil && n < len(b.vertices); n++ {
+		first := n == 0
 		if first {
 			upload := min(t.Cost.Upload, t.Cost.Async)
 			step(Culprit{Phase: PhaseUpload, Task: t.Task, Duration: upload})

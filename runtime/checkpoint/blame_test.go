@@ -102,6 +102,19 @@ func fast(parts ...part) []part {
 	}, parts...)
 }
 
+// What workers say of channels may be nonsense: it must not hold the coordinator up.
+func TestCoordinator_BlamesNobodyForever(t *testing.T) {
+	t.Parallel()
+	s := newTrio(t, nil)
+	s.acks(1,
+		part{"src/0", 0.1, cost("", 0, 0, 0, 0)}, part{"src/1", 0.1, cost("", 0, 0, 0, 0)}, part{"map/1", 0.2, cost("src/0", 0.1, 0, 0, 0)},
+		part{"map/0", 0.2, cost("sink/0", 0.1, 0, 0, 0)}, part{"sink/0", 2, cost("map/0", 0, 0, 1, 0)})
+	h := s.History()
+	if len(h) != 1 || h[0].State != StateCompleted || h[0].Culprit.Phase != PhaseSync {
+		t.Errorf("the checkpoint ended as %+v", h)
+	}
+}
+
 func TestCoordinator_NamesWhatMadeACheckpointSlow(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

@@ -265,8 +265,8 @@ func (c *Coordinator) choose(now time.Time) *request {
 	case len(c.pending) >= c.o.MaxConcurrent && first.priority != prioritySavepoint:
 		c.counts.Waiting = fmt.Sprintf("%d snapshots are in flight", len(c.pending))
 		return nil
-	case c.clashes(first):
-		c.counts.Waiting = "a savepoint and an unaligned checkpoint don't run at the same time"
+	case c.clashes():
+		c.counts.Waiting = "an unaligned checkpoint is in flight, which no other snapshot runs beside"
 		return nil
 	case first.priority == priorityPeriodic && c.tooEarly(now):
 		c.queue = c.queue[1:]
@@ -277,10 +277,10 @@ func (c *Coordinator) choose(now time.Time) *request {
 	return first
 }
 
-// clashes says that a request is for a savepoint while an unaligned checkpoint is in flight, whose barriers would overtake the savepoint's. The
-// reverse can't be: unaligned ones need a maxConcurrent of 1.
-func (c *Coordinator) clashes(q *request) bool {
-	return q.priority == prioritySavepoint && slices.ContainsFunc(c.pending, func(p *pending) bool { return p.barrier.Unaligned })
+// clashes says that an unaligned checkpoint is in flight, whose barriers would overtake those of what starts now. While a savepoint is in flight an
+// unaligned one waits because it needs a maxConcurrent of 1.
+func (c *Coordinator) clashes() bool {
+	return slices.ContainsFunc(c.pending, func(p *pending) bool { return p.barrier.Unaligned })
 }
 
 func (c *Coordinator) tooEarly(now time.Time) bool {

@@ -122,7 +122,8 @@ func (o *ownRows) filter(bs []record.Batch, hashed bool) []record.Batch {
 	var out []record.Batch
 	for _, b := range bs {
 		hashes := b.Hashes()
-		if !hashed || hashes == nil {
+		carried := hashed && hashes != nil
+		if !carried {
 			o.hashes = o.hasher.AppendHashes(o.hashes[:0], b)
 			hashes = o.hashes
 		}
@@ -136,7 +137,7 @@ func (o *ownRows) filter(bs []record.Batch, hashed bool) []record.Batch {
 				o.dests = append(o.dests, 1)
 			}
 		}
-		if own == b.Len() && b.Hashes() != nil {
+		if own == b.Len() && carried {
 			out = append(out, b)
 			continue
 		}

@@ -86,6 +86,10 @@ func (f *flight) write(ctx context.Context, w state.FileWriter, head string, ope
 	if f == nil {
 		return 0, nil
 	}
+	if f.capture != nil && f.capture.Full() {
+		return 0, fmt.Errorf("writing what was in flight to %q: more than %d rows came between the first and the last barrier: find out what delays the barriers of its slowest input, give the alignment a timeout, or align",
+			head, f.capture.Limit())
+	}
 	fw := &flightWriter{w: w}
 	for _, fl := range f.flows(head) {
 		if err := fw.flow(ctx, fl); err != nil {

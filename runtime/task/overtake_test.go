@@ -392,6 +392,47 @@ func TestCore_AlignsForTheTimeoutThenOvertakes(t *testing.T) {
 	}
 }
 
+// Rows that go on coming while a barrier is late must not fill the memory.
+func TestCore_CaptureIsBounded(t *testing.T) {
+	t.Parallel()
+	o := startOvertaker(t, 1, nil)
+	o.in[0].Push(unaligned(1, 0))
+	o.must(o.core.HandleArrivals())
+	o.want("prepare 1; barrier 1; snapshot 1")
+	large := ints.Get()
+	large.Values = make([]int64, 1<<20)
+	large.Retain(1) // so that nobody else gets it
+	for range 17 {
+		large.Retain(1)
+		o.in[1].Push(record.OfBatch(large))
+	}
+	large.Release()
+	o.gate.Close() // nobody reads them
+	if !large.Drop() {
+		t.Error("the capture holds on to what it took")
+	}
+}
+
+func TestCore_SnapshotWithTooMuchInFlightIsDeclined(t *testing.T) {
+	t.Parallel()
+	o := startOvertaker(t, 1, nil)
+	o.in[0].Push(unaligned(1, 0))
+	o.must(o.core.HandleArrivals())
+	large := ints.Get()
+	large.Values = make([]int64, 1<<20)
+	for range 17 {
+		large.Retain(1)
+		o.in[1].Push(record.OfBatch(large))
+	}
+	o.in[1].Push(unaligned(1, 0))
+	o.must(o.core.HandleArrivals())
+	o.want("prepare 1; barrier 1; snapshot 1; async 1")
+	o.write(1)
+	if got := o.take(); !strings.HasPrefix(got, "decline 1 Async") || !strings.Contains(got, "more than 16777216 rows") {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestCore_FrozenTaskDoesNotOvertake(t *testing.T) {
 	t.Parallel()
 	o := startOvertaker(t, 1, nil)

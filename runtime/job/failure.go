@@ -68,6 +68,7 @@ func (m *Machine) checkCanceled(now time.Time) {
 	case m.state == StateCancelling:
 		m.end(now, snapshot.FinalCanceled, "")
 	case m.fatal != nil:
+		m.state = StateFailing // maybe it was to be restarted
 		m.end(now, snapshot.FinalFailed, m.fatal.Error)
 	case m.state == StateRestarting: // what was merged into the delay is over, too
 		if m.waitsToRestart() && due(now, m.restartAt) {
@@ -108,7 +109,7 @@ func (m *Machine) decide(now time.Time) {
 
 // waitsToRestart says that the restart begins when its delay is over: it is counted in the head, and nothing is being canceled.
 func (m *Machine) waitsToRestart() bool {
-	return m.state == StateRestarting && m.restartSaved && m.attempt == nil
+	return m.state == StateRestarting && m.restartSaved && m.attempt == nil && m.ending == nil
 }
 
 // checkFinished ends the job once all tasks have finished.

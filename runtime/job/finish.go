@@ -58,11 +58,11 @@ func (m *Machine) end(now time.Time, final snapshot.FinalState, why string, repl
 		}
 		m.deleteShared(e, doomed)
 		e.deadline = now.Add(m.o.CleanupTimeout)
-		if len(e.deleting) == 0 {
-			m.leave()
-		}
 	})
 }
+
+// over says that the end of the job is in the head, and that nothing is being deleted any more.
+func (e *ending) over() bool { return e != nil && e.saved && len(e.deleting) == 0 }
 
 // keeps says how many of n checkpoints outlast the end of the job.
 func (m *Machine) keeps(final snapshot.FinalState, n int) int {

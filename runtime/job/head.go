@@ -146,6 +146,10 @@ func (m *Machine) swapped(now time.Time) {
 			c.done(now)
 		}
 	}
+	if m.ending.over() { // only now: other changes of the same swap are answered, too
+		m.leave()
+		return
+	}
 	m.nextSwap(now)
 }
 

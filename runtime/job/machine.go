@@ -296,7 +296,7 @@ func (m *Machine) HandleDeleted(now time.Time, token int64, _ error) {
 		return
 	}
 	if e := m.ending; e != nil && token < 0 {
-		if delete(e.deleting, token); e.saved && len(e.deleting) == 0 {
+		if delete(e.deleting, token); e.over() {
 			m.leave()
 		}
 		return

@@ -42,3 +42,11 @@ type SharedWriter interface {
 type FileReader interface {
 	ReadFile(ctx context.Context, f File, off, n int64) ([]byte, error)
 }
+
+// ConcurrentReader is a FileReader whose ReadFile is safe for use by several goroutines: a restore reads ahead of what it loads. With any
+// other, it reads one part after the other in its own goroutine.
+type ConcurrentReader interface {
+	FileReader
+	// ReadsAtOnce is how many reads of one restore may run at the same time.
+	ReadsAtOnce() int
+}

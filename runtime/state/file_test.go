@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -205,11 +206,11 @@ func TestRestore_AtAnotherParallelism(t *testing.T) {
 // countingReader counts the bytes read.
 type countingReader struct {
 	*fileStore
-	n int64
+	n atomic.Int64
 }
 
 func (r *countingReader) ReadFile(ctx context.Context, f File, off, n int64) ([]byte, error) {
-	r.n += n
+	r.n.Add(n)
 	return r.fileStore.ReadFile(ctx, f, off, n)
 }
 
@@ -223,8 +224,8 @@ func TestRestore_ReadsOnlyItsGroups(t *testing.T) {
 	if err := part.Restore(t.Context(), files, r); err != nil {
 		t.Fatal(err)
 	}
-	if limit := int64(tailBytes + 4096 + 3*200_000/64*16); r.n > limit {
-		t.Errorf("%d bytes read of %d, at most %d are needed", r.n, files[0].Size, limit)
+	if limit := int64(tailBytes + 4096 + 3*200_000/64*16); r.n.Load() > limit {
+		t.Errorf("%d bytes read of %d, at most %d are needed", r.n.Load(), files[0].Size, limit)
 	}
 }
 

@@ -576,8 +576,8 @@ func TestIncremental_RescaledReadsOnlyItsGroups(t *testing.T) {
 	if err := part.Restore(t.Context(), files, r); err != nil {
 		t.Fatal(err)
 	}
-	if limit := files[0].Size + 4096 + 3*200_000/64*16 + 50*pageBytes; r.n > limit {
-		t.Errorf("%d bytes read, at most %d are needed", r.n, limit)
+	if limit := files[0].Size + 4096 + 3*200_000/64*16 + 50*pageBytes; r.n.Load() > limit {
+		t.Errorf("%d bytes read, at most %d are needed", r.n.Load(), limit)
 	}
 }
 

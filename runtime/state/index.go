@@ -170,81 +170,45 @@ func CheckReferences(f File, index *FileInfo, refs []Reference, listed map[strin
 // readGap is how many bytes that nobody needs are read along between two sections, rather than read them one by one.
 const readGap = 128 << 10
 
-// restoreIndex reads the entries of this backend's key groups that an index refers to. listed are the files of the snapshot.
-func (m *Memory) restoreIndex(ctx context.Context, f File, listed map[string]File, src FileReader) error {
-	info, r, err := openFile(ctx, f, src)
+// appendReferred appends the runs of sections of this backend's key groups that index s refers to. listed are the files of the snapshot.
+func (m *Memory) appendReferred(ctx context.Context, runs []sectionRun, s *source, listed map[string]File) ([]sectionRun, error) {
+	refs, err := m.myReferences(ctx, s, listed)
 	if err != nil {
-		return err
-	}
-	if err := m.sameGroups(f, info); err != nil {
-		return err
-	}
-	tables, err := m.restoredTables(info)
-	if err != nil {
-		return err
-	}
-	refs, err := m.myReferences(ctx, r, info, listed, tables)
-	if err != nil {
-		return err
+		return nil, err
 	}
 	slices.SortFunc(refs, func(a, b Reference) int { return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset)) })
 	for len(refs) > 0 {
-		n := 1
-		for n < len(refs) && refs[n].File == refs[0].File {
-			n++
+		file := refs[0].File
+		var sections []Section
+		for len(refs) > 0 && refs[0].File == file {
+			sections = append(sections, refs[0].Section)
+			refs = refs[1:]
 		}
-		file := info.Files[refs[0].File]
-		if err := m.restoreReferences(ctx, &fileReader{r: src, f: file}, info, refs[:n], tables); err != nil {
-			return err
-		}
-		refs = refs[n:]
+		runs = s.appendRuns(runs, &fileReader{r: s.r.r, f: s.info.Files[file]}, sections, readGap)
 	}
-	return nil
+	return runs, nil
 }
 
 // myReferences returns the references for this backend's key groups, all to files that are listed, and makes room for what they lead to.
-func (m *Memory) myReferences(ctx context.Context, r *fileReader, info *FileInfo, listed map[string]File, tables []*Table) ([]Reference, error) {
+func (m *Memory) myReferences(ctx context.Context, s *source, listed map[string]File) ([]Reference, error) {
 	var refs []Reference
-	for _, s := range info.Sections {
-		if s.Group < m.opts.First || s.Group > m.opts.Last {
-			continue
-		}
-		b, err := r.section(ctx, info, s)
-		if err != nil {
-			return nil, err
-		}
+	runs := s.appendRuns(nil, s.r, m.mySections(s.info), 0)
+	err := readRuns(ctx, runs, func(_ *sectionRun, sec Section, b []byte) (err error) {
 		have := len(refs)
-		if refs, err = r.references(refs, info, s, b); err != nil {
-			return nil, err
+		if refs, err = s.r.references(refs, s.info, sec, b); err != nil {
+			return err
 		}
 		total := 0
 		for _, ref := range refs[have:] {
-			file := info.Files[ref.File]
+			file := s.info.Files[ref.File]
 			if l, ok := listed[file.Path]; !ok || l.Size != file.Size {
-				return nil, r.corrupt("header", 0, "it refers to %s, %d bytes, which the manifest doesn't list so", file.Path, file.Size)
+				return s.r.corrupt("header", 0, "it refers to %s, %d bytes, which the manifest doesn't list so", file.Path, file.Size)
 			}
 			total += ref.Count
 		}
-		tables[s.State].reserve(&tables[s.State].groups[s.Group-m.opts.First], total)
-		if err := m.Err(); err != nil {
-			return nil, err
-		}
-	}
-	return refs, nil
-}
-
-// restoreReferences reads the sections of one file, in order of offset.
-func (m *Memory) restoreReferences(ctx context.Context, r *fileReader, info *FileInfo, refs []Reference, tables []*Table) error {
-	sections := make([]Section, len(refs))
-	for i := range refs {
-		sections[i] = refs[i].Section
-	}
-	for len(sections) > 0 {
-		n := runOf(sections, readGap)
-		if err := m.restoreRun(ctx, r, info, sections[:n], tables); err != nil {
-			return err
-		}
-		sections = sections[n:]
-	}
-	return nil
+		t := s.tables[sec.State]
+		t.reserve(&t.groups[sec.Group-m.opts.First], total)
+		return m.Err()
+	})
+	return refs, err
 }

@@ -10,32 +10,98 @@ import (
 )
 
 // readRun is how many bytes of neighbouring sections are read at once.
-const readRun = 8 << 20
+const readRun = 4 << 20
+
+// keptTails is how many bytes of the ends of files are kept until their sections are read, rather than read again.
+const keptTails = 8 << 20
+
+// source is an open file of a snapshot.
+type source struct {
+	info   *FileInfo
+	r      *fileReader
+	tables []*Table
+}
+
+// sectionRun is a number of sections that are read at once.
+type sectionRun struct {
+	*source
+	// r reads the file that holds the sections, which an index only refers to.
+	r        *fileReader
+	sections []Section
+}
 
 // Restore reads the entries of this backend's key groups from the files of a snapshot. The files may be those of several
 // old subtasks; sections of other key groups are not read, nor those of shared files that no index refers to. Every byte that is used is
-// checked. It is called before processing starts; after an error the backend is of no use.
+// checked. With a [ConcurrentReader], other goroutines read ahead, up to 32 MiB or one section; none of them is left when Restore returns.
+// It is called before processing starts; after an error the backend is of no use.
 func (m *Memory) Restore(ctx context.Context, files []File, r FileReader) error {
 	listed := map[string]File{}
+	var mine []File
 	for _, f := range files {
-		if f.Shared {
+		switch {
+		case f.Shared:
 			listed[f.Path] = f
+		case f.LastGroup >= m.opts.First && f.FirstGroup <= m.opts.Last:
+			mine = append(mine, f)
 		}
 	}
-	for _, f := range files {
-		var err error
-		switch {
-		case f.LastGroup < m.opts.First || f.FirstGroup > m.opts.Last || f.Shared:
-		case f.Index:
-			err = m.restoreIndex(ctx, f, listed, r)
-		default:
-			err = m.restoreFile(ctx, f, r)
+	sources, err := m.openSources(ctx, mine, r)
+	if err != nil {
+		return fmt.Errorf("restoring keyed state: %w", err)
+	}
+	var runs []sectionRun
+	for i := range sources {
+		s := &sources[i]
+		if !s.info.Index {
+			runs = s.appendRuns(runs, s.r, m.mySections(s.info), 0)
+			continue
 		}
-		if err != nil {
+		if runs, err = m.appendReferred(ctx, runs, s, listed); err != nil {
 			return fmt.Errorf("restoring keyed state: %w", err)
 		}
 	}
+	if err := m.restoreRuns(ctx, runs); err != nil {
+		return fmt.Errorf("restoring keyed state: %w", err)
+	}
 	return nil
+}
+
+// openSources reads header and index of files and makes their tables.
+func (m *Memory) openSources(ctx context.Context, files []File, src FileReader) ([]source, error) {
+	sources, tails := make([]source, 0, len(files)), 0
+	opening := reads[source]{
+		n: len(files), atOnce: readsAtOnce(src),
+		size: func(i int) int64 { return min(files[i].Size, tailBytes) },
+		fetch: func(ctx context.Context, i int) (s source, err error) {
+			s.info, s.r, err = openFile(ctx, files[i], src)
+			return s, err
+		},
+		use: func(_ int, s source) (err error) {
+			if err := m.sameGroups(s.r.f, s.info); err != nil {
+				return err
+			}
+			if tails += len(s.r.tail); tails > keptTails {
+				s.r.tail = nil
+			}
+			s.r.head = nil
+			s.tables, err = m.restoredTables(s.info)
+			sources = append(sources, s)
+			return err
+		},
+	}
+	err := opening.run(ctx)
+	return sources, err
+}
+
+// mySections returns the sections of a file that are of this backend's key groups.
+func (m *Memory) mySections(info *FileInfo) []Section {
+	var mine []Section
+	for _, s := range info.Sections {
+		if s.Group >= m.opts.First && s.Group <= m.opts.Last {
+			mine = append(mine, s)
+		}
+	}
+	return mine
 }
 
 // sameGroups checks that a file was written with the job's number of key groups.
@@ -45,34 +111,6 @@ func (m *Memory) sameGroups(f File, info *FileInfo) error {
 	}
 	return fmt.Errorf("state file %s was written with max parallelism %d, the job has %d; it can't be changed for existing state",
 		f.Path, info.MaxParallelism, m.opts.MaxParallelism)
-}
-
-func (m *Memory) restoreFile(ctx context.Context, f File, src FileReader) error {
-	info, r, err := openFile(ctx, f, src)
-	if err != nil {
-		return err
-	}
-	if err := m.sameGroups(f, info); err != nil {
-		return err
-	}
-	tables, err := m.restoredTables(info)
-	if err != nil {
-		return err
-	}
-	var mine []Section
-	for _, s := range info.Sections {
-		if s.Group >= m.opts.First && s.Group <= m.opts.Last {
-			mine = append(mine, s)
-		}
-	}
-	for len(mine) > 0 {
-		n := runOf(mine, 0)
-		if err := m.restoreRun(ctx, r, info, mine[:n], tables); err != nil {
-			return err
-		}
-		mine = mine[n:]
-	}
-	return nil
 }
 
 // restoredTables returns the tables for the states of a file, registering those that are new.
@@ -103,27 +141,62 @@ func runOf(s []Section, gap int64) int {
 	return n
 }
 
-func (m *Memory) restoreRun(ctx context.Context, r *fileReader, info *FileInfo, run []Section, tables []*Table) error {
-	start, last := run[0].Offset, run[len(run)-1]
-	b, err := r.read(ctx, info.name(run[0]), start, last.Offset+last.Length-start)
-	if err != nil {
-		return err
+// appendRuns appends the runs of sections of one file, in order of offset; see runOf.
+func (s *source) appendRuns(runs []sectionRun, r *fileReader, sections []Section, gap int64) []sectionRun {
+	for len(sections) > 0 {
+		n := runOf(sections, gap)
+		runs = append(runs, sectionRun{source: s, r: r, sections: sections[:n]})
+		sections = sections[n:]
 	}
-	for _, s := range run {
-		part := b[s.Offset-start : s.Offset-start+s.Length]
-		if checksum(part) != s.Checksum {
-			return r.corrupt(info.name(s), s.Offset, "checksum does not fit")
-		}
-		t := tables[s.State]
+	return runs
+}
+
+// restoreRuns reads runs and adds their entries to the tables.
+func (m *Memory) restoreRuns(ctx context.Context, runs []sectionRun) error {
+	return readRuns(ctx, runs, func(run *sectionRun, s Section, b []byte) error {
+		t := run.tables[s.State]
 		t.reserve(&t.groups[s.Group-m.opts.First], s.Count)
-		if err := r.loadSection(info, s, part, t); err != nil {
+		if err := run.r.loadSection(run.info, s, b, t); err != nil {
 			return err
 		}
-		if err := m.Err(); err != nil {
-			return err
-		}
+		return m.Err()
+	})
+}
+
+// readRuns reads the sections of all runs, checks them and calls use for each, in order.
+func readRuns(ctx context.Context, runs []sectionRun, use func(run *sectionRun, s Section, b []byte) error) error {
+	if len(runs) == 0 {
+		return ctx.Err()
 	}
-	return ctx.Err()
+	all := reads[[]byte]{
+		n: len(runs), atOnce: readsAtOnce(runs[0].r.r),
+		size: func(i int) int64 { return runs[i].size() },
+		fetch: func(ctx context.Context, i int) ([]byte, error) {
+			run := &runs[i]
+			return run.r.read(ctx, run.info.name(run.sections[0]), run.sections[0].Offset, run.size())
+		},
+		use: func(i int, b []byte) error {
+			run := &runs[i]
+			for _, s := range run.sections {
+				at := s.Offset - run.sections[0].Offset
+				part := b[at : at+s.Length]
+				if checksum(part) != s.Checksum {
+					return run.r.corrupt(run.info.name(s), s.Offset, "checksum does not fit")
+				}
+				if err := use(run, s, part); err != nil {
+					return err
+				}
+			}
+			return ctx.Err()
+		},
+	}
+	return all.run(ctx)
+}
+
+// size is how many bytes lie between the beginning of the first section and the end of the last.
+func (r *sectionRun) size() int64 {
+	last := r.sections[len(r.sections)-1]
+	return last.Offset + last.Length - r.sections[0].Offset
 }
 
 // loadSection adds the entries of a section to a table.

@@ -107,6 +107,12 @@ func (f files) discard(ctx context.Context, log logr.Logger) {
 	}
 }
 
+// readsAtOnce is how many parts of state files one restore reads at the same time.
+const readsAtOnce = 4
+
+// ReadsAtOnce implements [state.ConcurrentReader].
+func (files) ReadsAtOnce() int { return readsAtOnce }
+
 // ReadFile implements [state.FileReader].
 func (f files) ReadFile(ctx context.Context, file state.File, off, n int64) ([]byte, error) {
 	if b, ok := f.local.read(file, off, n); ok {

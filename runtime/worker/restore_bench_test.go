@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/weir-stream/weir/runtime/state"
+	"github.com/weir-stream/weir/runtime/storage/s3store"
+	"github.com/weir-stream/weir/runtime/storage/storagetest"
+)
+
+// serial hides that a reader may be used by several goroutines.
+type serial struct{ state.FileReader }
+
+// BenchmarkRestoreS3 restores 16 million counts, 256 MB, from an S3 server on this machine, against the download of the same files:
+// whole files one after the other, and four at once.
+func BenchmarkRestoreS3(b *testing.B) {
+	const n = 16_000_000
+	store, err := s3store.Open(b.Context(), storagetest.StartVersityGW(b).Config("weir", ""))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = store.Close() })
+	o := state.Options{MaxParallelism: 128, Last: 127}
+	f := files{store: store, dir: "job/chk-1"}
+	list := writeCounts(b, o, n, f)
+	total := int64(0)
+	for _, file := range list {
+		total += file.Size
+	}
+	run := func(name string, do func() error) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(total)
+			for b.Loop() {
+				if err := do(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	restore := func(r state.FileReader) func() error {
+		return func() error {
+			m, err := state.NewMemory(o)
+			if err != nil {
+				return err
+			}
+			return m.Restore(b.Context(), list, r)
+		}
+	}
+	run("download", func() error { return download(b.Context(), f, list) })
+	run("download-4", func() error {
+		var wg sync.WaitGroup
+		var errs [readsAtOnce]error
+		for i := range readsAtOnce {
+			wg.Go(func() { errs[i] = download(b.Context(), f, list[i*len(list)/readsAtOnce:(i+1)*len(list)/readsAtOnce]) })
+		}
+		wg.Wait()
+		for _, err := range errs {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	run("restore-serial", restore(serial{f}))
+	run("restore", restore(f))
+}
+
+// writeCounts stores a snapshot of a count for each of n keys.
+func writeCounts(b *testing.B, o state.Options, n int64, f files) []state.File {
+	b.Helper()
+	m, err := state.NewMemory(o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	t, err := m.Table(state.Descriptor{Name: "count", Keys: state.Int64Keys, ValueSize: 8})
+	if err != nil {
+		b.Fatal(err)
+	}
+	keys, hashes := make([]int64, 1024), make([]uint64, 1024)
+	for k := int64(0); k < n; k += int64(len(keys)) {
+		for i := range keys {
+			keys[i] = k + int64(i)
+		}
+		state.HashInt64s(hashes, keys)
+		t.AddInt64s(keys, hashes, nil, nil)
+	}
+	s := m.Seal()
+	defer s.Release()
+	list, err := s.Write(b.Context(), f)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return list
+}
+
+// download reads whole files and does nothing with them.
+func download(ctx context.Context, f files, list []state.File) error {
+	for _, file := range list {
+		if _, err := f.store.GetRange(ctx, f.key(file.Path), 0, file.Size); err != nil {
+			return err
+		}
+	}
+	return nil
+}

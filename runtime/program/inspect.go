@@ -13,6 +13,7 @@ import (
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/coordinator"
+	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/storage"
 	"github.com/weir-stream/weir/runtime/storage/open"
 )
@@ -48,10 +49,13 @@ func OpenSnapshots(ctx context.Context, path string, o SnapshotOptions) (*Snapsh
 			return nil, fmt.Errorf("opening %s: %w", path, err)
 		}
 		s.location = directory(dir)
+		if !o.Delete {
+			s.location, s.Path = rooted(s.location)
+		}
 		if info, err := os.Stat(s.location); o.Delete && (err != nil || !info.IsDir()) {
 			return nil, fmt.Errorf("opening %s: there is no such directory", path)
 		}
-		c.File = &storage.FileConfig{Dir: s.location, ReadOnly: !o.Delete}
+		c.File = &storage.FileConfig{Dir: cmp.Or(s.location, "/"), ReadOnly: !o.Delete}
 	}
 	store, err := open.Open(ctx, c)
 	if err != nil {
@@ -59,6 +63,17 @@ func OpenSnapshots(ctx context.Context, path string, o SnapshotOptions) (*Snapsh
 	}
 	s.Store = store
 	return s, nil
+}
+
+// rooted returns where to open a store to look into dir, and dir within it. An incremental checkpoint refers to ../../shared/: of the
+// directory of a snapshot it is two levels up, of any other dir itself.
+func rooted(dir string) (root, within string) {
+	if _, err := os.Stat(filepath.Join(dir, snapshot.ManifestName)); err != nil {
+		return dir, ""
+	}
+	parent, name := filepath.Split(dir)
+	root = filepath.Dir(filepath.Clean(parent))
+	return strings.TrimSuffix(root, "/"), strings.TrimPrefix(filepath.Join(filepath.Base(parent), name), "/")
 }
 
 // OpenJob opens the storage of a job, and returns the directories of all jobs of its namespace and name in it.

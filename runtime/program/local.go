@@ -242,6 +242,9 @@ func (l *local) follow(ctx context.Context, group *errgroup.Group, op contract.O
 			if op.Path != "" {
 				text += "; the savepoint was written to " + op.Path
 			}
+			if op.Type == contract.StopOperation {
+				text += " (Ctrl-C now cancels it; to ask for a stop again: weir stop --api ADDR)"
+			}
 			l.tellf("%s", text)
 		}
 		return nil

@@ -54,9 +54,9 @@ func (c *Core) HandleArrivals() error {
 	return c.goOn()
 }
 
-// Due is when HandleDue has something to do next; zero for never.
+// Due is when HandleDue has something to do next; zero for never, which also holds while the task is frozen.
 func (c *Core) Due() time.Time {
-	if c.over.handler == nil {
+	if c.over.handler == nil || c.frozen != 0 || c.phase != running {
 		return time.Time{}
 	}
 	return c.over.handler.Due()
@@ -64,7 +64,7 @@ func (c *Core) Due() time.Time {
 
 // HandleDue lets barriers overtake whose time to align is over. It may be called at any time, also while the core is paused.
 func (c *Core) HandleDue(now time.Time) error {
-	if due := c.Due(); due.IsZero() || now.Before(due) || c.frozen != 0 || c.phase != running {
+	if due := c.Due(); due.IsZero() || now.Before(due) {
 		return nil
 	}
 	c.apply(c.over.handler.Tick(now))

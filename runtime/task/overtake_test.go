@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
@@ -447,6 +448,40 @@ func TestCore_FrozenTaskDoesNotOvertake(t *testing.T) {
 	o.take()
 	o.must(o.core.HandleArrivals())
 	o.want("prepare 2; barrier 2; snapshot 2")
+}
+
+// slowToPrepare waits for room before each snapshot.
+type slowToPrepare struct{ repeat }
+
+func (s *slowToPrepare) PrepareSnapshot(b record.Barrier) (operator.Status, error) {
+	s.add("prepare %d", b.Checkpoint)
+	return s.Process(0, batch(0).Batch)
+}
+
+func TestCore_FrozenTaskIsNotDue(t *testing.T) {
+	t.Parallel()
+	o := startOvertaker(t, 1, func(opts *task.Options) {
+		j := opts.Writers[0][0].(*harness).journal
+		opts.Vertex.Nodes[0].NewOperator = func() operator.Operator { return &slowToPrepare{repeat{journal: j, n: 2 * record.TargetRows}} }
+	})
+	o.room = false
+	o.in[0].Push(barrierOf(1, record.StopFreeze))
+	o.in[1].Push(barrierOf(1, record.StopFreeze))
+	o.run()
+	o.in[0].Push(unaligned(2, time.Second))
+	o.run()
+	o.room = true
+	o.run()
+	if !o.core.Frozen() {
+		t.Fatal("not frozen")
+	}
+	if due := o.core.Due(); !due.IsZero() {
+		t.Errorf("due at %s though the task is frozen: its loop would spin", due)
+	}
+	o.must(o.core.Aborted(1))
+	if due := o.core.Due(); !due.Equal(o.now.Add(time.Second)) {
+		t.Errorf("due at %s after the task was released", due)
+	}
 }
 
 func TestCore_DamagedChannelStateIsFatal(t *testing.T) {

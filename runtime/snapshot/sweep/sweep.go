@@ -69,6 +69,9 @@ func (r *Report) Totals() (objects int, bytes int64) {
 	return objects, bytes
 }
 
+// sweeping begins the errors about the directory of a job.
+func sweeping(dir string) string { return strings.TrimSpace("sweeping " + dir) }
+
 // Sweep finds the orphans in the directory of a job, which is empty or ends in "/", and deletes them. The error says why that can't be done
 // safely, then nothing was deleted; or why it could not be brought to its end, then repeating it goes on.
 func Sweep(ctx context.Context, s storage.Store, dir string, o Options) (*Report, error) {
@@ -76,16 +79,16 @@ func Sweep(ctx context.Context, s storage.Store, dir string, o Options) (*Report
 		o.Grace = MinGrace
 	}
 	if o.Grace < MinGrace {
-		return nil, fmt.Errorf("sweeping %s: a grace of %v is too short: a checkpoint may still be committed with files of that age; give at least %v", dir, o.Grace, MinGrace)
+		return nil, fmt.Errorf("%s: a grace of %v is too short: a checkpoint may still be committed with files of that age; give at least %v", sweeping(dir), o.Grace, MinGrace)
 	}
 	h, k, err := look(ctx, s, dir)
 	if err != nil {
-		return nil, fmt.Errorf("sweeping %s: %w", dir, err)
+		return nil, fmt.Errorf("%s: %w", sweeping(dir), err)
 	}
 	r := &Report{JobID: h.JobID, Checkpoints: len(h.Checkpoints), Notes: k.notes}
 	before := o.Now().Add(-o.Grace)
 	if err := k.find(ctx, s, r, before); err != nil {
-		return nil, fmt.Errorf("sweeping %s: %w", dir, err)
+		return nil, fmt.Errorf("%s: %w", sweeping(dir), err)
 	}
 	if pins, err := readPins(ctx, s, dir); err == nil {
 		r.Pins = len(pins)
@@ -94,7 +97,7 @@ func Sweep(ctx context.Context, s storage.Store, dir string, o Options) (*Report
 		return r, nil
 	}
 	if err := deleteOrphans(ctx, s, dir, r); err != nil {
-		return r, fmt.Errorf("sweeping %s: %w", dir, err)
+		return r, fmt.Errorf("%s: %w", sweeping(dir), err)
 	}
 	r.Deleted = true
 	return r, nil

@@ -359,7 +359,7 @@ func (m *Machine) checkRunning(now time.Time) {
 	for _, r := range m.regions {
 		r.down = false
 	}
-	a.phase, a.deadline, m.aloneUntil = up, time.Time{}, time.Time{}
+	a.phase, a.deadline = up, time.Time{}
 	m.state = StateRunning
 	m.snapshots.Start(now, a.id, starts)
 	m.pump(now)

@@ -43,7 +43,7 @@ type Machine struct {
 
 	// attempt is the deployment or cancellation under way, or what runs; nil during the delay of a restart.
 	attempt *attempt
-	// aloneUntil is until when regions may go on while others are down; zero for as long as it takes.
+	// aloneUntil is until when regions may go on while others are down, whenever that is before the next checkpoint; zero for as long as it takes.
 	aloneUntil time.Time
 	// newest is the newest attempt there was, lastK its number.
 	newest      protocol.Attempt
@@ -180,7 +180,7 @@ func (m *Machine) NextWake() (time.Time, bool) {
 	}
 	at(m.heads.retryAt)
 	at(m.stopDeadline)
-	at(m.aloneUntil)
+	at(m.aloneEnds())
 	if m.waitsToRestart() {
 		at(m.restartAt)
 	}
@@ -218,7 +218,7 @@ func (m *Machine) HandleTime(now time.Time) {
 		m.stopDeadline = time.Time{}
 		m.fail(now, Failure{Error: fmt.Sprintf("the tasks did not stop within %v of the savepoint", m.o.StopTimeout)}, m.regions...)
 	}
-	if due(now, m.aloneUntil) {
+	if due(now, m.aloneEnds()) {
 		m.aloneUntil = time.Time{}
 		m.fail(now, Failure{Error: "the regions that went on would keep transactions open for too long: a region is not back yet, and no checkpoint commits them meanwhile"}, m.regions...)
 	}
@@ -253,6 +253,7 @@ func (m *Machine) carryOut(now time.Time, e checkpoint.Effect) {
 			return protocol.ToWorker{Trigger: &protocol.Trigger{Attempt: a, Barrier: e.Barrier, Tasks: tasks}}
 		})
 	case checkpoint.NotifyComplete:
+		m.committed()
 		m.toTasks(e.Tasks, func(a protocol.Attempt, _ []protocol.TaskID) protocol.ToWorker {
 			return protocol.ToWorker{Complete: &protocol.Complete{Attempt: a, Checkpoint: e.Checkpoint, Stop: e.Stop, Stay: e.Stay}}
 		})

@@ -87,6 +87,11 @@ func (m *Machine) allDown() bool {
 	return !slices.ContainsFunc(m.regions, func(r *region) bool { return !r.down })
 }
 
+// someDown says that a region doesn't run.
+func (m *Machine) someDown() bool {
+	return slices.ContainsFunc(m.regions, func(r *region) bool { return r.down })
+}
+
 // over says that nothing of the region runs any more.
 func (m *Machine) over(r *region) bool {
 	return !slices.ContainsFunc(r.tasks, func(id protocol.TaskID) bool {
@@ -129,16 +134,31 @@ func (m *Machine) takeDown(now time.Time, scope []*region, r checkpoint.Reason, 
 
 // boundAlone limits how long regions go on while others are down. No snapshot is completed then, and what their sinks prepared for one that was
 // given up is committed with the next: it must not expire before, for then it would be lost. Once all regions are down, it is
-// aborted and made again.
+// aborted and made again. A region that comes back and fails before a checkpoint has completed doesn't get the time anew.
 func (m *Machine) boundAlone(now time.Time) {
 	timeout, c := m.o.Plan.TransactionTimeout, m.o.Config.Checkpointing
 	switch {
 	case m.allDown():
 		m.aloneUntil = time.Time{}
 	case m.aloneUntil.IsZero() && timeout > 0 && c != nil:
-		// It may have been prepared a checkpoint timeout ago; the next checkpoint comes an interval after the restart and takes its time, too.
+		// It may have been begun an interval and a checkpoint timeout ago, and the next checkpoint may take as long after the restart to come and complete.
 		limit := orDefault(c.Timeout, defaultCheckpointTimeout)
-		m.aloneUntil = now.Add(max(timeout-2*limit-max(c.Interval, c.MinPause).D(), 0))
+		m.aloneUntil = now.Add(max(timeout-2*(limit+max(c.Interval, c.MinPause).D()), 0))
+	}
+}
+
+// aloneEnds is until when regions may go on while others are down; zero for no bound, or if none is down.
+func (m *Machine) aloneEnds() time.Time {
+	if !m.someDown() {
+		return time.Time{}
+	}
+	return m.aloneUntil
+}
+
+// committed says that the transactions of sinks that run are being committed: those that are open now are young.
+func (m *Machine) committed() {
+	if !m.someDown() {
+		m.aloneUntil = time.Time{}
 	}
 }
 

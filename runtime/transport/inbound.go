@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// maxChannels bounds the channels that a peer may open on one connection over its life.
+// maxChannels bounds the channels that a peer may have open on one connection.
 const maxChannels = 1 << 20
 
 // inbound is a connection on which a peer sends.
@@ -26,7 +26,6 @@ type inbound struct {
 	wake   *Signal
 	// channels by the number the peer gave, in order of opening. Used by the receiving goroutine alone.
 	channels map[uint32]*inChannel
-	opened   int
 
 	mu struct {
 		sync.Mutex
@@ -130,10 +129,9 @@ func (c *inbound) open(number uint32, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if c.channels[number] != nil || c.opened >= maxChannels {
-		return fmt.Errorf("opening channel number %d (%d were opened): %w", number, c.opened, errFrame)
+	if c.channels[number] != nil || len(c.channels) >= maxChannels {
+		return fmt.Errorf("opening channel number %d (%d are open): %w", number, len(c.channels), errFrame)
 	}
-	c.opened++
 	in := &inChannel{conn: c, number: number, key: gateKey{attempt: o.attempt, id: o.id}, typ: o.typ}
 	c.channels[number] = in
 	c.x.bind(in)

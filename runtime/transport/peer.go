@@ -252,7 +252,7 @@ func (p *peer) rejected(number uint32, reason string) {
 	p.mu.Lock()
 	w := p.mu.writers[number]
 	if w != nil {
-		p.end(w)
+		p.close(w)
 	}
 	p.mu.Unlock()
 	if w != nil {

@@ -53,3 +53,30 @@ func TestExchange_NothingFollowsWhatCannotBeSent(t *testing.T) {
 		t.Error("a channel that is broken has room")
 	}
 }
+
+// Workers stay connected over many deployments, each of which opens its channels anew.
+func TestInbound_BoundsTheChannelsThatAreOpen(t *testing.T) {
+	x := NewExchange(ExchangeOptions{Worker: "b"})
+	c := newInbound(x, "a")
+	body := openFrame(0, opening{attempt: "1", typ: "int"})[headerSize:]
+	for n := range uint32(maxChannels + 1) {
+		if err := c.open(n, body); err != nil {
+			t.Fatalf("after %d channels, all of which were closed again: %v", n, err)
+		}
+		c.closed(n)
+	}
+}
+
+// A channel that was refused is given up on both sides.
+func TestExchange_RefusedChannelsAreClosed(t *testing.T) {
+	x := NewExchange(ExchangeOptions{Worker: "a", Failed: func(string, error) {}})
+	p := newPeer(x, Peer{Worker: "b"})
+	w := p.open(opening{attempt: "1", typ: "int"}, &intType{name: "int"}, NewSignal())
+	p.take() // what opened it
+	p.rejected(w.number, "attempt 1 is over")
+	var r frameReader
+	r.reset(p.take())
+	if kind, number, _, ok, err := r.next(); err != nil || !ok || kind != frameClose || number != w.number {
+		t.Errorf("told the peer %d of channel %d (%t, %v), want that it is closed", kind, number, ok, err)
+	}
+}

@@ -219,7 +219,12 @@ func (r *fileReader) loadSection(info *FileInfo, s Section, b []byte, t *Table) 
 	if len(b) != s.Count*size {
 		return r.corrupt(info.name(s), s.Offset, "%d entries of %d bytes cannot take %d bytes", s.Count, size, len(b))
 	}
-	for ; len(b) > 0; b = b[size:] {
+	group := s.Group - int(t.first)
+	for len(b) > 0 {
+		b = b[t.loadNew(uint64(group), b):]
+		if len(b) == 0 {
+			break
+		}
 		key := int64(binary.LittleEndian.Uint64(b))
 		hash := HashInt64(key)
 		if int(t.first+t.index(hash)) != s.Group {
@@ -230,8 +235,58 @@ func (r *fileReader) loadSection(info *FileInfo, s Section, b []byte, t *Table) 
 			return twice(b[:8])
 		}
 		copy(unsafe.Slice((*byte)(p), t.desc.ValueSize), b[8:size])
+		b = b[size:]
 	}
 	return nil
+}
+
+// loadNew adds entries of a group, relative to first, with integer keys and returns how many bytes of b they take. It goes on as long as keys are new, of
+// this group, and have room in pages that may be written.
+func (t *Table) loadNew(group uint64, b []byte) int {
+	g := &t.groups[group]
+	if int(g.pages) != g.size() {
+		return 0 // several references to one page would have to change together
+	}
+	at, n, size := 0, 0, int(t.stride)
+	for ; at < len(b); at, n = at+size, n+1 {
+		e := b[at : at+size : at+size]
+		key := int64(binary.LittleEndian.Uint64(e))
+		hash := HashInt64(key)
+		tag := uint64(key ^ emptyKey)
+		r := g.at(hash)
+		if tag == 0 || t.index(hash) != group || r.epoch != t.epoch || t.full(r) {
+			break
+		}
+		p := t.slotFor(r, tag, hash)
+		if p == nil {
+			break
+		}
+		*(*uint64)(p) = tag
+		if size == 16 {
+			*(*[8]byte)(unsafe.Add(p, 8)) = [8]byte(e[8:])
+		} else {
+			copy(unsafe.Slice((*byte)(unsafe.Add(p, 8)), size-8), e[8:])
+		}
+		r.count++
+	}
+	g.n += n
+	t.n += n
+	return at
+}
+
+// slotFor returns the empty slot for a tag in the page of r, nil if the tag is there.
+func (t *Table) slotFor(r *pageRef, tag, hash uint64) unsafe.Pointer {
+	i := uint32(hash>>slotBits) & r.mask
+	for {
+		p := unsafe.Add(r.ptr, uintptr(i)*t.stride)
+		switch *(*uint64)(p) {
+		case 0:
+			return p
+		case tag:
+			return nil
+		}
+		i = (i + 1) & r.mask
+	}
 }
 
 // load adds an entry of a table with a log and says whether the key was new.

@@ -97,7 +97,8 @@ func headOf(t *testing.T, dir string) (*snapshot.Head, string) {
 	return &h, job
 }
 
-// ownFile returns a file that only the newest checkpoint refers to.
+// ownFile returns a file that only the newest checkpoint refers to: one that it has uploaded to share it, or else, if nothing had changed
+// since the one before, its index.
 func ownFile(t *testing.T, state string, h *snapshot.Head) string {
 	t.Helper()
 	users := map[string]int{}
@@ -117,9 +118,11 @@ func ownFile(t *testing.T, state string, h *snapshot.Head) string {
 		}
 	}
 	newest := h.Checkpoints[len(h.Checkpoints)-1]
-	for _, f := range last {
-		if key := snapshot.FileKey(newest.Path, f.Path); f.Shared && users[key] == 1 {
-			return filepath.Join(state, key)
+	for _, shared := range []bool{true, false} {
+		for _, f := range last {
+			if key := snapshot.FileKey(newest.Path, f.Path); f.Shared == shared && users[key] == 1 {
+				return filepath.Join(state, key)
+			}
 		}
 	}
 	t.Fatalf("the newest of the checkpoints %+v has no file of its own", h.Checkpoints)

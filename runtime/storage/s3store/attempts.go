@@ -99,8 +99,17 @@ type lostError struct{ error }
 
 func (e lostError) Unwrap() error { return e.error }
 
+// chanceError is a refusal that may be by chance: MinIO denies access to an object that is created while the deletion of another
+// one is emptying their directory.
+type chanceError struct{ error }
+
+func (e chanceError) Unwrap() error { return e.error }
+
 // mayPass says that the same request may succeed a little later.
 func mayPass(err error) bool {
+	if _, chance := errors.AsType[chanceError](err); chance {
+		return true
+	}
 	if _, lost := errors.AsType[lostError](err); lost {
 		return false
 	}

@@ -40,6 +40,9 @@ func (s *Store) PutIfAbsent(ctx context.Context, key string, data []byte) error 
 	err = s.attempts(ctx, func(ctx context.Context) error {
 		_, err := s.put(ctx, full, data, opts)
 		lost = lost || maybeDone(err)
+		if response(err).Code == minio.AccessDenied {
+			err = chanceError{err}
+		}
 		return err
 	})
 	switch {

@@ -244,9 +244,7 @@ func (r *fileReader) loadSection(info *FileInfo, s Section, b []byte, t *Table) 
 // this group, and have room in pages that may be written.
 func (t *Table) loadNew(group uint64, b []byte) int {
 	g := &t.groups[group]
-	if int(g.pages) != g.size() {
-		return 0 // several references to one page would have to change together
-	}
+	single := int(g.pages) == g.size() // each page has one reference
 	at, n, size := 0, 0, int(t.stride)
 	for ; at < len(b); at, n = at+size, n+1 {
 		e := b[at : at+size : at+size]
@@ -267,7 +265,14 @@ func (t *Table) loadNew(group uint64, b []byte) int {
 		} else {
 			copy(unsafe.Slice((*byte)(unsafe.Add(p, 8)), size-8), e[8:])
 		}
-		r.count++
+		if single {
+			r.count++
+			continue
+		}
+		refs, _ := g.block(r)
+		for i := range refs {
+			refs[i].count++
+		}
 	}
 	g.n += n
 	t.n += n

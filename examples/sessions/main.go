@@ -19,6 +19,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -29,7 +30,9 @@ import (
 	"github.com/weir-stream/weir/runtime/stream"
 )
 
-func main() { program.Main(stream.Build(describe(fromEnvironment()))) }
+func main() {
+	program.Main(stream.Build(func(j *stream.Job) { describe(fromEnvironment())(j) }))
+}
 
 // config is what a run needs to know.
 type config struct {
@@ -47,11 +50,17 @@ func fromEnvironment() config {
 	}
 }
 
+// duration is a duration of the environment, or otherwise if it isn't there.
 func duration(name string, otherwise time.Duration) time.Duration {
-	if d, err := time.ParseDuration(os.Getenv(name)); err == nil {
-		return d
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
 	}
-	return otherwise
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		panic(fmt.Sprintf("%s=%q is not a duration such as 30m", name, s))
+	}
+	return d
 }
 
 // view is a page that a user has looked at.

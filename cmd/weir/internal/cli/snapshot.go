@@ -123,10 +123,10 @@ func printSummary(out io.Writer, s *verify.Summary) error {
 	_, _ = fmt.Fprintf(w, "Taken\t%s\n", s.CreatedAt.UTC().Format(time.RFC3339))
 	_, _ = fmt.Fprintf(w, "Key groups\t%d\n", s.MaxParallelism)
 	_, _ = fmt.Fprintf(w, "State\t%s in %s\n", human.Bytes(s.Bytes), human.Count(int64(s.Files), "file"))
-	_, _ = fmt.Fprintf(w, "\nOPERATOR\tPARALLELISM\tFINISHED\tKEYED STATE\tLISTS\n")
+	_, _ = fmt.Fprintf(w, "\nOPERATOR\tPARALLELISM\tFINISHED\tSTATE FILES\tROWS IN FLIGHT\tLISTS\n")
 	for _, op := range s.Operators {
-		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%s in %s\t%s\n", op.Name, op.Parallelism, op.Finished,
-			human.Bytes(op.Bytes), human.Count(int64(op.Files), "file"), lists(op.Lists))
+		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%s in %s\t%s\t%s\n", op.Name, op.Parallelism, op.Finished,
+			human.Bytes(op.Bytes), human.Count(int64(op.Files), "file"), human.Number(op.InFlightRows), lists(op.Lists))
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("printing the snapshot: %w", err)

@@ -6,17 +6,29 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/weir-stream/weir/runtime/state"
 	"github.com/weir-stream/weir/runtime/storage/s3store"
 	"github.com/weir-stream/weir/runtime/storage/storagetest"
 )
 
-// serial hides that a reader may be used by several goroutines.
+// serial is read one part after the other.
 type serial struct{ state.FileReader }
 
+// ReadsAtOnce implements [state.ConcurrentReader].
+func (serial) ReadsAtOnce() int { return 1 }
+
+// distant answers each read later, as storage far away does.
+type distant struct{ state.ConcurrentReader }
+
+func (d distant) ReadFile(ctx context.Context, f state.File, off, n int64) ([]byte, error) {
+	time.Sleep(30 * time.Millisecond)
+	return d.ConcurrentReader.ReadFile(ctx, f, off, n)
+}
+
 // BenchmarkRestoreS3 restores 16 million counts, 256 MB, from an S3 server on this machine, against the download of the same files:
-// whole files one after the other, and four at once.
+// whole files one after the other, and four at once. Distant storage takes 30 ms more for each read.
 func BenchmarkRestoreS3(b *testing.B) {
 	const n = 16_000_000
 	store, err := s3store.Open(b.Context(), storagetest.StartVersityGW(b).Config("weir", ""))
@@ -67,6 +79,8 @@ func BenchmarkRestoreS3(b *testing.B) {
 	})
 	run("restore-serial", restore(serial{f}))
 	run("restore", restore(f))
+	run("restore-distant-serial", restore(serial{distant{f}}))
+	run("restore-distant", restore(distant{f}))
 }
 
 // writeCounts stores a snapshot of a count for each of n keys.

@@ -112,10 +112,13 @@ const (
 	AlignedThenUnaligned AlignmentMode = "AlignedThenUnaligned"
 )
 
+// DefaultAlignmentTimeout is how long each hop aligns under AlignedThenUnaligned unless the job says otherwise.
+const DefaultAlignmentTimeout = time.Second
+
 // Alignment is how barriers wait for each other. Savepoints are always aligned.
 type Alignment struct {
 	Mode AlignmentMode `json:"mode"`
-	// Timeout is for AlignedThenUnaligned: how long each hop aligns. Default 1 s.
+	// Timeout is for AlignedThenUnaligned: how long each hop aligns. Default [DefaultAlignmentTimeout].
 	Timeout Duration `json:"timeout,omitempty"`
 }
 

@@ -109,9 +109,6 @@ func (m *Machine) checkpointOptions() checkpoint.Options {
 	return o
 }
 
-// defaultAlignmentTimeout is that of AlignedThenUnaligned.
-const defaultAlignmentTimeout = time.Second
-
 // alignment says whether barriers may overtake, and after how long on each hop. At least once doesn't align at all.
 func alignment(c *contract.Checkpointing) (unaligned bool, after time.Duration) {
 	a := c.Alignment
@@ -121,7 +118,7 @@ func alignment(c *contract.Checkpointing) (unaligned bool, after time.Duration) 
 	case a.Mode == contract.Unaligned:
 		return true, 0
 	case a.Mode == contract.AlignedThenUnaligned:
-		return true, cmp.Or(a.Timeout.D(), defaultAlignmentTimeout)
+		return true, cmp.Or(a.Timeout.D(), contract.DefaultAlignmentTimeout)
 	default:
 		return false, 0
 	}

@@ -113,18 +113,24 @@ func (c *heldCommit) deliver(t *testing.T) int {
 	}
 }
 
-func newHolder(t *testing.T, server string) *holder {
+// proxyTo passes requests on to an S3 server as they are.
+func proxyTo(t *testing.T, server string) *httputil.ReverseProxy {
 	t.Helper()
 	target, err := url.Parse(server)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &holder{held: make(chan *heldCommit, 1)}
-	h.mu.above = -1
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
 		r.Out.Host = r.In.Host // a part of the signature
 	}}
+}
+
+func newHolder(t *testing.T, server string) *holder {
+	t.Helper()
+	h := &holder{held: make(chan *heldCommit, 1)}
+	h.mu.above = -1
+	proxy := proxyTo(t, server)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		commit := h.takes(r)
 		if commit == nil {

@@ -5,8 +5,6 @@ package process_test
 import (
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,15 +90,8 @@ func copiesIn(t *testing.T, dir string) []string {
 // countReads passes requests on to an S3 server and counts those that read state files.
 func countReads(t *testing.T, server string) (endpoint string, reads *atomic.Int64) {
 	t.Helper()
-	target, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
 	reads = &atomic.Int64{}
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(target)
-		r.Out.Host = r.In.Host // a part of the signature
-	}}
+	proxy := proxyTo(t, server)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		file := strings.Contains(r.URL.Path, "/checkpoints/") || strings.Contains(r.URL.Path, "/shared/")
 		if r.Method == http.MethodGet && file && !strings.HasSuffix(r.URL.Path, "/_metadata") {

@@ -5,10 +5,10 @@ package resources
 import (
 	"bytes"
 	"encoding/json"
-	"time"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/controllers/jobconfig"
+	"github.com/weir-stream/weir/runtime/contract"
 )
 
 // revisionHashLength is how many digits the hashes of a spec have.
@@ -18,8 +18,6 @@ const revisionHashLength = 10
 const (
 	defaultRegion          = "us-east-1"
 	defaultSavepointPrefix = "savepoints"
-	// defaultAlignmentTimeout is that of AlignedThenUnaligned.
-	defaultAlignmentTimeout = time.Second
 )
 
 // revisionView is what [RevisionHash] covers. A field that is new must be left out of its JSON while it is unset, so that an
@@ -112,7 +110,7 @@ func withoutAlignmentDefaults(a *streamv1.Alignment) *streamv1.Alignment {
 		return nil
 	}
 	if a.Mode == streamv1.AlignedThenUnalignedMode && a.Timeout.Duration == 0 {
-		a.Timeout.Duration = defaultAlignmentTimeout
+		a.Timeout.Duration = contract.DefaultAlignmentTimeout
 	}
 	return a
 }

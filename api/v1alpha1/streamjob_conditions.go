@@ -20,6 +20,9 @@ const (
 	// ConditionCompleted is True when all input was read to its end; the job is not run again. Normally False for
 	// unbounded jobs.
 	ConditionCompleted = "Completed"
+	// ConditionRolledBack is True while an older version runs instead of the one that the spec asks for, because that one did not
+	// become stable. Normally False.
+	ConditionRolledBack = "RolledBack"
 )
 
 // Reasons of the conditions.
@@ -95,6 +98,24 @@ const (
 	ReasonFenced = "Fenced"
 	// ReasonJobFailed means that the job failed for good by its restart strategy.
 	ReasonJobFailed = "JobFailed"
+	// ReasonRollingBack means that the job goes back to its newest stable version.
+	ReasonRollingBack = "RollingBack"
+	// ReasonRolledBack means that an older version runs because the one that the spec asks for did not become stable; the message says why.
+	ReasonRolledBack = "RolledBack"
+	// ReasonNotRolledBack means that the version runs that the spec asks for, or is on its way.
+	ReasonNotRolledBack = "NotRolledBack"
+	// ReasonRollbackBlocked means that going back might double output or lose state; the message says what to choose from.
+	ReasonRollbackBlocked = "RollbackBlocked"
+	// ReasonStartDeadline means that a new version did not run in time.
+	ReasonStartDeadline = "StartDeadlineExceeded"
+	// ReasonCrashLoop means that a new version was restarted too often.
+	ReasonCrashLoop = "CrashLoop"
+	// ReasonPaused means that the annotation stream.weir.dev/paused keeps the operator from acting.
+	ReasonPaused = "Paused"
+	// ReasonCancelled means that the job is cancelled as asked.
+	ReasonCancelled = "Cancelled"
+	// ReasonStateWouldBeLost means that what the spec asks for would start empty where there is state, without consent.
+	ReasonStateWouldBeLost = "StateWouldBeLost"
 	// ReasonActionFailed means that something was refused, by Kubernetes or by the coordinator, or got no answer; it is tried again.
 	ReasonActionFailed = "ActionFailed"
 	// ReasonInternal means a fault of Weir.
@@ -118,6 +139,9 @@ const (
 
 // Finalizer keeps a StreamJob until its job has ended as deletionPolicy says.
 const Finalizer = "stream.weir.dev/job"
+
+// AnnotationPaused, with the value "true", keeps the operator from doing anything for a StreamJob but watch and report: its pods run on.
+const AnnotationPaused = "stream.weir.dev/paused"
 
 // Labels of the objects that belong to a StreamJob.
 const (

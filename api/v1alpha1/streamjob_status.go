@@ -42,7 +42,8 @@ type StreamJobStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions say how the job is: Ready, Reconciling, Stalled, Running, CheckpointsHealthy and Completed.
+	// conditions say how the job is: Ready, Reconciling, Stalled, Running, CheckpointsHealthy, RolledBack and
+	// Completed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -102,6 +103,36 @@ type StreamJobStatus struct {
 	// lastUpgrade says how the newest upgrade went.
 	// +optional
 	LastUpgrade *UpgradeReport `json:"lastUpgrade,omitempty"`
+
+	// restartNonce is the value of spec.restartNonce whose restart is done.
+	// +optional
+	RestartNonce string `json:"restartNonce,omitempty"`
+
+	// checkpointTrigger is the value of spec.checkpoint.trigger whose checkpoint is complete.
+	// +optional
+	CheckpointTrigger string `json:"checkpointTrigger,omitempty"`
+
+	// discardedState is the value of spec.upgrade.discardState that was used up by an empty start.
+	// +optional
+	DiscardedState string `json:"discardedState,omitempty"`
+
+	// stability says how far the deployed version is on its way to count as stable. Absent: it is stable, or was never deployed.
+	// +optional
+	Stability *StabilityReport `json:"stability,omitempty"`
+
+	// lastStable is the newest version that counted as stable: what a rollback goes back to.
+	// +optional
+	LastStable *StableReport `json:"lastStable,omitempty"`
+
+	// rollback says which version was rolled back, and why. It goes when a version made from a newer spec is deployed.
+	// +optional
+	Rollback *RollbackReport `json:"rollback,omitempty"`
+
+	// history are the newest versions that were deployed, the newest first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	History []HistoryEntry `json:"history,omitempty"`
 }
 
 // JobReport is what the engine reported last.
@@ -278,12 +309,16 @@ type DeploymentReport struct {
 
 // OperationType is the kind of an operation.
 //
-// +kubebuilder:validation:Enum=Upgrade;Suspend;Savepoint;Cancel
+// +kubebuilder:validation:Enum=Upgrade;Rollback;Suspend;Savepoint;Checkpoint;Cancel
 type OperationType string
 
 const (
 	// UpgradeOperation replaces the deployed version.
 	UpgradeOperation OperationType = "Upgrade"
+	// RollbackOperation goes back from a version that did not become stable to the newest stable one.
+	RollbackOperation OperationType = "Rollback"
+	// CheckpointOperation takes a checkpoint of the running job now.
+	CheckpointOperation OperationType = "Checkpoint"
 	// SuspendOperation stops the job with a savepoint.
 	SuspendOperation OperationType = "Suspend"
 	// SavepointOperation takes a savepoint of the running job.
@@ -320,7 +355,7 @@ type OperationReport struct {
 	// +optional
 	ID string `json:"id,omitempty"`
 
-	// type is Upgrade, Suspend, Savepoint or Cancel.
+	// type is Upgrade, Rollback, Suspend, Savepoint, Checkpoint or Cancel.
 	// +optional
 	Type OperationType `json:"type,omitempty"`
 

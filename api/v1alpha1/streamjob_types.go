@@ -71,8 +71,8 @@ type StreamJobSpec struct {
 	// +optional
 	Program *Program `json:"program,omitempty"`
 
-	// state is Running or Suspended. Setting it to Suspended stops the job with a savepoint; setting it back to Running resumes
-	// it from exactly that. Unset means Running.
+	// state is Running, Suspended or Cancelled. Suspended stops the job with a savepoint; back to Running resumes it from exactly
+	// that. Cancelled ends it without one; back to Running goes on from the newest state that was kept. Unset means Running.
 	// +optional
 	State DesiredState `json:"state,omitempty"`
 
@@ -140,6 +140,17 @@ type StreamJobSpec struct {
 	// +optional
 	RestoreFrom *RestoreFrom `json:"restoreFrom,omitempty"`
 
+	// restartNonce is any text; each new value restarts the job once, as an upgrade to the same version would: with the state that
+	// upgrade.mode says. It is remembered in status.restartNonce once the job runs again. Removing it asks for nothing.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	RestartNonce string `json:"restartNonce,omitempty"`
+
+	// checkpoint asks for a checkpoint of the running job now.
+	// +optional
+	Checkpoint *CheckpointNow `json:"checkpoint,omitempty"`
+
 	// deletionPolicy says what happens to the running job when the StreamJob is deleted: Cancel ends it, Savepoint takes a
 	// savepoint first and keeps the StreamJob until that has succeeded or this field is set to Cancel. What becomes of
 	// checkpoints is checkpointing.retention.onCancel; savepoints always stay. Unset means Cancel.
@@ -149,7 +160,7 @@ type StreamJobSpec struct {
 
 // DesiredState says whether a job should run.
 //
-// +kubebuilder:validation:Enum=Running;Suspended
+// +kubebuilder:validation:Enum=Running;Suspended;Cancelled
 type DesiredState string
 
 const (
@@ -157,6 +168,9 @@ const (
 	StateRunning DesiredState = "Running"
 	// StateSuspended stops the job with a savepoint and keeps it stopped.
 	StateSuspended DesiredState = "Suspended"
+	// StateCancelled ends the job without a savepoint and keeps it ended; what becomes of checkpoints is
+	// checkpointing.retention.onCancel.
+	StateCancelled DesiredState = "Cancelled"
 )
 
 // DeletionPolicy says what happens to the running job when the StreamJob is deleted.
@@ -238,63 +252,6 @@ type Resources struct {
 	// +optional
 	// +kubebuilder:validation:MaxProperties=16
 	Limits corev1.ResourceList `json:"limits,omitempty"`
-}
-
-// UpgradeMode says what a new version of the job starts from.
-//
-// +kubebuilder:validation:Enum=Savepoint;LastCheckpoint;Stateless
-type UpgradeMode string
-
-const (
-	// UpgradeFromSavepoint stops the old version with a savepoint and starts the new one from it.
-	UpgradeFromSavepoint UpgradeMode = "Savepoint"
-	// UpgradeFromLastCheckpoint ends the old version without one and starts the new one from the newest checkpoint, after
-	// which what came since is processed again.
-	UpgradeFromLastCheckpoint UpgradeMode = "LastCheckpoint"
-	// UpgradeStateless starts the new version empty: for jobs without storage only.
-	UpgradeStateless UpgradeMode = "Stateless"
-)
-
-// Upgrade says how a new version of the job takes the state of the old one.
-//
-// +kubebuilder:validation:MinProperties=1
-type Upgrade struct {
-	// mode is what a new version starts from: Savepoint stops the old version with a savepoint, LastCheckpoint ends it without
-	// and goes back to the newest checkpoint, Stateless starts empty and is for jobs without storage only. Unset means
-	// Savepoint.
-	// +optional
-	Mode UpgradeMode `json:"mode,omitempty"`
-
-	// allowNonRestoredState lets the job start from a snapshot that holds state of operators that the dataflow no
-	// longer has; that state is dropped. Unset means that such a start is refused.
-	// +optional
-	AllowNonRestoredState bool `json:"allowNonRestoredState,omitempty"`
-
-	// savepointTimeout is how long one try of the savepoint of an upgrade, a suspension or a deletion may take; then the job
-	// goes on as before and it is tried again later. Unset means checkpointing.timeout, and 10m without that.
-	// +optional
-	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="savepointTimeout must be at least 1s"
-	SavepointTimeout metav1.Duration `json:"savepointTimeout,omitempty,omitzero"`
-}
-
-// Savepoint asks for a savepoint of the running job.
-type Savepoint struct {
-	// trigger is any text; each new value asks for one savepoint. It is remembered in status.savepointTrigger once that savepoint
-	// is complete. Removing it asks for nothing.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=64
-	Trigger string `json:"trigger,omitempty"`
-
-	// target is the directory, within the storage of the job, below which the savepoint is written. Unset means
-	// storage.savepoints.prefix.
-	// +optional
-	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:Pattern=`^[^/\s]([^\s]*[^/\s])?$`
-	Target string `json:"target,omitempty"`
 }
 
 // RestoreFrom names a snapshot.

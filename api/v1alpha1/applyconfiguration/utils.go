@@ -30,6 +30,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.CheckpointFailureApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Checkpointing"):
 		return &apiv1alpha1.CheckpointingApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CheckpointNow"):
+		return &apiv1alpha1.CheckpointNowApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CheckpointsReport"):
 		return &apiv1alpha1.CheckpointsReportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Column"):
@@ -62,6 +64,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.FlatMapStepApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("GeneratorSource"):
 		return &apiv1alpha1.GeneratorSourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HistoryEntry"):
+		return &apiv1alpha1.HistoryEntryApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("JobReport"):
 		return &apiv1alpha1.JobReportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("KeyByStep"):
@@ -86,6 +90,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RestoreReportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Retention"):
 		return &apiv1alpha1.RetentionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Rollback"):
+		return &apiv1alpha1.RollbackApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RollbackReport"):
+		return &apiv1alpha1.RollbackReportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("S3Connection"):
 		return &apiv1alpha1.S3ConnectionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("S3Storage"):
@@ -98,6 +106,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SecretReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SnapshotReport"):
 		return &apiv1alpha1.SnapshotReportApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StabilityReport"):
+		return &apiv1alpha1.StabilityReportApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StableReport"):
+		return &apiv1alpha1.StableReportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StateBackend"):
 		return &apiv1alpha1.StateBackendApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Storage"):

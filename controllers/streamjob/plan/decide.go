@@ -283,7 +283,7 @@ func (p *planner) nothingToLose(v Version) bool {
 // trigger begins a savepoint that was asked for.
 func (p *planner) trigger() {
 	s := p.spec.Savepoint
-	if s == nil || s.Trigger == p.was.SavepointTrigger || !p.running() {
+	if s == nil || s.Trigger == "" || s.Trigger == p.was.SavepointTrigger || !p.running() {
 		return
 	}
 	p.begin(streamv1.SavepointOperation, streamv1.OperationSaving)

@@ -98,6 +98,12 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.CheckpointMode
   scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.CheckpointNow
+  map:
+    fields:
+    - name: trigger
+      type:
+        scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.Checkpointing
   map:
     fields:
@@ -336,6 +342,41 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: rowsPerSecond
       type:
         scalar: numeric
+- name: com.github.weir-stream.weir.api.v1alpha1.HistoryEntry
+  map:
+    fields:
+    - name: deployedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: effectiveMode
+      type:
+        scalar: string
+    - name: endedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: generation
+      type:
+        scalar: numeric
+    - name: grant
+      type:
+        scalar: numeric
+    - name: message
+      type:
+        scalar: string
+    - name: outcome
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.HistoryOutcome
+    - name: requestedMode
+      type:
+        scalar: string
+    - name: restoredFrom
+      type:
+        scalar: string
+    - name: revision
+      type:
+        scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.HistoryOutcome
+  scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.JobEnd
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.JobReport
@@ -606,6 +647,50 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: onCancel
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.CancelRetention
+- name: com.github.weir-stream.weir.api.v1alpha1.Rollback
+  map:
+    fields:
+    - name: maxRestarts
+      type:
+        scalar: numeric
+    - name: mode
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.RollbackMode
+    - name: stableCheckpoints
+      type:
+        scalar: numeric
+    - name: startDeadline
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+- name: com.github.weir-stream.weir.api.v1alpha1.RollbackMode
+  scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.RollbackReport
+  map:
+    fields:
+    - name: at
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: completedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: fromGeneration
+      type:
+        scalar: numeric
+    - name: fromRevision
+      type:
+        scalar: string
+    - name: message
+      type:
+        scalar: string
+    - name: reason
+      type:
+        scalar: string
+    - name: restartNonce
+      type:
+        scalar: string
+    - name: toRevision
+      type:
+        scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.S3Connection
   map:
     fields:
@@ -674,6 +759,45 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: sizeBytes
       type:
         scalar: numeric
+- name: com.github.weir-stream.weir.api.v1alpha1.StabilityReport
+  map:
+    fields:
+    - name: afterCheckpoint
+      type:
+        scalar: numeric
+    - name: checkpoints
+      type:
+        scalar: numeric
+    - name: grant
+      type:
+        scalar: numeric
+    - name: restarts
+      type:
+        scalar: numeric
+    - name: restartsBefore
+      type:
+        scalar: numeric
+    - name: since
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: wanted
+      type:
+        scalar: numeric
+- name: com.github.weir-stream.weir.api.v1alpha1.StableReport
+  map:
+    fields:
+    - name: at
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: generation
+      type:
+        scalar: numeric
+    - name: grant
+      type:
+        scalar: numeric
+    - name: revision
+      type:
+        scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.StateBackend
   map:
     fields:
@@ -724,6 +848,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.weir-stream.weir.api.v1alpha1.StreamJobSpec
   map:
     fields:
+    - name: checkpoint
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.CheckpointNow
     - name: checkpointing
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.Checkpointing
@@ -751,6 +878,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: restart
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.Restart
+    - name: restartNonce
+      type:
+        scalar: string
     - name: restoreFrom
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.RestoreFrom
@@ -775,6 +905,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.weir-stream.weir.api.v1alpha1.StreamJobStatus
   map:
     fields:
+    - name: checkpointTrigger
+      type:
+        scalar: string
     - name: checkpoints
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.CheckpointsReport
@@ -789,9 +922,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: deployment
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.DeploymentReport
+    - name: discardedState
+      type:
+        scalar: string
     - name: grant
       type:
         scalar: numeric
+    - name: history
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.HistoryEntry
+          elementRelationship: atomic
     - name: job
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.JobReport
@@ -801,6 +943,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: lastSavepoint
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.SnapshotReport
+    - name: lastStable
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.StableReport
     - name: lastUpgrade
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.UpgradeReport
@@ -816,15 +961,26 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: phase
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.Phase
+    - name: restartNonce
+      type:
+        scalar: string
     - name: restore
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.RestoreReport
+    - name: rollback
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.RollbackReport
     - name: savepointTrigger
       type:
         scalar: string
     - name: selector
       type:
         scalar: string
+    - name: stability
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.StabilityReport
+- name: com.github.weir-stream.weir.api.v1alpha1.Surge
+  scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.UnionStep
   map:
     elementType:
@@ -843,12 +999,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: allowNonRestoredState
       type:
         scalar: boolean
+    - name: discardState
+      type:
+        scalar: string
     - name: mode
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.UpgradeMode
+    - name: rollback
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.Rollback
     - name: savepointTimeout
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: surge
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.Surge
 - name: com.github.weir-stream.weir.api.v1alpha1.UpgradeMode
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.UpgradeReport

@@ -16,7 +16,7 @@ import (
 type OperationReportApplyConfiguration struct {
 	// id names the operation towards the engine; asking again with the same id starts nothing new.
 	ID *string `json:"id,omitempty"`
-	// type is Upgrade, Suspend, Savepoint or Cancel.
+	// type is Upgrade, Rollback, Suspend, Savepoint, Checkpoint or Cancel.
 	Type *apiv1alpha1.OperationType `json:"type,omitempty"`
 	// phase is how far it got.
 	Phase *apiv1alpha1.OperationPhase `json:"phase,omitempty"`

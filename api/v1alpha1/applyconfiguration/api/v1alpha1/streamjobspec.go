@@ -18,8 +18,8 @@ type StreamJobSpecApplyConfiguration struct {
 	Dataflow *DataflowApplyConfiguration `json:"dataflow,omitempty"`
 	// program is a job of one's own, written with the Go SDK, in an image of one's own.
 	Program *ProgramApplyConfiguration `json:"program,omitempty"`
-	// state is Running or Suspended. Setting it to Suspended stops the job with a savepoint; setting it back to Running resumes
-	// it from exactly that. Unset means Running.
+	// state is Running, Suspended or Cancelled. Suspended stops the job with a savepoint; back to Running resumes it from exactly
+	// that. Cancelled ends it without one; back to Running goes on from the newest state that was kept. Unset means Running.
 	State *apiv1alpha1.DesiredState `json:"state,omitempty"`
 	// parallelism is the number of parallel instances of each operator that does not set its own.
 	// Unset means 1.
@@ -57,6 +57,11 @@ type StreamJobSpecApplyConfiguration struct {
 	// restoreFrom is the snapshot that the first start of the job reads its state from. It is ignored as soon as
 	// the job has checkpoints of its own. Unset means that the job starts empty.
 	RestoreFrom *RestoreFromApplyConfiguration `json:"restoreFrom,omitempty"`
+	// restartNonce is any text; each new value restarts the job once, as an upgrade to the same version would: with the state that
+	// upgrade.mode says. It is remembered in status.restartNonce once the job runs again. Removing it asks for nothing.
+	RestartNonce *string `json:"restartNonce,omitempty"`
+	// checkpoint asks for a checkpoint of the running job now.
+	Checkpoint *CheckpointNowApplyConfiguration `json:"checkpoint,omitempty"`
 	// deletionPolicy says what happens to the running job when the StreamJob is deleted: Cancel ends it, Savepoint takes a
 	// savepoint first and keeps the StreamJob until that has succeeded or this field is set to Cancel. What becomes of
 	// checkpoints is checkpointing.retention.onCancel; savepoints always stay. Unset means Cancel.
@@ -186,6 +191,22 @@ func (b *StreamJobSpecApplyConfiguration) WithSavepoint(value *SavepointApplyCon
 // If called multiple times, the RestoreFrom field is set to the value of the last call.
 func (b *StreamJobSpecApplyConfiguration) WithRestoreFrom(value *RestoreFromApplyConfiguration) *StreamJobSpecApplyConfiguration {
 	b.RestoreFrom = value
+	return b
+}
+
+// WithRestartNonce sets the RestartNonce field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RestartNonce field is set to the value of the last call.
+func (b *StreamJobSpecApplyConfiguration) WithRestartNonce(value string) *StreamJobSpecApplyConfiguration {
+	b.RestartNonce = &value
+	return b
+}
+
+// WithCheckpoint sets the Checkpoint field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Checkpoint field is set to the value of the last call.
+func (b *StreamJobSpecApplyConfiguration) WithCheckpoint(value *CheckpointNowApplyConfiguration) *StreamJobSpecApplyConfiguration {
+	b.Checkpoint = value
 	return b
 }
 

@@ -16,7 +16,8 @@ import (
 type StreamJobStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions say how the job is: Ready, Reconciling, Stalled, Running, CheckpointsHealthy and Completed.
+	// conditions say how the job is: Ready, Reconciling, Stalled, Running, CheckpointsHealthy, RolledBack and
+	// Completed.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// phase sums the conditions up in one word for people.
 	Phase *apiv1alpha1.Phase `json:"phase,omitempty"`
@@ -46,6 +47,20 @@ type StreamJobStatusApplyConfiguration struct {
 	SavepointTrigger *string `json:"savepointTrigger,omitempty"`
 	// lastUpgrade says how the newest upgrade went.
 	LastUpgrade *UpgradeReportApplyConfiguration `json:"lastUpgrade,omitempty"`
+	// restartNonce is the value of spec.restartNonce whose restart is done.
+	RestartNonce *string `json:"restartNonce,omitempty"`
+	// checkpointTrigger is the value of spec.checkpoint.trigger whose checkpoint is complete.
+	CheckpointTrigger *string `json:"checkpointTrigger,omitempty"`
+	// discardedState is the value of spec.upgrade.discardState that was used up by an empty start.
+	DiscardedState *string `json:"discardedState,omitempty"`
+	// stability says how far the deployed version is on its way to count as stable. Absent: it is stable, or was never deployed.
+	Stability *StabilityReportApplyConfiguration `json:"stability,omitempty"`
+	// lastStable is the newest version that counted as stable: what a rollback goes back to.
+	LastStable *StableReportApplyConfiguration `json:"lastStable,omitempty"`
+	// rollback says which version was rolled back, and why. It goes when a version made from a newer spec is deployed.
+	Rollback *RollbackReportApplyConfiguration `json:"rollback,omitempty"`
+	// history are the newest versions that were deployed, the newest first.
+	History []HistoryEntryApplyConfiguration `json:"history,omitempty"`
 }
 
 // StreamJobStatusApplyConfiguration constructs a declarative configuration of the StreamJobStatus type for use with
@@ -176,5 +191,66 @@ func (b *StreamJobStatusApplyConfiguration) WithSavepointTrigger(value string) *
 // If called multiple times, the LastUpgrade field is set to the value of the last call.
 func (b *StreamJobStatusApplyConfiguration) WithLastUpgrade(value *UpgradeReportApplyConfiguration) *StreamJobStatusApplyConfiguration {
 	b.LastUpgrade = value
+	return b
+}
+
+// WithRestartNonce sets the RestartNonce field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RestartNonce field is set to the value of the last call.
+func (b *StreamJobStatusApplyConfiguration) WithRestartNonce(value string) *StreamJobStatusApplyConfiguration {
+	b.RestartNonce = &value
+	return b
+}
+
+// WithCheckpointTrigger sets the CheckpointTrigger field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CheckpointTrigger field is set to the value of the last call.
+func (b *StreamJobStatusApplyConfiguration) WithCheckpointTrigger(value string) *StreamJobStatusApplyConfiguration {
+	b.CheckpointTrigger = &value
+	return b
+}
+
+// WithDiscardedState sets the DiscardedState field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DiscardedState field is set to the value of the last call.
+func (b *StreamJobStatusApplyConfiguration) WithDiscardedState(value string) *StreamJobStatusApplyConfiguration {
+	b.DiscardedState = &value
+	return b
+}
+
+// WithStability sets the Stability field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Stability field is set to the value of the last call.
+func (b *StreamJobStatusApplyConfiguration) WithStability(value *StabilityReportApplyConfiguration) *StreamJobStatusApplyConfiguration {
+	b.Stability = value
+	return b
+}
+
+// WithLastStable sets the LastStable field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastStable field is set to the value of the last call.
+func (b *StreamJobStatusApplyConfiguration) WithLastStable(value *StableReportApplyConfiguration) *StreamJobStatusApplyConfiguration {
+	b.LastStable = value
+	return b
+}
+
+// WithRollback sets the Rollback field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Rollback field is set to the value of the last call.
+func (b *StreamJobStatusApplyConfiguration) WithRollback(value *RollbackReportApplyConfiguration) *StreamJobStatusApplyConfiguration {
+	b.Rollback = value
+	return b
+}
+
+// WithHistory adds the given value to the History field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the History field.
+func (b *StreamJobStatusApplyConfiguration) WithHistory(values ...*HistoryEntryApplyConfiguration) *StreamJobStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithHistory")
+		}
+		b.History = append(b.History, *values[i])
+	}
 	return b
 }

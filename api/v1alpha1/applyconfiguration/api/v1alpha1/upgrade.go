@@ -24,6 +24,14 @@ type UpgradeApplyConfiguration struct {
 	// savepointTimeout is how long one try of the savepoint of an upgrade, a suspension or a deletion may take; then the job
 	// goes on as before and it is tried again later. Unset means checkpointing.timeout, and 10m without that.
 	SavepointTimeout *v1.Duration `json:"savepointTimeout,omitempty"`
+	// discardState is any text; a new value consents to exactly one start without the state that there is, in mode Stateless. It is
+	// remembered in status.discardedState once the job runs, and consents to nothing more. Unset means no consent: a job that has
+	// state is never started empty.
+	DiscardState *string `json:"discardState,omitempty"`
+	// surge says whether the pods of a new version are started before the old version stops. Unset means Never.
+	Surge *apiv1alpha1.Surge `json:"surge,omitempty"`
+	// rollback says when a new version counts as stable, and what follows when it does not become so. Unset means its defaults.
+	Rollback *RollbackApplyConfiguration `json:"rollback,omitempty"`
 }
 
 // UpgradeApplyConfiguration constructs a declarative configuration of the Upgrade type for use with
@@ -53,5 +61,29 @@ func (b *UpgradeApplyConfiguration) WithAllowNonRestoredState(value bool) *Upgra
 // If called multiple times, the SavepointTimeout field is set to the value of the last call.
 func (b *UpgradeApplyConfiguration) WithSavepointTimeout(value v1.Duration) *UpgradeApplyConfiguration {
 	b.SavepointTimeout = &value
+	return b
+}
+
+// WithDiscardState sets the DiscardState field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DiscardState field is set to the value of the last call.
+func (b *UpgradeApplyConfiguration) WithDiscardState(value string) *UpgradeApplyConfiguration {
+	b.DiscardState = &value
+	return b
+}
+
+// WithSurge sets the Surge field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Surge field is set to the value of the last call.
+func (b *UpgradeApplyConfiguration) WithSurge(value apiv1alpha1.Surge) *UpgradeApplyConfiguration {
+	b.Surge = &value
+	return b
+}
+
+// WithRollback sets the Rollback field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Rollback field is set to the value of the last call.
+func (b *UpgradeApplyConfiguration) WithRollback(value *RollbackApplyConfiguration) *UpgradeApplyConfiguration {
+	b.Rollback = value
 	return b
 }

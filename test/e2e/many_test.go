@@ -60,11 +60,13 @@ func TestManyJobs_BecomeReadyAndLeaveTheAPIServerAlone(t *testing.T) {
 	}
 }
 
-// small returns a job that costs little and whose checkpoints are far apart.
+// small returns a job that costs little and takes no checkpoint while it is watched: the first one comes at random between minPause and
+// interval, which must therefore be the same.
 func (s *scenario) small(name string) *streamv1.StreamJob {
 	job := s.newJob(name)
 	job.Spec.Parallelism = 1
 	job.Spec.Checkpointing.Interval = seconds(3600)
+	job.Spec.Checkpointing.MinPause = seconds(3600)
 	job.Spec.Dataflow = &streamv1.Dataflow{Operators: []streamv1.Operator{
 		{Name: "numbers", Generator: &streamv1.GeneratorSource{Keys: 1, RowsPerSecond: 1}},
 		{Name: "out", Inputs: []streamv1.OperatorName{"numbers"}, Log: &streamv1.LogSink{}},

@@ -33,9 +33,18 @@ demo-local: ## Run the demonstration of the engine on this machine, without a cl
 .PHONY: e2e
 e2e: ## Run the end-to-end tests (CLUSTER=local|kind|current, E2E=regular expression).
 	go run ./hack/e2e prepare --cluster $(CLUSTER)
-	go test -tags e2e -count=1 -timeout 30m -parallel $(E2E_PARALLEL) -artifacts -outputdir $(CURDIR)/dist -v -run '$(E2E)' -skip '^TestBench' ./test/e2e -args --cluster $(CLUSTER)
+	go test -tags e2e -count=1 -timeout 30m -parallel $(E2E_PARALLEL) -artifacts -outputdir $(CURDIR)/dist -v -run '$(E2E)' -skip '^(TestBench|TestChaos)' ./test/e2e -args --cluster $(CLUSTER)
 
 .PHONY: e2e-bench
 e2e-bench: ## Measure start, upgrade downtime and the operator's memory on a cluster.
 	go run ./hack/e2e prepare --cluster $(CLUSTER)
 	go test -tags e2e -count=1 -timeout 60m -artifacts -outputdir $(CURDIR)/dist -v -run '^TestBench' ./test/e2e -args --cluster $(CLUSTER)
+
+# DURATION is how long chaos makes faults, SEED what it chooses them by; 0 for one of its own, which it prints.
+DURATION ?= 10m
+SEED ?= 0
+
+.PHONY: chaos
+chaos: ## Make faults of all kinds against running jobs and judge their output in the end (DURATION=10m, SEED=number).
+	go run ./hack/e2e prepare --cluster $(CLUSTER)
+	go test -tags e2e -count=1 -timeout 0 -artifacts -outputdir $(CURDIR)/dist -v -run '^TestChaos' ./test/e2e -args --cluster $(CLUSTER) --chaos $(DURATION) --chaos-seed $(SEED)

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-const usage = "usage: localcluster build [envtest] | up | load-image FILE... | status | down"
+const usage = "usage: localcluster build [envtest] | up | load-image FILE... | signal COMPONENT STOP|CONT|KILL | status | down"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -54,6 +54,11 @@ func run(ctx context.Context, args []string) error {
 		return c.privileged(ctx, func(ctx context.Context) error { return c.alone(ctx, c.down) })
 	case "status":
 		return c.status()
+	case "signal":
+		if len(rest) != 2 {
+			return errors.New("signal needs a COMPONENT, as status names them, and a signal: STOP, CONT or KILL")
+		}
+		return c.privileged(ctx, func(context.Context) error { return c.signal(rest[0], rest[1]) })
 	case "load-image":
 		if len(rest) == 0 {
 			return errors.New("load-image needs at least one FILE")

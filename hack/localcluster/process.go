@@ -133,6 +133,25 @@ func (s started) end(grace time.Duration) error {
 	return nil
 }
 
+// signals are those that signal sends.
+var signals = map[string]syscall.Signal{"STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT, "KILL": syscall.SIGKILL}
+
+// signal sends a signal to a component, for tests of what happens without it. What was killed is started again by up.
+func (c *cluster) signal(name, signal string) error {
+	number, ok := signals[signal]
+	if !ok {
+		return fmt.Errorf("unknown signal %q: want STOP, CONT or KILL", signal)
+	}
+	s, ok := c.running(name)
+	if !ok {
+		return fmt.Errorf("sending SIG%s to %s: it doesn't run", signal, name)
+	}
+	if err := syscall.Kill(s.pid, number); err != nil {
+		return fmt.Errorf("sending SIG%s to %s: %w", signal, name, err)
+	}
+	return nil
+}
+
 // wait waits until a component is ready; when it ends meanwhile, or takes too long, the end of its log is in the error.
 func (c *cluster) wait(ctx context.Context, name string, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)

@@ -190,3 +190,11 @@ func output(cmd *exec.Cmd) (string, error) {
 	}
 	return out.String(), nil
 }
+
+// SignalComponent sends a signal to a component of a local cluster, such as kubelet or kube-apiserver.
+func (c *Cluster) SignalComponent(ctx context.Context, component string, s Signal) error {
+	if c.Kind != Local {
+		return fmt.Errorf("sending SIG%s to %s: only the components of a local cluster can be signalled", s, component)
+	}
+	return c.run(ctx, filepath.Join("hack", "localcluster"), nil, "go", "run", ".", "signal", component, string(s))
+}

@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/hack/e2e/stage"
+)
+
+var (
+	chaosFor  = flag.Duration("chaos", 0, "how long TestChaos makes faults")
+	chaosSeed = flag.Uint64("chaos-seed", 0, "what TestChaos chooses faults by; 0: one of its own, which it prints")
+)
+
+const (
+	chaosJobs = 3
+	// faultsInARow are made before all jobs must have recovered.
+	faultsInARow = 12
+	// recoverTimeout is how long that may take. Back-offs of Kubernetes are a part of it: a container that was killed five times in a
+	// row is started again after 80 s or more.
+	recoverTimeout = 8 * time.Minute
+)
+
+// chaos makes faults at random and remembers what has to be put right again.
+type chaos struct {
+	*scenario
+	rng   *rand.Rand
+	jobs  []string
+	relay *corev1.Pod
+	// made counts the faults by name, missed those that could not be made, such as for a pod that was not there.
+	made, missed map[string]int
+	// undo puts right what a fault has left behind, at a time.
+	undo []undo
+}
+
+type undo struct {
+	what string
+	at   time.Time
+	do   func(context.Context) error
+}
+
+// fault is one kind of fault. It returns an error when there was nothing to be broken.
+type fault struct {
+	name string
+	// weight is how often it is chosen, compared with others.
+	weight int
+	// local says that it needs a cluster whose components can be signalled.
+	local bool
+	do    func(ctx context.Context, c *chaos, job string) error
+}
+
+// TestChaos_KeepsEveryRow makes faults of all kinds for a given time, again and again wants all jobs to recover from them, and judges in
+// the end that every row of every job is there exactly once. It runs by itself: "make chaos DURATION=10m".
+func TestChaos_KeepsEveryRow(t *testing.T) {
+	if *chaosFor == 0 {
+		t.Fatal("say for how long, with --chaos: \"make chaos DURATION=10m\"")
+	}
+	seed := *chaosSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("chaos for %v, seed %d", *chaosFor, seed)
+	c := &chaos{
+		scenario: newScenario(t, "chaos"), rng: rand.New(rand.NewPCG(seed, seed)),
+		made: map[string]int{}, missed: map[string]int{},
+	}
+	t.Cleanup(c.calm)
+	c.relay = c.scenario.relay()
+	for i := range chaosJobs {
+		c.jobs = append(c.jobs, c.add(i))
+	}
+	total, end := 0, time.Now().Add(*chaosFor)
+	for time.Now().Before(end) {
+		for range faultsInARow {
+			total += c.fault()
+			c.rest(time.Duration(c.rng.Int64N(int64(3 * time.Second))))
+		}
+		c.recover(total)
+	}
+	t.Logf("%d faults: %v (could not be made: %v)", total, c.made, c.missed)
+	for _, job := range c.jobs {
+		c.finish(job)
+	}
+}
+
+// add creates one of the jobs, each a little different.
+func (c *chaos) add(i int) string {
+	job := c.ledger(fmt.Sprintf("job-%d", i))
+	job.Spec.Storage.S3.Endpoint = "http://relay." + c.ns + ".svc:9000"
+	job.Spec.Upgrade.SavepointTimeout = seconds(15)
+	job.Spec.Workers = &streamv1.Workers{Replicas: 2}
+	switch i {
+	case 1:
+		job.Spec.Checkpointing.Alignment = &streamv1.Alignment{Mode: streamv1.UnalignedMode}
+		job.Spec.StateBackend = &streamv1.StateBackend{Incremental: true, LocalRecovery: true}
+	case 2:
+		job.Spec.Checkpointing.Interval = seconds(0.3)
+		job.Spec.Upgrade.Mode = streamv1.UpgradeFromLastCheckpoint
+	}
+	c.start(job)
+	return job.Name
+}
+
+// faults are all kinds of them.
+func faults() []fault {
+	return []fault{
+		{name: "worker killed", weight: 4, do: func(ctx context.Context, c *chaos, job string) error {
+			return c.signalAny(ctx, job, worker, stage.Kill)
+		}},
+		{name: "worker deleted", weight: 3, do: func(ctx context.Context, c *chaos, job string) error { return c.deletePod(ctx, job, worker) }},
+		{name: "worker frozen", weight: 3, do: func(ctx context.Context, c *chaos, job string) error {
+			return c.freezeAny(ctx, job, worker, 2*time.Second, 15*time.Second)
+		}},
+		{name: "coordinator killed", weight: 4, do: func(ctx context.Context, c *chaos, job string) error {
+			return c.signalAny(ctx, job, coordinator, stage.Kill)
+		}},
+		{name: "coordinator deleted", weight: 3, do: func(ctx context.Context, c *chaos, job string) error {
+			return c.deletePod(ctx, job, coordinator)
+		}},
+		{name: "coordinator frozen", weight: 4, do: func(ctx context.Context, c *chaos, job string) error {
+			return c.freezeAny(ctx, job, coordinator, 2*time.Second, 20*time.Second)
+		}},
+		{name: "operator killed", weight: 4, do: func(ctx context.Context, c *chaos, _ string) error { return c.operator(ctx, stage.Kill, 0) }},
+		{name: "operator frozen", weight: 2, do: func(ctx context.Context, c *chaos, _ string) error {
+			return c.operator(ctx, stage.Stop, c.between(2*time.Second, 25*time.Second))
+		}},
+		{name: "storage unreachable", weight: 3, do: func(ctx context.Context, c *chaos, _ string) error {
+			return c.storage(ctx, stage.Stop, stage.Continue, c.between(2*time.Second, 12*time.Second))
+		}},
+		{name: "storage slow", weight: 2, do: func(ctx context.Context, c *chaos, _ string) error {
+			return c.storage(ctx, stage.Toggle, stage.Toggle, c.between(3*time.Second, 10*time.Second))
+		}},
+		{name: "connections to the storage cut", weight: 2, do: func(ctx context.Context, c *chaos, _ string) error {
+			return c.storage(ctx, stage.Kill, "", 0)
+		}},
+		{name: "parallelism edited", weight: 6, do: func(ctx context.Context, c *chaos, job string) error {
+			return c.edit(ctx, job, fmt.Sprintf(`{"spec":{"parallelism":%d}}`, 1+c.rng.IntN(4)))
+		}},
+		{name: "broken version", weight: 3, do: func(ctx context.Context, c *chaos, job string) error { return c.breakVersion(ctx, job) }},
+		{name: "suspended", weight: 3, do: func(ctx context.Context, c *chaos, job string) error {
+			c.later("resume "+job, c.between(time.Second, 8*time.Second), func(ctx context.Context) error {
+				return c.edit(ctx, job, `{"spec":{"state":"Running"}}`)
+			})
+			return c.edit(ctx, job, `{"spec":{"state":"Suspended"}}`)
+		}},
+		{name: "restarted", weight: 3, do: func(ctx context.Context, c *chaos, job string) error {
+			return c.edit(ctx, job, fmt.Sprintf(`{"spec":{"restartNonce":"%08x"}}`, c.rng.Uint32()))
+		}},
+		{name: "savepoint", weight: 3, do: func(ctx context.Context, c *chaos, job string) error {
+			return c.edit(ctx, job, fmt.Sprintf(`{"spec":{"savepoint":{"trigger":"%08x"}}}`, c.rng.Uint32()))
+		}},
+		{name: "interval edited", weight: 2, do: func(ctx context.Context, c *chaos, job string) error {
+			return c.edit(ctx, job, fmt.Sprintf(`{"spec":{"checkpointing":{"interval":"%dms"}}}`, 200+c.rng.IntN(2000)))
+		}},
+		{name: "upgrade mode edited", weight: 2, do: func(ctx context.Context, c *chaos, job string) error {
+			mode := []streamv1.UpgradeMode{streamv1.UpgradeFromSavepoint, streamv1.UpgradeFromLastCheckpoint}[c.rng.IntN(2)]
+			return c.edit(ctx, job, fmt.Sprintf(`{"spec":{"upgrade":{"mode":"%s"}}}`, mode))
+		}},
+		{name: "objects deleted", weight: 2, do: func(ctx context.Context, c *chaos, job string) error { return c.deleteChildren(ctx, job) }},
+		{name: "API server frozen", weight: 1, local: true, do: func(ctx context.Context, c *chaos, _ string) error {
+			return c.component(ctx, "kube-apiserver", c.between(2*time.Second, 20*time.Second))
+		}},
+		{name: "kubelet frozen", weight: 1, local: true, do: func(ctx context.Context, c *chaos, _ string) error {
+			return c.component(ctx, "kubelet", c.between(5*time.Second, 30*time.Second))
+		}},
+	}
+}
+
+// fault makes one fault and returns 1, or 0 if it couldn't be made.
+func (c *chaos) fault() int {
+	c.Helper()
+	all := slices.DeleteFunc(faults(), func(f fault) bool { return f.local && suite.cluster.Kind != stage.Local })
+	weights := 0
+	for _, f := range all {
+		weights += f.weight
+	}
+	n := c.rng.IntN(weights)
+	i := 0
+	for ; n >= all[i].weight; i++ {
+		n -= all[i].weight
+	}
+	f, job := all[i], c.jobs[c.rng.IntN(len(c.jobs))]
+	ctx, cancel := context.WithTimeout(c.Context(), 15*time.Second)
+	defer cancel()
+	if err := f.do(ctx, c, job); err != nil {
+		c.missed[f.name]++
+		c.Logf("%s %s (%s): not done: %v", clock(), f.name, job, err)
+		return 0
+	}
+	c.made[f.name]++
+	c.Logf("%s %s (%s)", clock(), f.name, job)
+	return 1
+}
+
+func clock() string { return time.Now().UTC().Format("15:04:05.0") }
+
+func (c *chaos) between(least, most time.Duration) time.Duration {
+	return least + time.Duration(c.rng.Int64N(int64(most-least)))
+}
+
+// later has something put right after a time.
+func (c *chaos) later(what string, after time.Duration, do func(context.Context) error) {
+	c.undo = append(c.undo, undo{what, time.Now().Add(after), do})
+}
+
+// rest lets time pass and puts right what is due.
+func (c *chaos) rest(d time.Duration) {
+	c.Helper()
+	c.until(d, func() bool {
+		c.putRight(c.Context(), false)
+		return false
+	})
+}
+
+// putRight undoes what is due, or all; what can't be undone yet is tried again.
+func (c *chaos) putRight(ctx context.Context, all bool) {
+	var left []undo
+	for _, u := range c.undo {
+		if !all && time.Now().Before(u.at) {
+			left = append(left, u)
+			continue
+		}
+		once, cancel := context.WithTimeout(ctx, 10*time.Second)
+		if err := u.do(once); err != nil {
+			c.Logf("%s %s: not yet: %v", clock(), u.what, err)
+			u.at = time.Now().Add(time.Second)
+			left = append(left, u)
+		}
+		cancel()
+	}
+	c.undo = left
+}
+
+// calm puts everything right at the end of the test, whatever came of it.
+func (c *chaos) calm() {
+	ctx, cancel := c.late()
+	defer cancel()
+	for len(c.undo) > 0 && ctx.Err() == nil {
+		c.putRight(ctx, true)
+	}
+}
+
+// recover puts everything right and waits until all jobs run as their specs say and go on.
+func (c *chaos) recover(faults int) {
+	c.Helper()
+	for len(c.undo) > 0 {
+		c.rest(time.Second)
+		if c.Context().Err() != nil {
+			c.Fatal("the test was ended")
+		}
+	}
+	begin := time.Now()
+	for _, name := range c.jobs {
+		missing := ""
+		if !c.until(recoverTimeout, func() bool { missing = c.recovered(name); return missing == "" }) {
+			job := &streamv1.StreamJob{}
+			_ = suite.client.Get(c.Context(), types.NamespacedName{Namespace: c.ns, Name: name}, job)
+			c.Fatalf("%s does not recover: %s\n%s", name, missing, describe(job))
+		}
+	}
+	c.Logf("%s all jobs have recovered after %d faults, in %.1f s", clock(), faults, time.Since(begin).Seconds())
+}
+
+// recovered says what is still missing until a job runs as its spec says.
+func (c *chaos) recovered(name string) string {
+	ctx, cancel := context.WithTimeout(c.Context(), 5*time.Second)
+	defer cancel()
+	job := &streamv1.StreamJob{}
+	if err := suite.client.Get(ctx, types.NamespacedName{Namespace: c.ns, Name: name}, job); err != nil {
+		return err.Error()
+	}
+	if missing := running(job.Generation)(job); missing != "" {
+		return missing
+	}
+	if job.Spec.Savepoint != nil && job.Spec.Savepoint.Trigger != job.Status.SavepointTrigger {
+		return "the savepoint that was asked for is not taken"
+	}
+	return ""
+}
+
+// deployedPods lists the pods of a component of the deployed version.
+func (c *chaos) deployedPods(ctx context.Context, name, component string) ([]corev1.Pod, error) {
+	job := &streamv1.StreamJob{}
+	if err := suite.client.Get(ctx, types.NamespacedName{Namespace: c.ns, Name: name}, job); err != nil {
+		return nil, err
+	}
+	if job.Status.Deployment == nil {
+		return nil, fmt.Errorf("job %s isn't deployed", name)
+	}
+	list := &corev1.PodList{}
+	err := suite.client.List(ctx, list, client.InNamespace(c.ns), client.MatchingLabels{
+		streamv1.LabelJob: name, streamv1.LabelGrant: fmt.Sprint(job.Status.Deployment.Grant), streamv1.LabelComponent: component,
+	})
+	if err != nil {
+		return nil, err
+	}
+	pods := slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	if len(pods) == 0 {
+		return nil, fmt.Errorf("there is no %s", component)
+	}
+	return pods, nil
+}
+
+func (c *chaos) anyPod(ctx context.Context, name, component string) (*corev1.Pod, error) {
+	pods, err := c.deployedPods(ctx, name, component)
+	if err != nil {
+		return nil, err
+	}
+	return &pods[c.rng.IntN(len(pods))], nil
+}
+
+func (c *chaos) signalAny(ctx context.Context, name, component string, sig stage.Signal) error {
+	pod, err := c.anyPod(ctx, name, component)
+	if err != nil {
+		return err
+	}
+	return suite.access.SignalContainer(ctx, pod, "", sig)
+}
+
+func (c *chaos) freezeAny(ctx context.Context, name, component string, least, most time.Duration) error {
+	pod, err := c.anyPod(ctx, name, component)
+	if err != nil {
+		return err
+	}
+	if err := suite.access.SignalContainer(ctx, pod, "", stage.Stop); err != nil {
+		return err
+	}
+	c.thaw(pod, c.between(least, most))
+	return nil
+}
+
+// thaw lets the processes of a container go on after a while, unless they have ended meanwhile.
+func (c *chaos) thaw(pod *corev1.Pod, after time.Duration) {
+	c.later("thawing "+pod.Name, after, func(ctx context.Context) error {
+		now := &corev1.Pod{}
+		err := suite.client.Get(ctx, client.ObjectKeyFromObject(pod), now)
+		if client.IgnoreNotFound(err) != nil {
+			return err
+		}
+		if err != nil || now.UID != pod.UID {
+			return nil // it is gone
+		}
+		err = suite.access.SignalContainer(ctx, pod, "", stage.Continue)
+		if err != nil && strings.Contains(err.Error(), "no process") {
+			return nil // it was ended and started again
+		}
+		return err
+	})
+}
+
+func (c *chaos) deletePod(ctx context.Context, name, component string) error {
+	pod, err := c.anyPod(ctx, name, component)
+	if err != nil {
+		return err
+	}
+	var opts []client.DeleteOption
+	if c.rng.IntN(2) == 0 {
+		opts = append(opts, client.GracePeriodSeconds(0))
+	}
+	return suite.client.Delete(ctx, pod, opts...)
+}
+
+func (c *chaos) operator(ctx context.Context, sig stage.Signal, thawAfter time.Duration) error {
+	list := &corev1.PodList{}
+	if err := suite.client.List(ctx, list, client.InNamespace(stage.OperatorNamespace)); err != nil {
+		return err
+	}
+	if len(list.Items) == 0 {
+		return fmt.Errorf("the operator has no pod")
+	}
+	pod := &list.Items[c.rng.IntN(len(list.Items))]
+	if err := suite.access.SignalContainer(ctx, pod, "", sig); err != nil {
+		return err
+	}
+	if thawAfter > 0 {
+		c.thaw(pod, thawAfter)
+	}
+	return nil
+}
+
+// storage disturbs the way to the object store.
+func (c *chaos) storage(ctx context.Context, sig, undo stage.Signal, after time.Duration) error {
+	list := &corev1.PodList{}
+	if err := suite.client.List(ctx, list, client.InNamespace(c.ns), client.MatchingLabels{"app": "relay"}); err != nil {
+		return err
+	}
+	if len(list.Items) == 0 {
+		return fmt.Errorf("the relay has no pod")
+	}
+	pod := &list.Items[0]
+	if err := suite.access.SignalContainer(ctx, pod, "", sig); err != nil {
+		return err
+	}
+	if undo == "" {
+		return nil
+	}
+	if undo == stage.Continue {
+		c.thaw(pod, after)
+		return nil
+	}
+	c.later("storage", after, func(ctx context.Context) error {
+		err := suite.access.SignalContainer(ctx, pod, "", undo)
+		if err != nil && strings.Contains(err.Error(), "no process") {
+			return nil // another relay is in its place, which is fast
+		}
+		return err
+	})
+	return nil
+}
+
+// edit patches a job.
+func (c *chaos) edit(ctx context.Context, name, patch string) error {
+	job := &streamv1.StreamJob{ObjectMeta: metav1.ObjectMeta{Namespace: c.ns, Name: name}}
+	return suite.client.Patch(ctx, job, client.RawPatch(types.MergePatchType, []byte(patch)))
+}
+
+// breakVersion asks for a version that can't run, and takes that back after a while.
+func (c *chaos) breakVersion(ctx context.Context, name string) error {
+	job := &streamv1.StreamJob{}
+	if err := suite.client.Get(ctx, types.NamespacedName{Namespace: c.ns, Name: name}, job); err != nil {
+		return err
+	}
+	bad := []streamv1.Expression{"seq +", "nothing", "seq / (seq - seq)"}[c.rng.IntN(3)]
+	if err := c.setExpression(ctx, name, bad); err != nil {
+		return err
+	}
+	c.later("repairing "+name, c.between(2*time.Second, 20*time.Second), func(ctx context.Context) error {
+		return c.setExpression(ctx, name, "seq")
+	})
+	return nil
+}
+
+// setExpression sets what a job writes as the number of a row.
+func (c *chaos) setExpression(ctx context.Context, name string, e streamv1.Expression) error {
+	job := &streamv1.StreamJob{}
+	if err := suite.client.Get(ctx, types.NamespacedName{Namespace: c.ns, Name: name}, job); err != nil {
+		return err
+	}
+	before := job.DeepCopy()
+	for i := range job.Spec.Dataflow.Operators {
+		if o := &job.Spec.Dataflow.Operators[i]; o.Name == "rows" {
+			o.Map.Columns[1].Expression = e
+		}
+	}
+	return suite.client.Patch(ctx, job, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+}
+
+// deleteChildren deletes one of the objects that the operator has made for a job.
+func (c *chaos) deleteChildren(ctx context.Context, name string) error {
+	lists := []client.ObjectList{&appsv1.DeploymentList{}, &appsv1.StatefulSetList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{}, &corev1.SecretList{}}
+	list := lists[c.rng.IntN(len(lists))]
+	if err := suite.client.List(ctx, list, client.InNamespace(c.ns), client.MatchingLabels{streamv1.LabelJob: name}); err != nil {
+		return err
+	}
+	items, err := apimeta.ExtractList(list)
+	if err != nil {
+		return err
+	}
+	if len(items) == 0 {
+		return fmt.Errorf("there is no such object")
+	}
+	o, ok := items[c.rng.IntN(len(items))].(client.Object)
+	if !ok {
+		return fmt.Errorf("%T is no object", items[0])
+	}
+	c.Logf("%s deleting %T %s", clock(), o, o.GetName())
+	return suite.client.Delete(ctx, o)
+}
+
+// component freezes a component of the cluster for a while.
+func (c *chaos) component(ctx context.Context, name string, d time.Duration) error {
+	if err := suite.cluster.SignalComponent(ctx, name, stage.Stop); err != nil {
+		return err
+	}
+	c.later("thawing "+name, d, func(ctx context.Context) error { return suite.cluster.SignalComponent(ctx, name, stage.Continue) })
+	return nil
+}

@@ -48,6 +48,7 @@ type memory struct {
 	writes  map[ref]write
 	applied map[ref]applied
 	creds   credentials
+	told    told
 	// released says that the StreamJob was let go, whatever the cache still shows.
 	released bool
 }

@@ -18,7 +18,6 @@ import (
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/controllers/streamjob/observe"
-	"github.com/weir-stream/weir/controllers/streamjob/plan"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
 )
 
@@ -130,13 +129,6 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 		s.lookAgain(p.Next)
 	}
 	return ctrl.Result{RequeueAfter: s.again}, nil
-}
-
-// publish tells people what happened.
-func (s *scope) publish(events []plan.Event) {
-	for _, e := range events {
-		s.Recorder.Eventf(s.job, nil, string(e.Type), e.Reason, e.Action, "%s", plan.Cut(e.Note, maxNote))
-	}
 }
 
 // ensureFinalizer keeps the StreamJob until its job has ended.

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package streamjob
+
+import (
+	"time"
+
+	"github.com/weir-stream/weir/controllers/streamjob/plan"
+)
+
+// sayAgainAfter is how long a warning that was published is not published again with the same words.
+const sayAgainAfter = 10 * time.Minute
+
+// told remembers the events that were published of one StreamJob, so that what happens over and over is said once. The recorder of
+// Kubernetes does not: it tells events apart by the resource version of their object, which every write to the status changes.
+type told struct {
+	// last is the newest event, warnings the newest of each reason.
+	last     saying
+	warnings map[string]saying
+}
+
+// saying is an event and when it was published.
+type saying struct {
+	event plan.Event
+	at    time.Time
+}
+
+// isNews says whether an event is to be published, and remembers that it was. A warning is news when the newest one of its reason says
+// something else or is long past; anything else is news when it isn't just what was published last.
+func (t *told) isNews(e plan.Event, now time.Time) bool {
+	before := t.last
+	if e.Type == plan.Warning {
+		before = t.warnings[e.Reason]
+	}
+	if before.event == e && now.Sub(before.at) < sayAgainAfter {
+		return false
+	}
+	t.last = saying{e, now}
+	if e.Type == plan.Warning {
+		if t.warnings == nil {
+			t.warnings = map[string]saying{}
+		}
+		t.warnings[e.Reason] = t.last
+	}
+	return true
+}
+
+// publish tells people what happened.
+func (s *scope) publish(events []plan.Event) {
+	for _, e := range events {
+		e.Note = plan.Cut(e.Note, maxNote)
+		if s.mem.told.isNews(e, s.now) {
+			s.Recorder.Eventf(s.job, nil, string(e.Type), e.Reason, e.Action, "%s", e.Note)
+		}
+	}
+}

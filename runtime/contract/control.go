@@ -34,6 +34,8 @@ type JobState string
 const (
 	// JobStarting means that the coordinator is claiming the head and reading the state to start from.
 	JobStarting JobState = "Starting"
+	// JobStandby means that the coordinator has read the state to start from, accepts workers, and claims nothing until it is activated.
+	JobStandby JobState = "Standby"
 	// JobWaiting means that there are not enough worker slots yet.
 	JobWaiting JobState = "WaitingForWorkers"
 	// JobDeploying means that tasks are being started.
@@ -59,7 +61,7 @@ const (
 // JobStates returns all states.
 func JobStates() []JobState {
 	return []JobState{
-		JobStarting, JobWaiting, JobDeploying, JobRunning, JobRestarting, JobStopping,
+		JobStarting, JobStandby, JobWaiting, JobDeploying, JobRunning, JobRestarting, JobStopping,
 		JobStopped, JobFinished, JobCancelled, JobFailed, JobSuspended,
 	}
 }
@@ -91,6 +93,8 @@ type JobStatus struct {
 	Message string `json:"message,omitempty"`
 	// Problem is what keeps the coordinator from doing its work; nil when nothing does.
 	Problem *Problem `json:"problem,omitempty"`
+	// Standby says how far a coordinator in standby is; nil for one that isn't.
+	Standby *StandbyReport `json:"standby,omitempty"`
 	// StorageTrouble keeps checkpoints of a running job from being committed; nil when nothing does.
 	StorageTrouble *StorageTrouble `json:"storageTrouble,omitempty"`
 	// PolicyRevision is that of the [Policy] in force; empty: that of the configuration.

@@ -120,6 +120,11 @@ func (c *Client) Cancel(ctx context.Context, r CancelRequest) (*Operation, error
 	return call[Operation](ctx, c, http.MethodPost, PathCancel, r, c.timeout)
 }
 
+// Activate tells a coordinator in standby to claim the job and run it.
+func (c *Client) Activate(ctx context.Context, r ActivateRequest) (*Activation, error) {
+	return call[Activation](ctx, c, http.MethodPost, PathActivate, r, c.timeout)
+}
+
 // SetPolicy changes what can change without a restart and returns the policy in force.
 func (c *Client) SetPolicy(ctx context.Context, p Policy) (*Policy, error) {
 	return call[Policy](ctx, c, http.MethodPut, PathPolicy, p, c.timeout)

@@ -19,14 +19,35 @@ import (
 	"github.com/weir-stream/weir/runtime/storage"
 )
 
-// checkSchemas opens one instance of each operator with keyed state over the smallest part of the state that it is to take, so that a state of another type
-// is found before anything is stopped. Only operators know what state they use, and they say so when they are opened; one that can't
-// be opened here for another reason, such as a server that it can't reach, is a warning: its tasks may well be able to.
+// checkSchemas says which operators can't take the keyed state that they are to take, so that a state of another type is found before anything is stopped.
 func (c *Coordinator) checkSchemas(ctx context.Context, p *prepared) (warnings []string, err error) {
+	problems, warnings := c.schemaProblems(ctx, p)
+	if len(problems) == 0 {
+		return warnings, nil
+	}
+	incompatible := &assign.IncompatibleError{Checkpoint: p.from.manifest.Checkpoint, Kind: p.from.manifest.Kind}
+	for _, s := range problems {
+		incompatible.Problems = append(incompatible.Problems, s.String())
+	}
+	return warnings, incompatible
+}
+
+// schemaProblem says that an operator uses its state in another way than the snapshot has it.
+type schemaProblem struct {
+	operator string
+	err      error
+}
+
+// String names the operator and why.
+func (s schemaProblem) String() string { return fmt.Sprintf("operator %q: %v", s.operator, s.err) }
+
+// schemaProblems opens one instance of each operator with keyed state over the smallest part of the state that it is to take. Only operators know what state they
+// use, and they say so when they are opened; one that can't be opened here for another reason, such as a server that it can't reach, is a
+// warning: its tasks may well be able to.
+func (c *Coordinator) schemaProblems(ctx context.Context, p *prepared) (problems []schemaProblem, warnings []string) {
 	if p.from == nil || p.from.manifest == nil {
 		return nil, nil
 	}
-	incompatible := &assign.IncompatibleError{Checkpoint: p.from.manifest.Checkpoint, Kind: p.from.manifest.Kind}
 	files := snapshotFiles{store: c.o.Store, dir: path.Dir(manifestKey(p.from.Path))}
 	for _, v := range p.graph.Vertices {
 		for _, n := range v.Nodes {
@@ -35,16 +56,13 @@ func (c *Coordinator) checkSchemas(ctx context.Context, p *prepared) (warnings [
 			}
 			err := c.tryOpen(ctx, p, n, p.someState(v, n.Name), files)
 			if _, ok := errors.AsType[*state.SchemaError](err); ok {
-				incompatible.Problems = append(incompatible.Problems, fmt.Sprintf("operator %q: %v", n.Name, err))
+				problems = append(problems, schemaProblem{n.Name, err})
 			} else if err != nil {
 				warnings = append(warnings, fmt.Sprintf("whether operator %q can take its state was not found out: %v", n.Name, err))
 			}
 		}
 	}
-	if len(incompatible.Problems) > 0 {
-		return warnings, incompatible
-	}
-	return warnings, nil
+	return problems, warnings
 }
 
 // someState returns the files with the state of the first subtask of an operator that takes any.

@@ -62,6 +62,14 @@ type JobConfig struct {
 	Storage *Storage `json:"storage,omitempty"`
 	// RestoreFrom is a savepoint or checkpoint (directory or _metadata) for the first start of the job; ignored when the head names state.
 	RestoreFrom string `json:"restoreFrom,omitempty"`
+	// RestoreMode says whose the snapshot of RestoreFrom is from then on. Default NoClaim.
+	RestoreMode RestoreMode `json:"restoreMode,omitempty"`
+	// RewindTo is a snapshot of this very job, its directory or _metadata: a retained checkpoint, or the savepoint of an operation that the head
+	// remembers. The first coordinator that claims the job with a higher grant than the head's goes on from it instead of the newest one, and the job
+	// leaves behind what is newer, in the same swap of the head: only if no transactional sink may have committed, and no source
+	// may have trimmed its input, with anything newer; else it claims nothing, and the problem is RewindUnsafe. Later coordinators of the same grant
+	// find that done and go on from the newest state. Empty: the newest state.
+	RewindTo string `json:"rewindTo,omitempty"`
 	// AllowNonRestoredState lets a restore drop the state of operators that the graph lacks.
 	AllowNonRestoredState bool `json:"allowNonRestoredState,omitempty"`
 	// AllowDrained consents to resuming from a drained savepoint.
@@ -71,6 +79,18 @@ type JobConfig struct {
 	// Args are for the program, which finds them here when it describes its job.
 	Args []string `json:"args,omitempty"`
 }
+
+// RestoreMode says whose the snapshot is that a job starts from.
+type RestoreMode string
+
+// The restore modes.
+const (
+	// NoClaim leaves the snapshot to its owner: the job reads it, and never deletes any of it.
+	NoClaim RestoreMode = "NoClaim"
+	// Claim makes the job its owner: it deletes the snapshot once it has as many completed checkpoints of its own as it retains. Another job
+	// can't claim it any more.
+	Claim RestoreMode = "Claim"
+)
 
 // Mode is the guarantee of checkpoints.
 type Mode string

@@ -25,6 +25,11 @@ const (
 	RestoreNotFound ProblemReason = "RestoreNotFound"
 	// RestoreCorrupt means that the snapshot to start from is damaged.
 	RestoreCorrupt ProblemReason = "RestoreCorrupt"
+	// RestoreClaimed means that the snapshot to start from can't be claimed: another job owns it, or it is no snapshot that one job alone can own.
+	RestoreClaimed ProblemReason = "RestoreClaimed"
+	// RewindUnsafe means that the job can't go back to the snapshot that RewindTo names: a transactional sink may have committed with a newer one,
+	// or a source may have given up upstream what would have to be read again.
+	RewindUnsafe ProblemReason = "RewindUnsafe"
 	// IncompatibleState means that the state does not fit the job.
 	IncompatibleState ProblemReason = "IncompatibleState"
 	// InvalidJob means that the graph of the job can't be built or planned.
@@ -78,12 +83,30 @@ type AgentResult struct {
 	HeadFinal string `json:"headFinal,omitempty"`
 	// Newest is the newest state of the job; nil when there is none.
 	Newest *SnapshotInfo `json:"newest,omitempty"`
+	// Rewind says whether the job could go back to the snapshot that was asked about (RewindTo of the configuration, or --rewind-to); nil when none
+	// was, and when the head doesn't name it. Check has a problem, RewindUnsafe, when it could not; for the others it is information alone.
+	Rewind *Rewind `json:"rewind,omitempty"`
 	// Operations are those that were asked for, with the outcome that the head names.
 	Operations []Operation `json:"operations,omitempty"`
 	// Deleted counts the objects that Dispose deleted.
 	Deleted int64 `json:"deleted,omitempty"`
 	// Warnings say what the user should know, such as state that would be dropped.
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Rewind says whether a job can go back to an older snapshot of its own. It is what the head said when it was read: as long as a coordinator of the job
+// lives, a newer snapshot may change it. The coordinator that is to go back decides anew when it claims the head.
+type Rewind struct {
+	// Snapshot is the one that was asked about.
+	Snapshot SnapshotInfo `json:"snapshot"`
+	// Safe says that going back doubles no output and loses no input: neither of the next two is set.
+	Safe bool `json:"safe"`
+	// SinksMayHaveCommitted says that a transactional sink may have committed with a snapshot after it.
+	SinksMayHaveCommitted bool `json:"sinksMayHaveCommitted,omitempty"`
+	// SourcesMayHaveTrimmed says that a source may have given up upstream, with a snapshot after it, what would have to be read again.
+	SourcesMayHaveTrimmed bool `json:"sourcesMayHaveTrimmed,omitempty"`
+	// Newer counts the snapshots of the head that are newer, and that the job would leave behind.
+	Newer int `json:"newer,omitempty"`
 }
 
 // Encode returns the result as JSON that fits into a termination message: texts are cut if need be.

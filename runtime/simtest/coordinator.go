@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -37,9 +38,12 @@ type coordinator struct {
 	givenUp int64
 	// restores is for the mutations that restore from another snapshot: its directory.
 	restores map[string]string
-	// learned are the directories whose manifest was read, inherited the checkpoints that the head named when it was claimed.
-	learned   map[string]bool
-	inherited []snapshot.CompletedCheckpoint
+	// learned are the directories whose manifest was read, learnedInTime those that were when the end of the job deleted checkpoints; nil
+	// before that. inherited are the checkpoints that the head named when it was claimed.
+	learned, learnedInTime map[string]bool
+	inherited              []snapshot.CompletedCheckpoint
+	// endedWith are the directories of checkpoints that the end of the job took out of the head.
+	endedWith map[string]bool
 	// acked is for the mutation that deletes files of duplicates.
 	acked map[string]bool
 	// lead is false once the incarnation exited; orderly says that it came to the end of its version.
@@ -59,7 +63,7 @@ func (w *world) startIncarnation(v *version) {
 	w.incarnations++
 	c := &coordinator{
 		w: w, p: &process{name: fmt.Sprintf("coordinator-%d", w.incarnations)}, version: v, line: v.line, conns: map[string]*conn{}, lead: true,
-		learned: map[string]bool{}, restores: map[string]string{}, acked: map[string]bool{}, writing: map[string]bool{},
+		learned: map[string]bool{}, endedWith: map[string]bool{}, restores: map[string]string{}, acked: map[string]bool{}, writing: map[string]bool{},
 		owner: fmt.Sprintf("owner-%d", w.incarnations),
 	}
 	shape := assign.ShapeOf(v.plan)
@@ -106,6 +110,7 @@ func (c *coordinator) settle() {
 		if len(effects) == 0 {
 			break
 		}
+		c.noteEnd(effects)
 		for _, e := range effects {
 			c.stumble()
 			// A coordinator that was killed does nothing more; one that was paused goes on when it wakes up.
@@ -119,9 +124,21 @@ func (c *coordinator) settle() {
 	c.p.run(c.arm)
 }
 
-// learnedAll says whether the manifests of all checkpoints with shared files were read that the head named when it was claimed.
+// noteEnd notes which manifests were read when the end of the job deletes checkpoints.
+func (c *coordinator) noteEnd(effects []job.Effect) {
+	for _, e := range effects {
+		if d, ok := e.(job.DeleteObjects); ok && d.Token < 0 && c.learnedInTime == nil {
+			c.learnedInTime = maps.Clone(c.learned)
+		}
+	}
+}
+
+// learnedAll says whether the manifests of all checkpoints with shared files were read that the head named when it was claimed, but for those
+// that went with the end of the job.
 func (c *coordinator) learnedAll() bool {
-	return !slices.ContainsFunc(c.inherited, func(k snapshot.CompletedCheckpoint) bool { return k.Shared && !c.learned[k.Path] })
+	return !slices.ContainsFunc(c.inherited, func(k snapshot.CompletedCheckpoint) bool {
+		return k.Shared && !c.learned[k.Path] && !c.endedWith[k.Path]
+	})
 }
 
 // stumble kills or pauses the coordinator between any two of its effects.
@@ -370,10 +387,12 @@ func (c *coordinator) readManifest(e job.ReadManifest) {
 		if r.Permanent && c.line.head.Owner == c.owner && !c.w.rotten[name] {
 			c.w.failf("%s is gone or damaged: %v", name, r.Err)
 		}
-		if r.Err == nil && c.lead {
-			c.learned[e.Path] = true
-		}
-		c.do(func(now time.Time) { c.machine.HandleManifestRead(now, r) })
+		c.do(func(now time.Time) {
+			if r.Err == nil {
+				c.learned[e.Path] = true
+			}
+			c.machine.HandleManifestRead(now, r)
+		})
 	})
 }
 

@@ -24,8 +24,24 @@ type custody struct {
 	// deleted is when a coordinator last had everything below the directory deleted; spoilt says that storage failed it.
 	deleted time.Time
 	spoilt  bool
-	// learn say whether a coordinator that had to read a manifest before it could delete has read it.
-	learn []func() bool
+	// inherited are the checkpoints of predecessors with it that a coordinator took out of the head.
+	inherited []inheritance
+}
+
+// inheritance is a checkpoint of an earlier incarnation that a coordinator took out of the head. Its manifest alone says which shared files
+// it refers to, and only the manifests of all such checkpoints say that none of the others does. Tasks don't wait until they are read; if the
+// job ends before, the files stay for the sweeper.
+type inheritance struct {
+	by   *coordinator
+	path string
+	// ended says that it was taken out by the end of the job, which deletes at once. Otherwise the coordinator deletes it when it has read it.
+	ended bool
+}
+
+// unknown says that the coordinator never came to know which files it has to delete with the checkpoint: it had not read its manifest when
+// the end of the job deleted it, or at its own end not those of all the others.
+func (i inheritance) unknown() bool {
+	return !i.by.learnedAll() || i.ended && !i.by.learnedInTime[i.path]
 }
 
 // keeper is the custody of all snapshots of a run by directory.
@@ -92,7 +108,7 @@ func custodian(name string) string {
 }
 
 // checkLeaks finds objects that nobody needs and that no fault explains. An object is explained if a coordinator that had to
-// delete it did not come to an orderly end, or to reading the manifest that says what to delete, if storage failed a deletion in its directory, or if no coordinator could know of it: it was written by
+// delete it did not come to an orderly end, or not in time to reading the manifests that say what to delete, if storage failed a deletion in its directory, or if no coordinator could know of it: it was written by
 // a task that had not heard yet that its snapshot was given up, and never acknowledged.
 func (w *world) checkLeaks() {
 	needed := map[string]bool{}
@@ -115,10 +131,8 @@ func (w *world) checkLeaks() {
 }
 
 func (w *world) explained(s *custody, dir, name string) bool {
-	for _, learned := range s.learn {
-		if !learned() {
-			return true
-		}
+	if len(s.inherited) > 0 && !slices.ContainsFunc(s.inherited, func(i inheritance) bool { return !i.unknown() }) {
+		return true
 	}
 	if s.spoilt || len(s.owners) == 0 || slices.ContainsFunc(s.owners, func(c *coordinator) bool { return !c.orderly }) {
 		return true

@@ -5,18 +5,17 @@ package simtest
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math/bits"
 	"slices"
 	"strings"
-
-	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
 // ledger is the outside of the job: what its sinks made visible, and what its sources may have dropped. It outlives all
 // workers and coordinators.
 type ledger struct {
 	transactions map[string]*transaction
+	// prepared lists the transactions of each snapshot.
+	prepared map[int64][]string
 	// sinks holds for each sink and key the rows that are visible.
 	sinks map[string]map[int64]*visible
 	// trimmed is the position of each split that the source was told to be safe.
@@ -42,13 +41,16 @@ type transaction struct {
 	sink  string
 	state transactionState
 	rows  []row
+	// subtask and snapshot are those that it was prepared by and for.
+	subtask  int
+	snapshot int64
 }
 
 // visible has a bit for each row of a key that was committed.
 type visible struct{ rows, counts [2]uint64 }
 
 func newLedger(fail func(format string, args ...any)) *ledger {
-	return &ledger{transactions: map[string]*transaction{}, sinks: map[string]map[int64]*visible{}, trimmed: map[string]int64{}, fail: fail}
+	return &ledger{transactions: map[string]*transaction{}, prepared: map[int64][]string{}, sinks: map[string]map[int64]*visible{}, trimmed: map[string]int64{}, fail: fail}
 }
 
 // prepare stores the rows of a transaction; they aren't visible yet.
@@ -56,7 +58,9 @@ func (l *ledger) prepare(id, sink string, rows []row) {
 	if l.transactions[id] != nil {
 		l.fail("transaction %s is prepared twice", id)
 	}
-	l.transactions[id] = &transaction{sink: sink, rows: rows}
+	t := &transaction{sink: sink, rows: rows, subtask: transactionSubtask(id), snapshot: transactionSnapshot(id)}
+	l.transactions[id] = t
+	l.prepared[t.snapshot] = append(l.prepared[t.snapshot], id)
 }
 
 // commit makes the rows visible; it may be repeated.
@@ -140,33 +144,6 @@ func visibleOf(sinks map[string]map[int64]*visible, sink string, key int64) *vis
 		return v
 	}
 	return &visible{}
-}
-
-// upTo returns what had become visible, or was prepared, when a savepoint was taken: transactions of earlier snapshots that were
-// committed, by its attempt or an earlier one, and those it lists.
-func (l *ledger) upTo(m *snapshot.Manifest) map[string]map[int64]*visible {
-	listed := map[string]bool{}
-	for _, o := range m.Operators {
-		for _, s := range o.Subtasks {
-			for _, x := range s.Lists {
-				for _, e := range x.Entries {
-					listed[string(e)] = true
-				}
-			}
-		}
-	}
-	past := &ledger{sinks: map[string]map[int64]*visible{}, lax: true}
-	for _, id := range slices.Sorted(maps.Keys(l.transactions)) {
-		t := l.transactions[id]
-		earlier := t.state == committed && transactionSnapshot(id) < m.Checkpoint && !olderAttempt(m.Attempt, transactionAttempt(id))
-		if !listed[id] && !earlier {
-			continue
-		}
-		for _, r := range t.rows {
-			past.show(id, t.sink, r)
-		}
-	}
-	return past.sinks
 }
 
 // maxRows is how many rows a key can have.

@@ -119,7 +119,7 @@ func (l *lineage) headSwapped(c *coordinator, h snapshot.Head) {
 	}
 	for _, k := range old.Checkpoints {
 		if !slices.ContainsFunc(h.Checkpoints, func(n snapshot.CompletedCheckpoint) bool { return n.ID == k.ID }) {
-			l.dropped(c, k)
+			l.dropped(c, k, h.Final != nil && old.Final == nil)
 		}
 	}
 	if len(h.Restores) > len(old.Restores) {
@@ -159,6 +159,9 @@ func (l *lineage) checkNamed(id int64, path string, crc uint32, recovery bool) {
 	if err != nil {
 		w.failf("the head names snapshot %d: %v", id, err)
 		return
+	}
+	if err := l.out.checkHeld(m); err != nil {
+		w.failf("%v", err)
 	}
 	l.belongs(path+snapshot.ManifestName, id)
 	for _, f := range m.ChannelFiles() {
@@ -200,14 +203,17 @@ func (l *lineage) keeps(id int64) bool {
 		})
 }
 
-// dropped notes that a coordinator has to delete what only a checkpoint needs that it took out of the head.
-// Where shared files are, it has to read the manifests of all checkpoints of its predecessors first; if the job ends before it could, what
-// only they may refer to is left to a sweep.
-func (l *lineage) dropped(c *coordinator, k snapshot.CompletedCheckpoint) {
+// dropped notes that a coordinator has to delete what only a checkpoint needs that it took out of the head; ended says that the head also names
+// the end of the job.
+func (l *lineage) dropped(c *coordinator, k snapshot.CompletedCheckpoint, ended bool) {
+	if ended {
+		c.endedWith[k.Path] = true
+	}
+	shared := k.Shared && !slices.Contains(l.w.keeper.of(k.Path).owners, c)
 	drop := func(name string) {
-		s := l.w.keeper.of(name)
-		if k.Shared && !slices.Contains(l.w.keeper.of(k.Path).owners, c) {
-			s.learn = append(s.learn, c.learnedAll)
+		if shared {
+			s := l.w.keeper.of(name)
+			s.inherited = append(s.inherited, inheritance{by: c, path: k.Path, ended: ended})
 		}
 		l.w.keeper.triggered(c, name)
 	}

@@ -355,6 +355,12 @@ func transactionAttempt(id string) string {
 	return strings.Split(id, " ")[2]
 }
 
+// transactionSubtask is the subtask in the name of a transaction.
+func transactionSubtask(id string) int {
+	n, _ := strconv.Atoi(strings.Split(id, " ")[3])
+	return n
+}
+
 // transactionSnapshot is the snapshot in the name of a transaction.
 func transactionSnapshot(id string) int64 {
 	n, _ := strconv.ParseInt(strings.Split(id, " ")[4], 10, 64)

@@ -23,7 +23,7 @@ var (
 )
 
 func addKnownTypes(scheme *kruntime.Scheme) error {
-	scheme.AddKnownTypes(SchemeGroupVersion, &StreamJob{}, &StreamJobList{})
+	scheme.AddKnownTypes(SchemeGroupVersion, &StreamJob{}, &StreamJobList{}, &StreamSnapshot{}, &StreamSnapshotList{})
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil
 }

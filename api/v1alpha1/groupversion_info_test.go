@@ -14,7 +14,7 @@ func TestAddToScheme(t *testing.T) {
 	if err := AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []string{"StreamJob", "StreamJobList"} {
+	for _, kind := range []string{"StreamJob", "StreamJobList", "StreamSnapshot", "StreamSnapshotList"} {
 		object, err := scheme.New(SchemeGroupVersion.WithKind(kind))
 		if err != nil {
 			t.Fatal(err)

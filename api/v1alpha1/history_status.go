@@ -32,9 +32,17 @@ type StabilityReport struct {
 	// +optional
 	Since metav1.Time `json:"since,omitempty,omitzero"`
 
-	// afterCheckpoint is the newest checkpoint at that time: those with a higher id count.
+	// afterCheckpoint is the newest checkpoint that was counted or came before: those with a higher id count.
 	// +optional
 	AfterCheckpoint int64 `json:"afterCheckpoint,omitempty"`
+
+	// epoch of the coordinator that this is about.
+	// +optional
+	Epoch string `json:"epoch,omitempty"`
+
+	// failingSince is since when its pods have a fault that will not pass by itself.
+	// +optional
+	FailingSince metav1.Time `json:"failingSince,omitempty,omitzero"`
 }
 
 // StableReport names a version that counted as stable.
@@ -84,6 +92,15 @@ type RollbackReport struct {
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
 
+	// outcome is how far the rollback got.
+	// +optional
+	Outcome RollbackOutcome `json:"outcome,omitempty"`
+
+	// path is the snapshot from before the version that was rolled back. Absent: none is known.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Path string `json:"path,omitempty"`
+
 	// at is when the rollback began.
 	// +optional
 	At metav1.Time `json:"at,omitempty,omitzero"`
@@ -92,6 +109,22 @@ type RollbackReport struct {
 	// +optional
 	CompletedAt metav1.Time `json:"completedAt,omitempty,omitzero"`
 }
+
+// RollbackOutcome is how far a rollback got.
+//
+// +kubebuilder:validation:Enum=Started;Completed;Blocked;Failed
+type RollbackOutcome string
+
+const (
+	// RollbackStarted means that it is under way.
+	RollbackStarted RollbackOutcome = "Started"
+	// RollbackCompleted means that the stable version runs.
+	RollbackCompleted RollbackOutcome = "Completed"
+	// RollbackBlocked means that the stable version cannot go on without doubling output or losing state; somebody has to choose.
+	RollbackBlocked RollbackOutcome = "Blocked"
+	// RollbackFailed means that the stable version did not come up either. It is not rolled back any further.
+	RollbackFailed RollbackOutcome = "Failed"
+)
 
 // HistoryOutcome is what became of a version.
 //

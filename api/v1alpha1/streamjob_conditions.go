@@ -112,6 +112,8 @@ const (
 	ReasonCrashLoop = "CrashLoop"
 	// ReasonPaused means that the annotation stream.weir.dev/paused keeps the operator from acting.
 	ReasonPaused = "Paused"
+	// ReasonCancelling means that the job is being ended without a savepoint.
+	ReasonCancelling = "Cancelling"
 	// ReasonCancelled means that the job is cancelled as asked.
 	ReasonCancelled = "Cancelled"
 	// ReasonStateWouldBeLost means that what the spec asks for would start empty where there is state, without consent.

@@ -8,7 +8,7 @@ import (
 
 // Phase sums a job up in one word for people; it is derived from the rest of the status, and nothing is decided by it.
 //
-// +kubebuilder:validation:Enum=Pending;Starting;Running;Restarting;Upgrading;Suspending;Suspended;Completed;Failed;Stalled;Deleting
+// +kubebuilder:validation:Enum=Pending;Starting;Running;Restarting;Upgrading;Suspending;Suspended;Cancelling;Cancelled;Completed;Failed;Stalled;Deleting
 type Phase string
 
 const (
@@ -26,6 +26,10 @@ const (
 	PhaseSuspending Phase = "Suspending"
 	// PhaseSuspended means that the job is stopped and can be resumed.
 	PhaseSuspended Phase = "Suspended"
+	// PhaseCancelling means that the job is being ended without a savepoint.
+	PhaseCancelling Phase = "Cancelling"
+	// PhaseCancelled means that the job was ended without a savepoint and can be started again from what was kept.
+	PhaseCancelled Phase = "Cancelled"
 	// PhaseCompleted means that all input was read to its end.
 	PhaseCompleted Phase = "Completed"
 	// PhaseFailed means that the job failed for good.
@@ -127,6 +131,14 @@ type StreamJobStatus struct {
 	// rollback says which version was rolled back, and why. It goes when a version made from a newer spec is deployed.
 	// +optional
 	Rollback *RollbackReport `json:"rollback,omitempty"`
+
+	// image is the image that the pods of the deployed version run.
+	// +optional
+	Image *ImageReport `json:"image,omitempty"`
+
+	// effective is what is in force for the deployed version, with what the operator's configuration adds to the spec.
+	// +optional
+	Effective *EffectiveReport `json:"effective,omitempty"`
 
 	// history are the newest versions that were deployed, the newest first.
 	// +optional
@@ -305,6 +317,16 @@ type DeploymentReport struct {
 	// ended is how the job ended with this version; it has no pods any more. Absent: it has pods, or is about to.
 	// +optional
 	Ended JobEnd `json:"ended,omitempty"`
+
+	// restartNonce is the value of spec.restartNonce that this version is the answer to.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	RestartNonce string `json:"restartNonce,omitempty"`
+
+	// discardState is the value of spec.upgrade.discardState by which this version was started empty.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	DiscardState string `json:"discardState,omitempty"`
 }
 
 // OperationType is the kind of an operation.
@@ -323,7 +345,7 @@ const (
 	SuspendOperation OperationType = "Suspend"
 	// SavepointOperation takes a savepoint of the running job.
 	SavepointOperation OperationType = "Savepoint"
-	// CancelOperation ends the job because its StreamJob is deleted.
+	// CancelOperation ends the job because its StreamJob is deleted, or because spec.state is Cancelled.
 	CancelOperation OperationType = "Cancel"
 )
 
@@ -367,7 +389,7 @@ type OperationReport struct {
 	// +optional
 	Generation int64 `json:"generation,omitempty"`
 
-	// trigger is the value of spec.savepoint.trigger that asked for it.
+	// trigger is the value of spec.savepoint.trigger or spec.checkpoint.trigger that asked for it.
 	// +optional
 	Trigger string `json:"trigger,omitempty"`
 
@@ -414,7 +436,8 @@ type OperationReport struct {
 
 // RestoreReport says where the state of the deployed version came from.
 type RestoreReport struct {
-	// requestedMode is what the spec asked for: Fresh, RestoreFrom, Savepoint, LastCheckpoint, Stateless or Resume.
+	// requestedMode is what the spec asked for: Fresh, RestoreFrom, Savepoint, LastCheckpoint, Stateless, Resume or
+	// Rollback.
 	// +optional
 	RequestedMode string `json:"requestedMode,omitempty"`
 

@@ -53,7 +53,7 @@ type StreamJobList struct {
 // StreamJobSpec says what a job does and how it runs.
 //
 // +kubebuilder:validation:ExactlyOneOf=dataflow;program
-// +kubebuilder:validation:XValidation:rule="!has(self.storage) || !has(self.upgrade) || !has(self.upgrade.mode) || self.upgrade.mode != 'Stateless'",fieldPath=".upgrade.mode",message="mode Stateless is for jobs without storage: a job with storage keeps its state, use Savepoint or LastCheckpoint"
+// +kubebuilder:validation:XValidation:rule="!has(self.storage) || !has(self.upgrade) || !has(self.upgrade.mode) || self.upgrade.mode != 'Stateless' || has(self.upgrade.discardState)",fieldPath=".upgrade.mode",message="mode Stateless of a job with storage needs upgrade.discardState, which consents to one start without the state: set it to a new value, or use Savepoint or LastCheckpoint"
 // +kubebuilder:validation:XValidation:rule="has(self.storage) || !has(self.savepoint)",fieldPath=".savepoint",message="a savepoint needs storage: set storage.s3 or storage.volume"
 // +kubebuilder:validation:XValidation:rule="has(self.storage) || !has(self.deletionPolicy) || self.deletionPolicy != 'Savepoint'",fieldPath=".deletionPolicy",message="deletionPolicy Savepoint needs storage: set storage.s3 or storage.volume"
 // +kubebuilder:validation:XValidation:rule="!has(self.parallelism) || !has(self.maxParallelism) || self.parallelism <= self.maxParallelism",fieldPath=".parallelism",message="parallelism must not be larger than maxParallelism"
@@ -107,6 +107,12 @@ type StreamJobSpec struct {
 	// +optional
 	Coordinator *Coordinator `json:"coordinator,omitempty"`
 
+	// networkPolicy is None or Isolated: whether the operator makes a NetworkPolicy that lets only the pods of the job itself, the operator, and
+	// namespaces that scrape metrics (label metrics: enabled) reach the pods of the job. It needs a network that enforces
+	// policies. Unset means None.
+	// +optional
+	NetworkPolicy NetworkPolicyMode `json:"networkPolicy,omitempty"`
+
 	// checkpointing says when and how automatic checkpoints are taken. Unset means no automatic checkpoints:
 	// after a failure the job has no state to go back to.
 	// +optional
@@ -156,6 +162,10 @@ type StreamJobSpec struct {
 	// checkpoints is checkpointing.retention.onCancel; savepoints always stay. Unset means Cancel.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
+	// deletion bounds how long the deletion of the StreamJob may take. It may be set while the StreamJob is being deleted.
+	// +optional
+	Deletion *Deletion `json:"deletion,omitempty"`
 }
 
 // DesiredState says whether a job should run.
@@ -185,6 +195,26 @@ const (
 	SavepointOnDeletion DeletionPolicy = "Savepoint"
 )
 
+// Deletion bounds how long the deletion of a StreamJob may take.
+//
+// +kubebuilder:validation:MinProperties=1
+type Deletion struct {
+	// deadline is how long, counted from the deletion, deletionPolicy Savepoint is tried; then the job is cancelled without one, and an
+	// event says so. Unset means that it is tried for ever.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="deadline must be at least 1s"
+	Deadline metav1.Duration `json:"deadline,omitempty,omitzero"`
+
+	// force lets the StreamJob go at once, whatever its engine and its storage are doing: nothing is asked, no savepoint is taken and no
+	// checkpoint is deleted. Pods are deleted as usual; one that lives on somewhere is shut out as soon as a StreamJob of that name runs again.
+	// Unset means false.
+	// +optional
+	Force bool `json:"force,omitempty"`
+}
+
 // Program is a job written with the Go SDK. Its binary is the entry point of the image.
 type Program struct {
 	// image is the container image with the program.
@@ -207,59 +237,22 @@ type Program struct {
 	Args []string `json:"args,omitempty"`
 }
 
-// Workers says how many workers run the job and what each needs.
-//
-// +kubebuilder:validation:MinProperties=1
-type Workers struct {
-	// replicas is the number of workers. Unset means as many as the largest parallelism needs with slotsPerWorker
-	// slots each, and one if that is unset too.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=1024
-	Replicas int32 `json:"replicas,omitempty"`
-
-	// slotsPerWorker is the number of slots of each worker. A slot runs one parallel instance of every operator.
-	// Unset means as many as the largest parallelism needs on the given number of workers.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=1024
-	SlotsPerWorker int32 `json:"slotsPerWorker,omitempty"`
-
-	// resources are the requests and limits of each worker. Unset means none, except what the namespace says.
-	// +optional
-	Resources *Resources `json:"resources,omitempty"`
-}
-
-// Coordinator says what the pod of the coordinator needs.
-//
-// +kubebuilder:validation:MinProperties=1
-type Coordinator struct {
-	// resources are the requests and limits of the coordinator. Unset means none, except what the namespace says.
-	// +optional
-	Resources *Resources `json:"resources,omitempty"`
-}
-
-// Resources are compute resources of a container.
-//
-// +kubebuilder:validation:MinProperties=1
-type Resources struct {
-	// requests is what a node must have free.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=16
-	Requests corev1.ResourceList `json:"requests,omitempty"`
-
-	// limits is what the container may use at most.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=16
-	Limits corev1.ResourceList `json:"limits,omitempty"`
-}
-
 // RestoreFrom names a snapshot.
+//
+// +kubebuilder:validation:ExactlyOneOf=path;snapshot
 type RestoreFrom struct {
 	// path is a savepoint or a retained checkpoint: its directory or the _metadata file in it, either
 	// s3://bucket/prefix or a path on the volume.
-	// +required
+	// +optional
 	Path Location `json:"path,omitempty"`
+
+	// snapshot names a StreamSnapshot of this namespace. The job starts once that is complete, from the path in its status, which must lie in
+	// the storage of the job.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`
+	Snapshot string `json:"snapshot,omitempty"`
 
 	// allowDrained lets the job start from a savepoint of a job that was stopped with drain: its operators
 	// have finished, so they may behave as if the time in between had passed. Unset means that such a start is

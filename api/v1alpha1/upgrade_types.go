@@ -17,7 +17,7 @@ const (
 	// UpgradeFromLastCheckpoint ends the old version without one and starts the new one from the newest checkpoint, after
 	// which what came since is processed again.
 	UpgradeFromLastCheckpoint UpgradeMode = "LastCheckpoint"
-	// UpgradeStateless starts the new version empty: for jobs without storage only.
+	// UpgradeStateless starts the new version empty. Where there is storage that takes a new value of discardState.
 	UpgradeStateless UpgradeMode = "Stateless"
 )
 
@@ -26,8 +26,7 @@ const (
 // +kubebuilder:validation:MinProperties=1
 type Upgrade struct {
 	// mode is what a new version starts from: Savepoint stops the old version with a savepoint, LastCheckpoint ends it without
-	// and goes back to the newest checkpoint, Stateless starts empty and is for jobs without storage only. Unset means
-	// Savepoint.
+	// and goes back to the newest checkpoint, Stateless starts empty; with storage, it needs discardState. Unset means Savepoint.
 	// +optional
 	Mode UpgradeMode `json:"mode,omitempty"`
 

@@ -34,6 +34,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.CheckpointNowApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CheckpointsReport"):
 		return &apiv1alpha1.CheckpointsReportApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClaimVolume"):
+		return &apiv1alpha1.ClaimVolumeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Column"):
 		return &apiv1alpha1.ColumnApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ContinuousFiles"):
@@ -44,14 +46,30 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.DataflowApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DeadLetter"):
 		return &apiv1alpha1.DeadLetterApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Deletion"):
+		return &apiv1alpha1.DeletionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DeploymentReport"):
 		return &apiv1alpha1.DeploymentReportApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EffectiveReport"):
+		return &apiv1alpha1.EffectiveReportApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EmptyDirVolume"):
+		return &apiv1alpha1.EmptyDirVolumeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EnvFrom"):
+		return &apiv1alpha1.EnvFromApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EnvSource"):
+		return &apiv1alpha1.EnvSourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EnvVar"):
+		return &apiv1alpha1.EnvVarApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EphemeralVolume"):
+		return &apiv1alpha1.EphemeralVolumeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ExponentialDelayRestart"):
 		return &apiv1alpha1.ExponentialDelayRestartApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FailureRateRestart"):
 		return &apiv1alpha1.FailureRateRestartApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FailureReport"):
 		return &apiv1alpha1.FailureReportApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("FieldReference"):
+		return &apiv1alpha1.FieldReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FileSink"):
 		return &apiv1alpha1.FileSinkApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FilesSource"):
@@ -66,18 +84,36 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.GeneratorSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HistoryEntry"):
 		return &apiv1alpha1.HistoryEntryApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ImageReport"):
+		return &apiv1alpha1.ImageReportApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("InitContainer"):
+		return &apiv1alpha1.InitContainerApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("JobReference"):
+		return &apiv1alpha1.JobReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("JobReport"):
 		return &apiv1alpha1.JobReportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("KeyByStep"):
 		return &apiv1alpha1.KeyByStepApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("KeyReference"):
+		return &apiv1alpha1.KeyReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MapStep"):
 		return &apiv1alpha1.MapStepApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NamedExpression"):
 		return &apiv1alpha1.NamedExpressionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ObjectReference"):
+		return &apiv1alpha1.ObjectReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("OperationReport"):
 		return &apiv1alpha1.OperationReportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Operator"):
 		return &apiv1alpha1.OperatorApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodContainer"):
+		return &apiv1alpha1.PodContainerApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodPort"):
+		return &apiv1alpha1.PodPortApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodTemplate"):
+		return &apiv1alpha1.PodTemplateApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodVolume"):
+		return &apiv1alpha1.PodVolumeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Program"):
 		return &apiv1alpha1.ProgramApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Resources"):
@@ -100,6 +136,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.S3StorageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Savepoint"):
 		return &apiv1alpha1.SavepointApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SavepointRetention"):
+		return &apiv1alpha1.SavepointRetentionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SavepointStorage"):
 		return &apiv1alpha1.SavepointStorageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretReference"):
@@ -120,10 +158,22 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.StreamJobSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StreamJobStatus"):
 		return &apiv1alpha1.StreamJobStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StreamSnapshot"):
+		return &apiv1alpha1.StreamSnapshotApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StreamSnapshotSpec"):
+		return &apiv1alpha1.StreamSnapshotSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StreamSnapshotStatus"):
+		return &apiv1alpha1.StreamSnapshotStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Toleration"):
+		return &apiv1alpha1.TolerationApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TopologySpreadConstraint"):
+		return &apiv1alpha1.TopologySpreadConstraintApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Upgrade"):
 		return &apiv1alpha1.UpgradeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("UpgradeReport"):
 		return &apiv1alpha1.UpgradeReportApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("VolumeMount"):
+		return &apiv1alpha1.VolumeMountApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("VolumeStorage"):
 		return &apiv1alpha1.VolumeStorageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Workers"):

@@ -180,15 +180,16 @@ func lifeCycleRules() map[string]Case {
 			Reject: WithSpec(image),
 			Want:   []string{`spec: Invalid value: exactly one of the fields in [dataflow program] must be set`},
 		},
-		"Stateless without storage": {
+		"Stateless with storage needs consent": {
 			Accept: []string{
 				WithSpec("upgrade: {mode: Stateless}"),
 				WithSpec("storage: {s3: {bucket: bkt}}", "upgrade: {mode: LastCheckpoint}"),
 				WithSpec("storage: {s3: {bucket: bkt}}", "upgrade: {allowNonRestoredState: true}"),
+				WithSpec("storage: {s3: {bucket: bkt}}", "upgrade: {mode: Stateless, discardState: a}"),
 			},
 			Reject: WithSpec("storage: {volume: {path: /p}}", "upgrade: {mode: Stateless}"),
-			Want: []string{`spec.upgrade.mode: Invalid value: mode Stateless is for jobs without storage: ` +
-				`a job with storage keeps its state, use Savepoint or LastCheckpoint`},
+			Want: []string{`spec.upgrade.mode: Invalid value: mode Stateless of a job with storage needs upgrade.discardState, ` +
+				`which consents to one start without the state: set it to a new value, or use Savepoint or LastCheckpoint`},
 		},
 		"savepoint with storage": {
 			Accept: []string{WithSpec("storage: {s3: {bucket: bkt}}", "savepoint: {trigger: a, target: some/where}")},
@@ -204,6 +205,19 @@ func lifeCycleRules() map[string]Case {
 			Accept: []string{WithSpec("upgrade: {savepointTimeout: 1s}")},
 			Reject: WithSpec("upgrade: {savepointTimeout: 999ms}"),
 			Want:   []string{`spec.upgrade.savepointTimeout: Invalid value: "999ms": savepointTimeout must be at least 1s`},
+		},
+		"startDeadline": {
+			Accept: []string{
+				WithSpec("upgrade: {rollback: {startDeadline: 1s}}"),
+				WithSpec("upgrade: {rollback: {mode: Automatic, stableCheckpoints: 1, maxRestarts: 0}}"),
+			},
+			Reject: WithSpec("upgrade: {rollback: {startDeadline: 1ms}}"),
+			Want:   []string{`spec.upgrade.rollback.startDeadline: Invalid value: "1ms": startDeadline must be at least 1s`},
+		},
+		"deletion deadline": {
+			Accept: []string{WithSpec("deletion: {deadline: 1s, force: true}"), WithSpec("deletion: {force: true}")},
+			Reject: WithSpec("deletion: {deadline: 500ms}"),
+			Want:   []string{`spec.deletion.deadline: Invalid value: "500ms": deadline must be at least 1s`},
 		},
 	}
 }

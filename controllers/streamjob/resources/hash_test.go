@@ -74,6 +74,12 @@ var effects = map[string]string{
 	"restoreFrom.path":                     live,
 	"restoreFrom.allowDrained":             live,
 	"deletionPolicy":                       neither,
+	"deletion":                             neither,
+	"restartNonce":                         neither,
+	"checkpoint.trigger":                   neither,
+	"upgrade.discardState":                 neither,
+	"upgrade.surge":                        neither,
+	"upgrade.rollback":                     neither,
 }
 
 // leaf is one field, or element, of a spec.
@@ -86,7 +92,7 @@ type leaf struct {
 func leaves(path string, v reflect.Value) []leaf {
 	switch v.Kind() {
 	case reflect.Pointer:
-		if v.Type().Elem().NumField() == 0 || v.Type() == reflect.TypeFor[*resource.Quantity]() {
+		if v.Type().Elem().Kind() != reflect.Struct || v.Type().Elem().NumField() == 0 || v.Type() == reflect.TypeFor[*resource.Quantity]() {
 			return []leaf{{path, v}}
 		}
 		return leaves(path, v.Elem())

@@ -152,6 +152,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: slowest
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.CheckpointCulprit
+- name: com.github.weir-stream.weir.api.v1alpha1.ClaimVolume
+  map:
+    fields:
+    - name: claimName
+      type:
+        scalar: string
+    - name: readOnly
+      type:
+        scalar: boolean
 - name: com.github.weir-stream.weir.api.v1alpha1.Column
   map:
     fields:
@@ -174,6 +183,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.weir-stream.weir.api.v1alpha1.Coordinator
   map:
     fields:
+    - name: podTemplate
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.PodTemplate
     - name: resources
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.Resources
@@ -194,11 +206,23 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: path
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.Location
+- name: com.github.weir-stream.weir.api.v1alpha1.Deletion
+  map:
+    fields:
+    - name: deadline
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: force
+      type:
+        scalar: boolean
 - name: com.github.weir-stream.weir.api.v1alpha1.DeletionPolicy
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.DeploymentReport
   map:
     fields:
+    - name: discardState
+      type:
+        scalar: string
     - name: ended
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.JobEnd
@@ -208,11 +232,104 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: grant
       type:
         scalar: numeric
+    - name: restartNonce
+      type:
+        scalar: string
     - name: revision
       type:
         scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.DesiredState
   scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.EffectiveReport
+  map:
+    fields:
+    - name: checkpointInterval
+      type:
+        scalar: string
+    - name: checkpointTimeout
+      type:
+        scalar: string
+    - name: fromOperator
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: image
+      type:
+        scalar: string
+    - name: restart
+      type:
+        scalar: string
+    - name: retainedCheckpoints
+      type:
+        scalar: numeric
+    - name: savepoints
+      type:
+        scalar: string
+    - name: stateBackend
+      type:
+        scalar: string
+    - name: storage
+      type:
+        scalar: string
+    - name: workers
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.Resources
+- name: com.github.weir-stream.weir.api.v1alpha1.EmptyDirVolume
+  map:
+    fields:
+    - name: medium
+      type:
+        namedType: io.k8s.api.core.v1.StorageMedium
+    - name: sizeLimit
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+- name: com.github.weir-stream.weir.api.v1alpha1.EnvFrom
+  map:
+    fields:
+    - name: configMapRef
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.ObjectReference
+    - name: prefix
+      type:
+        scalar: string
+    - name: secretRef
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.ObjectReference
+- name: com.github.weir-stream.weir.api.v1alpha1.EnvSource
+  map:
+    fields:
+    - name: configMapKeyRef
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.KeyReference
+    - name: fieldRef
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.FieldReference
+    - name: secretKeyRef
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.KeyReference
+- name: com.github.weir-stream.weir.api.v1alpha1.EnvVar
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: value
+      type:
+        scalar: string
+    - name: valueFrom
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.EnvSource
+- name: com.github.weir-stream.weir.api.v1alpha1.EphemeralVolume
+  map:
+    fields:
+    - name: size
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+    - name: storageClassName
+      type:
+        scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.ExponentialDelayRestart
   map:
     fields:
@@ -255,6 +372,12 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: message
+      type:
+        scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.FieldReference
+  map:
+    fields:
+    - name: fieldPath
       type:
         scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.FileFormat
@@ -377,8 +500,62 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.HistoryOutcome
   scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.ImageReport
+  map:
+    fields:
+    - name: deviatingPod
+      type:
+        scalar: string
+    - name: digest
+      type:
+        scalar: string
+    - name: reference
+      type:
+        scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.InitContainer
+  map:
+    fields:
+    - name: args
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.LongText
+          elementRelationship: atomic
+    - name: command
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.LongText
+          elementRelationship: atomic
+    - name: env
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.EnvVar
+          elementRelationship: atomic
+    - name: image
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: resources
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.Resources
+    - name: volumeMounts
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.VolumeMount
+          elementRelationship: atomic
 - name: com.github.weir-stream.weir.api.v1alpha1.JobEnd
   scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.JobReference
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.JobReport
   map:
     fields:
@@ -412,6 +589,18 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.weir-stream.weir.api.v1alpha1.ColumnName
           elementRelationship: associative
+- name: com.github.weir-stream.weir.api.v1alpha1.KeyReference
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: optional
+      type:
+        scalar: boolean
 - name: com.github.weir-stream.weir.api.v1alpha1.Location
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.LogSink
@@ -426,6 +615,8 @@ var schemaYAML = typed.YAMLObject(`types:
         elementType:
           namedType: __untyped_deduced_
         elementRelationship: separable
+- name: com.github.weir-stream.weir.api.v1alpha1.LongText
+  scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.MalformedPolicy
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.MapStep
@@ -448,6 +639,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.ColumnName
+- name: com.github.weir-stream.weir.api.v1alpha1.NetworkPolicyMode
+  scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.NoRestart
   map:
     elementType:
@@ -460,6 +653,15 @@ var schemaYAML = typed.YAMLObject(`types:
         elementType:
           namedType: __untyped_deduced_
         elementRelationship: separable
+- name: com.github.weir-stream.weir.api.v1alpha1.ObjectReference
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: optional
+      type:
+        scalar: boolean
 - name: com.github.weir-stream.weir.api.v1alpha1.OnCorruption
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.OperationPhase
@@ -569,6 +771,159 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.Phase
   scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.PodContainer
+  map:
+    fields:
+    - name: args
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.LongText
+          elementRelationship: atomic
+    - name: command
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.LongText
+          elementRelationship: atomic
+    - name: env
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.EnvVar
+          elementRelationship: atomic
+    - name: envFrom
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.EnvFrom
+          elementRelationship: atomic
+    - name: image
+      type:
+        scalar: string
+    - name: imagePullPolicy
+      type:
+        namedType: io.k8s.api.core.v1.PullPolicy
+    - name: name
+      type:
+        scalar: string
+    - name: ports
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.PodPort
+          elementRelationship: atomic
+    - name: resources
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.Resources
+    - name: volumeMounts
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.VolumeMount
+          elementRelationship: atomic
+- name: com.github.weir-stream.weir.api.v1alpha1.PodPort
+  map:
+    fields:
+    - name: containerPort
+      type:
+        scalar: numeric
+    - name: name
+      type:
+        scalar: string
+    - name: protocol
+      type:
+        namedType: io.k8s.api.core.v1.Protocol
+- name: com.github.weir-stream.weir.api.v1alpha1.PodTemplate
+  map:
+    fields:
+    - name: affinity
+      type:
+        namedType: __untyped_atomic_
+    - name: annotations
+      type:
+        map:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.LongText
+    - name: containers
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.PodContainer
+          elementRelationship: atomic
+    - name: imagePullSecrets
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.SecretReference
+          elementRelationship: atomic
+    - name: initContainers
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.InitContainer
+          elementRelationship: atomic
+    - name: labels
+      type:
+        map:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.ShortText
+    - name: nodeSelector
+      type:
+        map:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.ShortText
+    - name: priorityClassName
+      type:
+        scalar: string
+    - name: serviceAccountName
+      type:
+        scalar: string
+    - name: serviceAccountToken
+      type:
+        scalar: string
+    - name: terminationGracePeriodSeconds
+      type:
+        scalar: numeric
+    - name: tolerations
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.Toleration
+          elementRelationship: atomic
+    - name: topologySpreadConstraints
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.TopologySpreadConstraint
+          elementRelationship: atomic
+    - name: volumes
+      type:
+        list:
+          elementType:
+            namedType: com.github.weir-stream.weir.api.v1alpha1.PodVolume
+          elementRelationship: atomic
+- name: com.github.weir-stream.weir.api.v1alpha1.PodVolume
+  map:
+    fields:
+    - name: configMap
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.ObjectReference
+    - name: emptyDir
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.EmptyDirVolume
+    - name: ephemeral
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.EphemeralVolume
+    - name: name
+      type:
+        scalar: string
+    - name: persistentVolumeClaim
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.ClaimVolume
+    - name: secret
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.ObjectReference
 - name: com.github.weir-stream.weir.api.v1alpha1.Program
   map:
     fields:
@@ -584,6 +939,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: imagePullPolicy
       type:
         namedType: io.k8s.api.core.v1.PullPolicy
+- name: com.github.weir-stream.weir.api.v1alpha1.ReclaimPolicy
+  scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.Resources
   map:
     fields:
@@ -617,6 +974,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: path
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.Location
+    - name: snapshot
+      type:
+        scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.RestoreReport
   map:
     fields:
@@ -664,6 +1024,8 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
 - name: com.github.weir-stream.weir.api.v1alpha1.RollbackMode
   scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.RollbackOutcome
+  scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.RollbackReport
   map:
     fields:
@@ -680,6 +1042,12 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
     - name: message
+      type:
+        scalar: string
+    - name: outcome
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.RollbackOutcome
+    - name: path
       type:
         scalar: string
     - name: reason
@@ -721,12 +1089,27 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.weir-stream.weir.api.v1alpha1.Savepoint
   map:
     fields:
+    - name: retention
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.SavepointRetention
+    - name: schedule
+      type:
+        scalar: string
     - name: target
       type:
         scalar: string
     - name: trigger
       type:
         scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.SavepointRetention
+  map:
+    fields:
+    - name: count
+      type:
+        scalar: numeric
+    - name: maxAge
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
 - name: com.github.weir-stream.weir.api.v1alpha1.SavepointStorage
   map:
     fields:
@@ -739,6 +1122,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.ShortText
+  scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.SinkFormat
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.SnapshotReport
@@ -759,6 +1144,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: sizeBytes
       type:
         scalar: numeric
+- name: com.github.weir-stream.weir.api.v1alpha1.SnapshotState
+  scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.StabilityReport
   map:
     fields:
@@ -768,6 +1155,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: checkpoints
       type:
         scalar: numeric
+    - name: epoch
+      type:
+        scalar: string
+    - name: failingSince
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: grant
       type:
         scalar: numeric
@@ -860,6 +1253,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: dataflow
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.Dataflow
+    - name: deletion
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.Deletion
     - name: deletionPolicy
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.DeletionPolicy
@@ -869,6 +1265,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: maxParallelism
       type:
         scalar: numeric
+    - name: networkPolicy
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.NetworkPolicyMode
     - name: parallelism
       type:
         scalar: numeric
@@ -925,6 +1324,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: discardedState
       type:
         scalar: string
+    - name: effective
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.EffectiveReport
     - name: grant
       type:
         scalar: numeric
@@ -934,6 +1336,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.weir-stream.weir.api.v1alpha1.HistoryEntry
           elementRelationship: atomic
+    - name: image
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.ImageReport
     - name: job
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.JobReport
@@ -979,8 +1384,139 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: stability
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.StabilityReport
+- name: com.github.weir-stream.weir.api.v1alpha1.StreamSnapshot
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.StreamSnapshotSpec
+    - name: status
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.StreamSnapshotStatus
+- name: com.github.weir-stream.weir.api.v1alpha1.StreamSnapshotSpec
+  map:
+    fields:
+    - name: jobRef
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.JobReference
+    - name: path
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.Location
+    - name: reclaimPolicy
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.ReclaimPolicy
+    - name: storage
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.Storage
+    - name: target
+      type:
+        scalar: string
+    - name: timeout
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+- name: com.github.weir-stream.weir.api.v1alpha1.StreamSnapshotStatus
+  map:
+    fields:
+    - name: attempts
+      type:
+        scalar: numeric
+    - name: checkpointID
+      type:
+        scalar: numeric
+    - name: completedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: durationMillis
+      type:
+        scalar: numeric
+    - name: jobID
+      type:
+        scalar: string
+    - name: jobUID
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: message
+      type:
+        scalar: string
+    - name: observedGeneration
+      type:
+        scalar: numeric
+    - name: operationID
+      type:
+        scalar: string
+    - name: path
+      type:
+        scalar: string
+    - name: pinned
+      type:
+        scalar: boolean
+    - name: retryAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: sizeBytes
+      type:
+        scalar: numeric
+    - name: startedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: state
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.SnapshotState
+    - name: storage
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.Storage
 - name: com.github.weir-stream.weir.api.v1alpha1.Surge
   scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.Toleration
+  map:
+    fields:
+    - name: effect
+      type:
+        namedType: io.k8s.api.core.v1.TaintEffect
+    - name: key
+      type:
+        scalar: string
+    - name: operator
+      type:
+        namedType: io.k8s.api.core.v1.TolerationOperator
+    - name: tolerationSeconds
+      type:
+        scalar: numeric
+    - name: value
+      type:
+        scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.TopologySpreadConstraint
+  map:
+    fields:
+    - name: maxSkew
+      type:
+        scalar: numeric
+    - name: topologyKey
+      type:
+        scalar: string
+    - name: whenUnsatisfiable
+      type:
+        namedType: io.k8s.api.core.v1.UnsatisfiableConstraintAction
 - name: com.github.weir-stream.weir.api.v1alpha1.UnionStep
   map:
     elementType:
@@ -1046,6 +1582,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: toRevision
       type:
         scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.VolumeMount
+  map:
+    fields:
+    - name: mountPath
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: readOnly
+      type:
+        scalar: boolean
+    - name: subPath
+      type:
+        scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.VolumeStorage
   map:
     fields:
@@ -1058,6 +1609,12 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.weir-stream.weir.api.v1alpha1.Workers
   map:
     fields:
+    - name: lostNodeTimeout
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: podTemplate
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.PodTemplate
     - name: replicas
       type:
         scalar: numeric
@@ -1067,12 +1624,22 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: slotsPerWorker
       type:
         scalar: numeric
+- name: io.k8s.api.core.v1.Protocol
+  scalar: string
 - name: io.k8s.api.core.v1.PullPolicy
   scalar: string
 - name: io.k8s.api.core.v1.ResourceList
   map:
     elementType:
       namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+- name: io.k8s.api.core.v1.StorageMedium
+  scalar: string
+- name: io.k8s.api.core.v1.TaintEffect
+  scalar: string
+- name: io.k8s.api.core.v1.TolerationOperator
+  scalar: string
+- name: io.k8s.api.core.v1.UnsatisfiableConstraintAction
+  scalar: string
 - name: io.k8s.apimachinery.pkg.api.resource.Quantity
   scalar: untyped
   list:
@@ -1235,6 +1802,18 @@ var schemaYAML = typed.YAMLObject(`types:
     elementRelationship: atomic
 - name: io.k8s.apimachinery.pkg.apis.meta.v1.Time
   scalar: untyped
+- name: io.k8s.apimachinery.pkg.runtime.RawExtension
+  map:
+    elementType:
+      scalar: untyped
+      list:
+        elementType:
+          namedType: __untyped_atomic_
+        elementRelationship: atomic
+      map:
+        elementType:
+          namedType: __untyped_deduced_
+        elementRelationship: separable
 - name: io.k8s.apimachinery.pkg.types.UID
   scalar: string
 - name: __untyped_atomic_

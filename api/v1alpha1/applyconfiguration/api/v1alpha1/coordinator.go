@@ -11,6 +11,9 @@ package v1alpha1
 type CoordinatorApplyConfiguration struct {
 	// resources are the requests and limits of the coordinator. Unset means none, except what the namespace says.
 	Resources *ResourcesApplyConfiguration `json:"resources,omitempty"`
+	// podTemplate is added to the pod of the coordinator, whose container is named coordinator, and without its sidecars to the short-lived
+	// pods that check an upgrade or work on the storage. Unset means nothing.
+	PodTemplate *PodTemplateApplyConfiguration `json:"podTemplate,omitempty"`
 }
 
 // CoordinatorApplyConfiguration constructs a declarative configuration of the Coordinator type for use with
@@ -24,5 +27,13 @@ func Coordinator() *CoordinatorApplyConfiguration {
 // If called multiple times, the Resources field is set to the value of the last call.
 func (b *CoordinatorApplyConfiguration) WithResources(value *ResourcesApplyConfiguration) *CoordinatorApplyConfiguration {
 	b.Resources = value
+	return b
+}
+
+// WithPodTemplate sets the PodTemplate field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PodTemplate field is set to the value of the last call.
+func (b *CoordinatorApplyConfiguration) WithPodTemplate(value *PodTemplateApplyConfiguration) *CoordinatorApplyConfiguration {
+	b.PodTemplate = value
 	return b
 }

@@ -21,6 +21,10 @@ type DeploymentReportApplyConfiguration struct {
 	Generation *int64 `json:"generation,omitempty"`
 	// ended is how the job ended with this version; it has no pods any more. Absent: it has pods, or is about to.
 	Ended *apiv1alpha1.JobEnd `json:"ended,omitempty"`
+	// restartNonce is the value of spec.restartNonce that this version is the answer to.
+	RestartNonce *string `json:"restartNonce,omitempty"`
+	// discardState is the value of spec.upgrade.discardState by which this version was started empty.
+	DiscardState *string `json:"discardState,omitempty"`
 }
 
 // DeploymentReportApplyConfiguration constructs a declarative configuration of the DeploymentReport type for use with
@@ -58,5 +62,21 @@ func (b *DeploymentReportApplyConfiguration) WithGeneration(value int64) *Deploy
 // If called multiple times, the Ended field is set to the value of the last call.
 func (b *DeploymentReportApplyConfiguration) WithEnded(value apiv1alpha1.JobEnd) *DeploymentReportApplyConfiguration {
 	b.Ended = &value
+	return b
+}
+
+// WithRestartNonce sets the RestartNonce field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RestartNonce field is set to the value of the last call.
+func (b *DeploymentReportApplyConfiguration) WithRestartNonce(value string) *DeploymentReportApplyConfiguration {
+	b.RestartNonce = &value
+	return b
+}
+
+// WithDiscardState sets the DiscardState field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DiscardState field is set to the value of the last call.
+func (b *DeploymentReportApplyConfiguration) WithDiscardState(value string) *DeploymentReportApplyConfiguration {
+	b.DiscardState = &value
 	return b
 }

@@ -22,7 +22,7 @@ type OperationReportApplyConfiguration struct {
 	Phase *apiv1alpha1.OperationPhase `json:"phase,omitempty"`
 	// generation of the spec that asked for it.
 	Generation *int64 `json:"generation,omitempty"`
-	// trigger is the value of spec.savepoint.trigger that asked for it.
+	// trigger is the value of spec.savepoint.trigger or spec.checkpoint.trigger that asked for it.
 	Trigger *string `json:"trigger,omitempty"`
 	// attempts counts the tries, this one included.
 	Attempts *int32 `json:"attempts,omitempty"`

@@ -16,6 +16,9 @@ type RestoreFromApplyConfiguration struct {
 	// path is a savepoint or a retained checkpoint: its directory or the _metadata file in it, either
 	// s3://bucket/prefix or a path on the volume.
 	Path *apiv1alpha1.Location `json:"path,omitempty"`
+	// snapshot names a StreamSnapshot of this namespace. The job starts once that is complete, from the path in its status, which must lie in
+	// the storage of the job.
+	Snapshot *string `json:"snapshot,omitempty"`
 	// allowDrained lets the job start from a savepoint of a job that was stopped with drain: its operators
 	// have finished, so they may behave as if the time in between had passed. Unset means that such a start is
 	// refused.
@@ -33,6 +36,14 @@ func RestoreFrom() *RestoreFromApplyConfiguration {
 // If called multiple times, the Path field is set to the value of the last call.
 func (b *RestoreFromApplyConfiguration) WithPath(value apiv1alpha1.Location) *RestoreFromApplyConfiguration {
 	b.Path = &value
+	return b
+}
+
+// WithSnapshot sets the Snapshot field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Snapshot field is set to the value of the last call.
+func (b *RestoreFromApplyConfiguration) WithSnapshot(value string) *RestoreFromApplyConfiguration {
+	b.Snapshot = &value
 	return b
 }
 

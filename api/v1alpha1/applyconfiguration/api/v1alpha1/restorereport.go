@@ -13,7 +13,8 @@ import (
 //
 // RestoreReport says where the state of the deployed version came from.
 type RestoreReportApplyConfiguration struct {
-	// requestedMode is what the spec asked for: Fresh, RestoreFrom, Savepoint, LastCheckpoint, Stateless or Resume.
+	// requestedMode is what the spec asked for: Fresh, RestoreFrom, Savepoint, LastCheckpoint, Stateless, Resume or
+	// Rollback.
 	RequestedMode *string `json:"requestedMode,omitempty"`
 	// effectiveMode is what was done. Adopted means that storage held state of a job of this name.
 	EffectiveMode *string `json:"effectiveMode,omitempty"`

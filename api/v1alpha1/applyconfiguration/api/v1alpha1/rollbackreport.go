@@ -5,6 +5,7 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/weir-stream/weir/api/v1alpha1"
 	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -25,6 +26,10 @@ type RollbackReportApplyConfiguration struct {
 	Reason *string `json:"reason,omitempty"`
 	// message says what was wrong with it.
 	Message *string `json:"message,omitempty"`
+	// outcome is how far the rollback got.
+	Outcome *apiv1alpha1.RollbackOutcome `json:"outcome,omitempty"`
+	// path is the snapshot from before the version that was rolled back. Absent: none is known.
+	Path *string `json:"path,omitempty"`
 	// at is when the rollback began.
 	At *v1.Time `json:"at,omitempty"`
 	// completedAt is when the stable version ran again.
@@ -82,6 +87,22 @@ func (b *RollbackReportApplyConfiguration) WithReason(value string) *RollbackRep
 // If called multiple times, the Message field is set to the value of the last call.
 func (b *RollbackReportApplyConfiguration) WithMessage(value string) *RollbackReportApplyConfiguration {
 	b.Message = &value
+	return b
+}
+
+// WithOutcome sets the Outcome field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Outcome field is set to the value of the last call.
+func (b *RollbackReportApplyConfiguration) WithOutcome(value apiv1alpha1.RollbackOutcome) *RollbackReportApplyConfiguration {
+	b.Outcome = &value
+	return b
+}
+
+// WithPath sets the Path field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Path field is set to the value of the last call.
+func (b *RollbackReportApplyConfiguration) WithPath(value string) *RollbackReportApplyConfiguration {
+	b.Path = &value
 	return b
 }
 

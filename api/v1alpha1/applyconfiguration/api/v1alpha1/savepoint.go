@@ -7,7 +7,7 @@ package v1alpha1
 // SavepointApplyConfiguration represents a declarative configuration of the Savepoint type for use
 // with apply.
 //
-// Savepoint asks for a savepoint of the running job.
+// Savepoint asks for savepoints of the running job.
 type SavepointApplyConfiguration struct {
 	// trigger is any text; each new value asks for one savepoint. It is remembered in status.savepointTrigger once that savepoint
 	// is complete. Removing it asks for nothing.
@@ -15,6 +15,12 @@ type SavepointApplyConfiguration struct {
 	// target is the directory, within the storage of the job, below which the savepoint is written. Unset means
 	// storage.savepoints.prefix.
 	Target *string `json:"target,omitempty"`
+	// schedule takes savepoints regularly, each as a StreamSnapshot "<job>-<time>" with reclaimPolicy Delete: five fields as of cron, minute, hour, day
+	// of month, month and day of week, in UTC, such as "0 3 * * *". A job that does not run is left out, and of the times that were missed
+	// only the last is made up for. The StreamSnapshots outlive the StreamJob.
+	Schedule *string `json:"schedule,omitempty"`
+	// retention says how many of the savepoints of the schedule are kept. Unset means the newest 10.
+	Retention *SavepointRetentionApplyConfiguration `json:"retention,omitempty"`
 }
 
 // SavepointApplyConfiguration constructs a declarative configuration of the Savepoint type for use with
@@ -36,5 +42,21 @@ func (b *SavepointApplyConfiguration) WithTrigger(value string) *SavepointApplyC
 // If called multiple times, the Target field is set to the value of the last call.
 func (b *SavepointApplyConfiguration) WithTarget(value string) *SavepointApplyConfiguration {
 	b.Target = &value
+	return b
+}
+
+// WithSchedule sets the Schedule field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Schedule field is set to the value of the last call.
+func (b *SavepointApplyConfiguration) WithSchedule(value string) *SavepointApplyConfiguration {
+	b.Schedule = &value
+	return b
+}
+
+// WithRetention sets the Retention field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Retention field is set to the value of the last call.
+func (b *SavepointApplyConfiguration) WithRetention(value *SavepointRetentionApplyConfiguration) *SavepointApplyConfiguration {
+	b.Retention = value
 	return b
 }

@@ -25,8 +25,12 @@ type StabilityReportApplyConfiguration struct {
 	RestartsBefore *int64 `json:"restartsBefore,omitempty"`
 	// since is when it last began to run without a restart.
 	Since *v1.Time `json:"since,omitempty"`
-	// afterCheckpoint is the newest checkpoint at that time: those with a higher id count.
+	// afterCheckpoint is the newest checkpoint that was counted or came before: those with a higher id count.
 	AfterCheckpoint *int64 `json:"afterCheckpoint,omitempty"`
+	// epoch of the coordinator that this is about.
+	Epoch *string `json:"epoch,omitempty"`
+	// failingSince is since when its pods have a fault that will not pass by itself.
+	FailingSince *v1.Time `json:"failingSince,omitempty"`
 }
 
 // StabilityReportApplyConfiguration constructs a declarative configuration of the StabilityReport type for use with
@@ -88,5 +92,21 @@ func (b *StabilityReportApplyConfiguration) WithSince(value v1.Time) *StabilityR
 // If called multiple times, the AfterCheckpoint field is set to the value of the last call.
 func (b *StabilityReportApplyConfiguration) WithAfterCheckpoint(value int64) *StabilityReportApplyConfiguration {
 	b.AfterCheckpoint = &value
+	return b
+}
+
+// WithEpoch sets the Epoch field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Epoch field is set to the value of the last call.
+func (b *StabilityReportApplyConfiguration) WithEpoch(value string) *StabilityReportApplyConfiguration {
+	b.Epoch = &value
+	return b
+}
+
+// WithFailingSince sets the FailingSince field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the FailingSince field is set to the value of the last call.
+func (b *StabilityReportApplyConfiguration) WithFailingSince(value v1.Time) *StabilityReportApplyConfiguration {
+	b.FailingSince = &value
 	return b
 }

@@ -38,6 +38,10 @@ type StreamJobSpecApplyConfiguration struct {
 	Workers *WorkersApplyConfiguration `json:"workers,omitempty"`
 	// coordinator says what the pod of the coordinator needs.
 	Coordinator *CoordinatorApplyConfiguration `json:"coordinator,omitempty"`
+	// networkPolicy is None or Isolated: whether the operator makes a NetworkPolicy that lets only the pods of the job itself, the operator, and
+	// namespaces that scrape metrics (label metrics: enabled) reach the pods of the job. It needs a network that enforces
+	// policies. Unset means None.
+	NetworkPolicy *apiv1alpha1.NetworkPolicyMode `json:"networkPolicy,omitempty"`
 	// checkpointing says when and how automatic checkpoints are taken. Unset means no automatic checkpoints:
 	// after a failure the job has no state to go back to.
 	Checkpointing *CheckpointingApplyConfiguration `json:"checkpointing,omitempty"`
@@ -66,6 +70,8 @@ type StreamJobSpecApplyConfiguration struct {
 	// savepoint first and keeps the StreamJob until that has succeeded or this field is set to Cancel. What becomes of
 	// checkpoints is checkpointing.retention.onCancel; savepoints always stay. Unset means Cancel.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
+	// deletion bounds how long the deletion of the StreamJob may take. It may be set while the StreamJob is being deleted.
+	Deletion *DeletionApplyConfiguration `json:"deletion,omitempty"`
 }
 
 // StreamJobSpecApplyConfiguration constructs a declarative configuration of the StreamJobSpec type for use with
@@ -135,6 +141,14 @@ func (b *StreamJobSpecApplyConfiguration) WithWorkers(value *WorkersApplyConfigu
 // If called multiple times, the Coordinator field is set to the value of the last call.
 func (b *StreamJobSpecApplyConfiguration) WithCoordinator(value *CoordinatorApplyConfiguration) *StreamJobSpecApplyConfiguration {
 	b.Coordinator = value
+	return b
+}
+
+// WithNetworkPolicy sets the NetworkPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NetworkPolicy field is set to the value of the last call.
+func (b *StreamJobSpecApplyConfiguration) WithNetworkPolicy(value apiv1alpha1.NetworkPolicyMode) *StreamJobSpecApplyConfiguration {
+	b.NetworkPolicy = &value
 	return b
 }
 
@@ -215,5 +229,13 @@ func (b *StreamJobSpecApplyConfiguration) WithCheckpoint(value *CheckpointNowApp
 // If called multiple times, the DeletionPolicy field is set to the value of the last call.
 func (b *StreamJobSpecApplyConfiguration) WithDeletionPolicy(value apiv1alpha1.DeletionPolicy) *StreamJobSpecApplyConfiguration {
 	b.DeletionPolicy = &value
+	return b
+}
+
+// WithDeletion sets the Deletion field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Deletion field is set to the value of the last call.
+func (b *StreamJobSpecApplyConfiguration) WithDeletion(value *DeletionApplyConfiguration) *StreamJobSpecApplyConfiguration {
+	b.Deletion = value
 	return b
 }

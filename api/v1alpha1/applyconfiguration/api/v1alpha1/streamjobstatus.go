@@ -59,6 +59,10 @@ type StreamJobStatusApplyConfiguration struct {
 	LastStable *StableReportApplyConfiguration `json:"lastStable,omitempty"`
 	// rollback says which version was rolled back, and why. It goes when a version made from a newer spec is deployed.
 	Rollback *RollbackReportApplyConfiguration `json:"rollback,omitempty"`
+	// image is the image that the pods of the deployed version run.
+	Image *ImageReportApplyConfiguration `json:"image,omitempty"`
+	// effective is what is in force for the deployed version, with what the operator's configuration adds to the spec.
+	Effective *EffectiveReportApplyConfiguration `json:"effective,omitempty"`
 	// history are the newest versions that were deployed, the newest first.
 	History []HistoryEntryApplyConfiguration `json:"history,omitempty"`
 }
@@ -239,6 +243,22 @@ func (b *StreamJobStatusApplyConfiguration) WithLastStable(value *StableReportAp
 // If called multiple times, the Rollback field is set to the value of the last call.
 func (b *StreamJobStatusApplyConfiguration) WithRollback(value *RollbackReportApplyConfiguration) *StreamJobStatusApplyConfiguration {
 	b.Rollback = value
+	return b
+}
+
+// WithImage sets the Image field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Image field is set to the value of the last call.
+func (b *StreamJobStatusApplyConfiguration) WithImage(value *ImageReportApplyConfiguration) *StreamJobStatusApplyConfiguration {
+	b.Image = value
+	return b
+}
+
+// WithEffective sets the Effective field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Effective field is set to the value of the last call.
+func (b *StreamJobStatusApplyConfiguration) WithEffective(value *EffectiveReportApplyConfiguration) *StreamJobStatusApplyConfiguration {
+	b.Effective = value
 	return b
 }
 

@@ -15,8 +15,7 @@ import (
 // Upgrade says how a new version of the job takes the state of the old one.
 type UpgradeApplyConfiguration struct {
 	// mode is what a new version starts from: Savepoint stops the old version with a savepoint, LastCheckpoint ends it without
-	// and goes back to the newest checkpoint, Stateless starts empty and is for jobs without storage only. Unset means
-	// Savepoint.
+	// and goes back to the newest checkpoint, Stateless starts empty; with storage, it needs discardState. Unset means Savepoint.
 	Mode *apiv1alpha1.UpgradeMode `json:"mode,omitempty"`
 	// allowNonRestoredState lets the job start from a snapshot that holds state of operators that the dataflow no
 	// longer has; that state is dropped. Unset means that such a start is refused.

@@ -4,6 +4,10 @@
 
 package v1alpha1
 
+import (
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // WorkersApplyConfiguration represents a declarative configuration of the Workers type for use
 // with apply.
 //
@@ -17,6 +21,11 @@ type WorkersApplyConfiguration struct {
 	SlotsPerWorker *int32 `json:"slotsPerWorker,omitempty"`
 	// resources are the requests and limits of each worker. Unset means none, except what the namespace says.
 	Resources *ResourcesApplyConfiguration `json:"resources,omitempty"`
+	// lostNodeTimeout is how long the pods of the job, that of the coordinator included, stay with a node that stopped answering. Then they are
+	// replaced elsewhere, and what may still run of them is shut out of the storage. Unset means 30s.
+	LostNodeTimeout *v1.Duration `json:"lostNodeTimeout,omitempty"`
+	// podTemplate is added to the pods of the workers, whose container is named worker. Unset means nothing.
+	PodTemplate *PodTemplateApplyConfiguration `json:"podTemplate,omitempty"`
 }
 
 // WorkersApplyConfiguration constructs a declarative configuration of the Workers type for use with
@@ -46,5 +55,21 @@ func (b *WorkersApplyConfiguration) WithSlotsPerWorker(value int32) *WorkersAppl
 // If called multiple times, the Resources field is set to the value of the last call.
 func (b *WorkersApplyConfiguration) WithResources(value *ResourcesApplyConfiguration) *WorkersApplyConfiguration {
 	b.Resources = value
+	return b
+}
+
+// WithLostNodeTimeout sets the LostNodeTimeout field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LostNodeTimeout field is set to the value of the last call.
+func (b *WorkersApplyConfiguration) WithLostNodeTimeout(value v1.Duration) *WorkersApplyConfiguration {
+	b.LostNodeTimeout = &value
+	return b
+}
+
+// WithPodTemplate sets the PodTemplate field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PodTemplate field is set to the value of the last call.
+func (b *WorkersApplyConfiguration) WithPodTemplate(value *PodTemplateApplyConfiguration) *WorkersApplyConfiguration {
+	b.PodTemplate = value
 	return b
 }

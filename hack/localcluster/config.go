@@ -116,7 +116,7 @@ podLogsDir: %q
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, nodefs.inodesFree: 1%%, imagefs.available: 1%%}
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
-maxPods: 250
+maxPods: 500
 serializeImagePulls: false
 registryPullQPS: 0
 eventRecordQPS: 0

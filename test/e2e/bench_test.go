@@ -20,6 +20,8 @@ const (
 	// wantStart and wantDowntime are what the medians are held against.
 	wantStart    = 5 * time.Second
 	wantDowntime = 4 * time.Second
+	// wantWarmDowntime is that of an upgrade whose new pods were there before.
+	wantWarmDowntime = 1500 * time.Millisecond
 )
 
 // ticker returns a job that logs a row every ten milliseconds, whose times show when the job worked.
@@ -35,6 +37,16 @@ func (s *scenario) ticker(name string) *streamv1.StreamJob {
 		{Name: "log", Inputs: []streamv1.OperatorName{"count"}, Log: &streamv1.LogSink{}},
 	}}
 	return job
+}
+
+// TestBench_TwoHundredJobs starts two hundred jobs at once.
+func TestBench_TwoHundredJobs(t *testing.T) {
+	const (
+		jobs  = 200
+		limit = 20 * time.Minute
+		bytes = 400e6
+	)
+	newScenario(t, "bench-many").runMany(jobs, limit, bytes)
 }
 
 // TestBench_Start measures from the creation of a job to its first row.
@@ -62,12 +74,23 @@ func TestBench_Start(t *testing.T) {
 
 // TestBench_Upgrade measures how long a job doesn't work during upgrades.
 func TestBench_Upgrade(t *testing.T) {
-	s := newScenario(t, "bench-upgrade")
-	job := s.start(s.ticker("job"))
+	newScenario(t, "bench-upgrade").measureUpgrades(streamv1.SurgeNever, wantDowntime)
+}
+
+// TestBench_WarmUpgrade measures the same when the pods of the new version are started before the old one stops.
+func TestBench_WarmUpgrade(t *testing.T) {
+	newScenario(t, "bench-warm").measureUpgrades(streamv1.SurgeIfPossible, wantWarmDowntime)
+}
+
+func (s *scenario) measureUpgrades(surge streamv1.Surge, want time.Duration) {
+	s.Helper()
+	ticker := s.ticker("job")
+	ticker.Spec.Upgrade.Surge = surge
+	job := s.start(ticker)
 	rows := s.followRows(job)
 	var downtimes, whole []time.Duration
 	var check, save, pods, restore []time.Duration
-	t.Logf("%4s %9s %9s %9s %9s %9s %9s", "", "check", "save", "pods", "restore", "downtime", "edit-run")
+	s.Logf("%4s %9s %9s %9s %9s %9s %9s", "", "check", "save", "pods", "restore", "downtime", "edit-run")
 	for i := range benchUpgrades {
 		s.progress(job)
 		generation := s.patch(job.Name, fmt.Sprintf(`{"spec":{"disableChaining":%t}}`, i%2 == 0))
@@ -85,12 +108,12 @@ func TestBench_Upgrade(t *testing.T) {
 		whole = append(whole, up.CompletedAt.Sub(up.StartedAt.Time))
 		check, save = append(check, millis(up.CheckMillis)), append(save, millis(up.SaveMillis))
 		pods, restore = append(pods, millis(up.PodsMillis)), append(restore, millis(up.RestoreMillis))
-		t.Logf("%4d %9v %9v %9v %9v %9v %9v", i+1, check[i], save[i], pods[i], restore[i], downtimes[i].Round(time.Millisecond), whole[i].Round(time.Millisecond))
+		s.Logf("%4d %9v %9v %9v %9v %9v %9v", i+1, check[i], save[i], pods[i], restore[i], downtimes[i].Round(time.Millisecond), whole[i].Round(time.Millisecond))
 		rows = newRows
 	}
-	t.Logf("%4s %9v %9v %9v %9v %9v %9v", "med.", median(check), median(save), median(pods), median(restore), median(downtimes), median(whole))
-	if median(downtimes) > wantDowntime {
-		t.Errorf("the median downtime is %v, want at most %v", median(downtimes), wantDowntime)
+	s.Logf("%4s %9v %9v %9v %9v %9v %9v", "med.", median(check), median(save), median(pods), median(restore), median(downtimes), median(whole))
+	if median(downtimes) > want {
+		s.Errorf("the median downtime is %v, want at most %v", median(downtimes), want)
 	}
 }
 

@@ -29,34 +29,41 @@ const (
 
 // TestManyJobs_BecomeReadyAndLeaveTheAPIServerAlone starts twenty jobs at once and watches what the operator writes when they run.
 func TestManyJobs_BecomeReadyAndLeaveTheAPIServerAlone(t *testing.T) {
-	s := newScenario(t, "many")
+	newScenario(t, "many").runMany(manyJobs, manyTimeout, maxOperatorBytes)
+}
+
+// runMany starts jobs at once, waits until all are ready, and watches what the operator writes when they run.
+func (s *scenario) runMany(jobs int, limit time.Duration, maxBytes float64) {
+	s.Helper()
 	begin := time.Now()
-	for i := range manyJobs {
-		s.create(s.small(fmt.Sprintf("job-%02d", i)))
+	for i := range jobs {
+		s.create(s.small(fmt.Sprintf("job-%03d", i)))
 	}
-	for i := range manyJobs {
-		s.awaitWithin(manyTimeout-time.Since(begin), fmt.Sprintf("job-%02d", i), "a running job", running(1))
+	for i := range jobs {
+		s.awaitWithin(limit-time.Since(begin), fmt.Sprintf("job-%03d", i), "a running job", running(1))
 	}
-	t.Logf("%d jobs were ready after %.1f s", manyJobs, time.Since(begin).Seconds())
+	s.Logf("%d jobs were ready after %.1f s", jobs, time.Since(begin).Seconds())
 
 	m := s.operatorMetrics()
 	s.settle()
 	before, counted := s.versions(), m.read()
 	time.Sleep(atRest) // what is tested is that nothing happens
-	if diff := cmp.Diff(before, s.versions()); diff != "" {
-		t.Errorf("objects changed at rest (-before +after):\n%s", diff)
+	diff, after := cmp.Diff(before, s.versions()), m.read()
+	if diff != "" {
+		s.Errorf("objects changed at rest (-before +after):\n%s", diff)
 	}
-	after := m.read()
 	for _, method := range []string{"PATCH", "POST", "DELETE"} {
 		if n := after.requests(method) - counted.requests(method); n != 0 {
-			t.Errorf("the operator sent %v %s requests at rest", n, method)
+			s.Errorf("the operator sent %v %s requests at rest", n, method)
 		}
 	}
-	t.Logf("requests of the operator in %v at rest: GET %v, PUT %v (leases)", atRest,
+	s.Logf("requests of the operator in %v at rest: GET %v, PUT %v (leases)", atRest,
 		after.requests("GET")-counted.requests("GET"), after.requests("PUT")-counted.requests("PUT"))
-	t.Logf("memory of the operator with %d jobs: %.0f MB", manyJobs, after.memory()/1e6)
-	if after.memory() > maxOperatorBytes {
-		t.Errorf("the operator uses %.0f MB, want at most %.0f", after.memory()/1e6, maxOperatorBytes/1e6)
+	passes, mean, slow := after.passes()
+	s.Logf("%v passes of the operator, %.1f ms each on average, %.2f %% took more than a second", passes, mean*1e3, slow*100)
+	s.Logf("memory of the operator with %d jobs: %.0f MB", jobs, after.memory()/1e6)
+	if after.memory() > maxBytes {
+		s.Errorf("the operator uses %.0f MB, want at most %.0f", after.memory()/1e6, maxBytes/1e6)
 	}
 }
 

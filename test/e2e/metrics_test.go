@@ -150,3 +150,23 @@ func (f families) memory() float64 {
 	}
 	return 0
 }
+
+// passes says how many passes over StreamJobs the operator has made, how many seconds one took on average, and the share of those that
+// took more than a second.
+func (f families) passes() (count, mean, slow float64) {
+	var sum, quick float64
+	for _, m := range f["controller_runtime_reconcile_time_seconds"].GetMetric() {
+		h := m.GetHistogram()
+		count += float64(h.GetSampleCount())
+		sum += h.GetSampleSum()
+		for _, b := range h.GetBucket() {
+			if b.GetUpperBound() == 1 {
+				quick += float64(b.GetCumulativeCount())
+			}
+		}
+	}
+	if count == 0 {
+		return 0, 0, 0
+	}
+	return count, sum / count, 1 - quick/count
+}

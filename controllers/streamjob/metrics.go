@@ -4,55 +4,86 @@ package streamjob
 
 import (
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 )
 
-// Metrics are the metrics of all StreamJobs, read off their statuses. It is a [prometheus.Collector], safe for concurrent use. A nil
-// one keeps nothing.
+// Metrics are the metrics of all StreamJobs, read off their specs and statuses. It is a [prometheus.Collector], safe for concurrent
+// use. A nil one keeps nothing.
+//
+// Gauges say what a StreamJob is like now. Counters and histograms count what this operator saw happen: what the status told when the operator
+// first read it was counted by the one before.
 type Metrics struct {
-	info, ready, checkpoint, restarts, operation, upgrade *prometheus.Desc
+	desc  descriptions
+	clock clock.PassiveClock
 
 	mu   sync.Mutex
-	jobs map[types.NamespacedName]figures
+	jobs map[types.NamespacedName]*figures
 }
 
 var _ prometheus.Collector = (*Metrics)(nil)
 
-// figures are what is shown of one StreamJob.
-type figures struct {
-	phase, revision string
-	ready           bool
-	checkpoint      time.Time
-	restarts        int64
-	operation       *streamv1.OperationReport
-	upgrade         *streamv1.UpgradeReport
+// NewMetrics returns metrics of no StreamJob yet.
+func NewMetrics() *Metrics { return newMetrics(clock.RealClock{}) }
+
+func newMetrics(c clock.PassiveClock) *Metrics {
+	return &Metrics{desc: describe(), clock: c, jobs: map[types.NamespacedName]*figures{}}
 }
 
-// NewMetrics returns metrics of no StreamJob yet.
-func NewMetrics() *Metrics {
+// descriptions are what metrics there are.
+type descriptions struct {
+	info, ready, running, stable, paused, blocked, rolledBack     *prometheus.Desc
+	checkpointsHealthy, checkpoint, checkpointSeconds             *prometheus.Desc
+	checkpointBytes, interval, checkpoints, restarts, operation   *prometheus.Desc
+	upgrade, upgrades, rollbacks, restores, downtime, snapshotAge *prometheus.Desc
+}
+
+func describe() descriptions {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("weir_streamjob_"+name, help, append([]string{"namespace", "streamjob"}, labels...), nil)
 	}
-	return &Metrics{
+	return descriptions{
 		info:       desc("info", "1 for each StreamJob, with its phase and the revision that is deployed.", "phase", "revision"),
 		ready:      desc("ready", "1 when the condition Ready of the StreamJob is True, else 0."),
-		checkpoint: desc("last_checkpoint_timestamp_seconds", "When the newest checkpoint that the operator has heard of was complete, in seconds since 1970."),
-		restarts:   desc("restarts_total", "How often the engine restarted the tasks in the life of the job."),
-		operation:  desc("operation_info", "1 while an operation is in flight, with its type and phase.", "type", "phase"),
-		upgrade:    desc("last_upgrade_seconds", "How long the parts of the newest upgrade took: check, save, pods and restore.", "part"),
-		jobs:       map[types.NamespacedName]figures{},
+		running:    desc("running", "1 when all tasks of the job run, else 0."),
+		stable:     desc("stable", "1 when the deployed version counts as stable, else 0."),
+		paused:     desc("paused", "1 when an annotation keeps the operator from acting for the StreamJob, else 0."),
+		blocked:    desc("blocked", "1 while the StreamJob is stalled or waits for another try, with the reason.", "reason"),
+		rolledBack: desc("rolled_back", "1 while an older version runs in place of the one that the spec asks for, with the reason.", "reason"),
+		checkpointsHealthy: desc("checkpoints_healthy",
+			"1 when the newest checkpoint completed, 0 when it failed; absent while neither can be said."),
+		checkpoint:        desc("last_checkpoint_timestamp_seconds", "When the newest checkpoint that the operator has heard of was complete, in seconds since 1970."),
+		checkpointSeconds: desc("last_checkpoint_duration_seconds", "How long the newest checkpoint took."),
+		checkpointBytes:   desc("last_checkpoint_size_bytes", "How large the newest checkpoint is."),
+		interval:          desc("checkpoint_interval_seconds", "The time between checkpoints that the spec asks for; absent for jobs without checkpoints."),
+		checkpoints:       desc("checkpoints_total", "Checkpoints and savepoints since the coordinator started, by outcome: completed or failed.", "outcome"),
+		restarts:          desc("restarts_total", "How often the engine restarted the tasks in the life of the job."),
+		operation:         desc("operation_info", "1 while an operation is in flight, with its type and phase.", "type", "phase"),
+		upgrade:           desc("last_upgrade_seconds", "How long the parts of the newest upgrade took: check, save, pods and restore.", "part"),
+		upgrades:          desc("upgrade_seconds", "How long the parts of upgrades took: check, save, pods and restore, and the total from the edit until the new version ran.", "part"),
+		rollbacks:         desc("rollbacks_total", "Rollbacks to the newest stable version."),
+		restores:          desc("restores_total", "Starts of a version, by where its state came from: effective is what was done, requested what was asked for.", "requested", "effective"),
+		downtime:          desc("downtime_seconds_total", "How long not all tasks ran although the job was started and should run."),
+		snapshotAge:       desc("restore_age_seconds", "How old the snapshot was when the deployed version started from it: what is processed again came in that time."),
+	}
+}
+
+func (d *descriptions) all() []*prometheus.Desc {
+	return []*prometheus.Desc{
+		d.info, d.ready, d.running, d.stable, d.paused, d.blocked, d.rolledBack,
+		d.checkpointsHealthy, d.checkpoint, d.checkpointSeconds,
+		d.checkpointBytes, d.interval, d.checkpoints, d.restarts, d.operation,
+		d.upgrade, d.upgrades, d.rollbacks, d.restores, d.downtime, d.snapshotAge,
 	}
 }
 
 // Describe sends what metrics there are.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.info, m.ready, m.checkpoint, m.restarts, m.operation, m.upgrade} {
+	for _, d := range m.desc.all() {
 		ch <- d
 	}
 }
@@ -61,49 +92,29 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	now := m.clock.Now()
 	for key, f := range m.jobs {
-		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{key.Namespace, key.Name}, labels...)...)
-		}
-		gauge(m.info, 1, f.phase, f.revision)
-		gauge(m.ready, map[bool]float64{true: 1}[f.ready])
-		ch <- prometheus.MustNewConstMetric(m.restarts, prometheus.CounterValue, float64(f.restarts), key.Namespace, key.Name)
-		if !f.checkpoint.IsZero() {
-			gauge(m.checkpoint, float64(f.checkpoint.UnixMilli())/1000)
-		}
-		if o := f.operation; o != nil {
-			gauge(m.operation, 1, string(o.Type), string(o.Phase))
-		}
-		if u := f.upgrade; u != nil {
-			for part, millis := range map[string]int64{"check": u.CheckMillis, "save": u.SaveMillis, "pods": u.PodsMillis, "restore": u.RestoreMillis} {
-				gauge(m.upgrade, float64(millis)/1000, part)
-			}
-		}
+		s := sink{ch: ch, d: &m.desc, key: key}
+		s.state(f)
+		s.checkpoints(f)
+		s.counts(f, now)
 	}
 }
 
-// update takes the status of a StreamJob up.
+// update takes a StreamJob up, as it was read or written.
 func (m *Metrics) update(job *streamv1.StreamJob) {
 	if m == nil {
 		return
 	}
-	status := job.Status.DeepCopy()
-	f := figures{
-		phase: string(status.Phase), ready: apimeta.IsStatusConditionTrue(status.Conditions, streamv1.ConditionReady),
-		operation: status.Operation, upgrade: status.LastUpgrade,
-	}
-	if status.Deployment != nil {
-		f.revision = status.Deployment.Revision
-	}
-	if status.LastCheckpoint != nil {
-		f.checkpoint = status.LastCheckpoint.CompletedAt.Time
-	}
-	if status.Job != nil {
-		f.restarts = status.Job.Restarts
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.jobs[types.NamespacedName{Namespace: job.Namespace, Name: job.Name}] = f
+	key := types.NamespacedName{Namespace: job.Namespace, Name: job.Name}
+	f := m.jobs[key]
+	if f == nil || f.uid != job.UID {
+		f = newFigures(job)
+		m.jobs[key] = f
+	}
+	f.take(job, m.clock.Now())
 }
 
 // drop drops those of a StreamJob that is gone.

@@ -92,6 +92,7 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	if err := s.read(ctx); err != nil {
 		return ctrl.Result{}, err
 	}
+	s.Metrics.update(s.job)
 	if !s.mem.current(s.live, s.now) {
 		return ctrl.Result{RequeueAfter: retryStale}, nil
 	}

@@ -38,6 +38,8 @@ const (
 	RetainedState ProblemReason = "RetainedState"
 	// Fenced means that a coordinator with a higher grant owns the job.
 	Fenced ProblemReason = "Fenced"
+	// InUse means that something needs the snapshot that is to be deleted.
+	InUse ProblemReason = "InUse"
 	// Internal is everything else.
 	Internal ProblemReason = "Internal"
 )
@@ -69,6 +71,8 @@ const (
 	AgentCheck   = "Check"
 	AgentFence   = "Fence"
 	AgentDispose = "Dispose"
+	AgentInspect = "Inspect"
+	AgentRemove  = "Remove"
 )
 
 // AgentResult is what an agent found out or did. It is written as JSON to the termination log.
@@ -88,7 +92,10 @@ type AgentResult struct {
 	Rewind *Rewind `json:"rewind,omitempty"`
 	// Operations are those that were asked for, with the outcome that the head names.
 	Operations []Operation `json:"operations,omitempty"`
-	// Deleted counts the objects that Dispose deleted.
+	// Snapshot is the one that Inspect found, JobID its lineage. Pinned says that a pin keeps it.
+	Snapshot *SnapshotInfo `json:"snapshot,omitempty"`
+	Pinned   bool          `json:"pinned,omitempty"`
+	// Deleted counts the objects that Dispose or Remove deleted.
 	Deleted int64 `json:"deleted,omitempty"`
 	// Warnings say what the user should know, such as state that would be dropped.
 	Warnings []string `json:"warnings,omitempty"`

@@ -25,6 +25,7 @@ type agentFlags struct {
 	grant      int64
 	operations []string
 	timeout    time.Duration
+	snapshotFlags
 }
 
 // agentTask is something that an agent does.
@@ -56,6 +57,8 @@ func (c Command) agentCommand(signals <-chan os.Signal) *cobra.Command {
 	task(agentTask{contract.AgentCheck, coordinator.Check}, "Find out whether the job could start and take its newest state")
 	task(agentTask{contract.AgentFence, fence}, "Shut out coordinators of lower grants, and read what has happened")
 	task(agentTask{contract.AgentDispose, coordinator.Dispose}, "Delete the checkpoints of the job")
+	cmd.AddCommand(c.snapshotTask(signals, &f, contract.AgentInspect, "Look whether a snapshot is whole, and pin it"),
+		c.snapshotTask(signals, &f, contract.AgentRemove, "Delete a snapshot that nothing needs"))
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&f.job, "job", "", "file with the configuration of the job as JSON")
 	flags.Int64Var(&f.grant, "grant", 1, "grant to claim the job with")
@@ -74,6 +77,11 @@ func (c Command) agent(ctx context.Context, f agentFlags, t agentTask) error {
 	if err != nil {
 		r.OK, r.Problem = false, coordinator.ProblemOf(err)
 	}
+	return f.tell(r)
+}
+
+// tell writes the outcome of a task.
+func (f agentFlags) tell(r contract.AgentResult) error {
 	text, err := r.Encode()
 	if err != nil {
 		return err

@@ -95,7 +95,7 @@ func (o *operations) list() []contract.Operation {
 // outcome translates what the machine says of an operation.
 func (l *loop) outcome(op snapshot.Operation) contract.Operation {
 	out := contract.Operation{
-		ID: op.ID, Type: contract.OperationType(op.Type), Checkpoint: op.Checkpoint, Error: op.Error, EndedAt: op.At,
+		ID: op.ID, Type: contract.OperationType(op.Type), Checkpoint: op.Checkpoint, SizeBytes: op.Size, Error: op.Error, EndedAt: op.At,
 	}
 	if op.Path != "" {
 		out.Path = l.located(op.Path)

@@ -228,6 +228,8 @@ type Operation struct {
 	// written but the job failed to stop with it.
 	Checkpoint int64  `json:"checkpoint,omitempty"`
 	Path       string `json:"path,omitempty"`
+	// SizeBytes is how large that snapshot is; 0 when that isn't known.
+	SizeBytes int64 `json:"sizeBytes,omitempty"`
 	// Error and its Remedy, when Failed.
 	Error  string `json:"error,omitempty"`
 	Remedy string `json:"remedy,omitempty"`

@@ -215,20 +215,26 @@ func TestStorageUnreachable_KeepsTheOldVersion(t *testing.T) {
 // relay starts a relay to the S3 server in the namespace and returns its pod.
 func (s *scenario) relay() *corev1.Pod {
 	s.Helper()
-	labels := map[string]string{"app": "relay"}
+	return s.before("relay", relaySpec())
+}
+
+// before starts something that stands before the S3 server, under a name in the namespace, port 9000, and returns its pod.
+func (s *scenario) before(name string, spec corev1.PodSpec) *corev1.Pod {
+	s.Helper()
+	labels := map[string]string{"app": name}
 	s.create(&corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "relay"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: name},
 		Spec:       corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 9000, TargetPort: intstr.FromInt32(9000)}}},
 	})
 	s.create(&appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "relay"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: name},
 		Spec: appsv1.DeploymentSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: labels},
-			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: relaySpec()},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: spec},
 		},
 	})
 	var pod *corev1.Pod
-	s.eventually("the relay", func() string {
+	s.eventually("the "+name, func() string {
 		pods := s.podsIn(labels)
 		if len(pods) == 0 || pods[0].Status.Phase != corev1.PodRunning {
 			return "no pod runs"
@@ -239,7 +245,10 @@ func (s *scenario) relay() *corev1.Pod {
 	return pod
 }
 
-func relaySpec() corev1.PodSpec {
+func relaySpec() corev1.PodSpec { return toolSpec("relay", ":9000", stage.S3Addr) }
+
+// toolSpec runs the tool in a pod that any namespace takes.
+func toolSpec(args ...string) corev1.PodSpec {
 	return corev1.PodSpec{
 		AutomountServiceAccountToken:  new(bool),
 		TerminationGracePeriodSeconds: new(int64(1)),
@@ -247,8 +256,8 @@ func relaySpec() corev1.PodSpec {
 			RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 		Containers: []corev1.Container{{
-			Name: "relay", Image: "weir-tool:dev", ImagePullPolicy: corev1.PullIfNotPresent,
-			Args: []string{"relay", ":9000", stage.S3Addr},
+			Name: "tool", Image: "weir-tool:dev", ImagePullPolicy: corev1.PullIfNotPresent,
+			Args: args,
 			SecurityContext: &corev1.SecurityContext{
 				AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 			},

@@ -36,8 +36,10 @@ func run(ctx context.Context, args []string) error {
 		return serve(ctx)
 	case len(args) == 3 && args[0] == "relay":
 		return relay(ctx, args[1], args[2])
+	case len(args) == 3 && args[0] == "s3fault":
+		return s3fault(ctx, args[1], args[2])
 	default:
-		return fmt.Errorf("usage: tool serve | tool relay FROM TO; got %q", args)
+		return fmt.Errorf("usage: tool serve | tool relay FROM TO | tool s3fault FROM TO; got %q", args)
 	}
 }
 

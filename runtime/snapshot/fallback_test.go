@@ -78,6 +78,36 @@ func TestHead_FallBack(t *testing.T) {
 	}
 }
 
+// What a source has given up can't be read again, and what was committed with a checkpoint that is subsumed since would be written again.
+func TestHead_FallBackRefusesBehindEffects(t *testing.T) {
+	t.Parallel()
+	newest := map[int64]string{6: "x"}
+	tests := map[string]struct {
+		change  func(*snapshot.Head)
+		damaged map[int64]string
+		refusal string
+	}{
+		"a source can have trimmed with it":   {func(h *snapshot.Head) { h.Checkpoints[2].SourcesMayHaveTrimmed = true }, newest, "checkpoint 6 can't be left out, although it is damaged: a source"},
+		"with a savepoint behind it":          {func(h *snapshot.Head) { h.Operations[1].SourcesMayHaveTrimmed = true }, map[int64]string{6: "x", 5: "y"}, "savepoint 5 can't be left out"},
+		"with an older one":                   {func(h *snapshot.Head) { h.Checkpoints[0].SourcesMayHaveTrimmed = true }, newest, ""},
+		"a subsumed one committed in between": {func(h *snapshot.Head) { h.CommittedUpTo = 5; h.Operations = nil }, newest, "can have committed with checkpoint 5"},
+		"a subsumed one trimmed in between":   {func(h *snapshot.Head) { h.TrimmedUpTo = 5; h.Operations = nil }, newest, "given up its input up to checkpoint 5"},
+		"a subsumed one before":               {func(h *snapshot.Head) { h.CommittedUpTo, h.TrimmedUpTo = 5, 5 }, newest, ""},
+		"nothing damaged":                     {func(h *snapshot.Head) { h.CommittedUpTo, h.TrimmedUpTo = 9, 9 }, nil, ""},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := headOf()
+			tc.change(&h)
+			_, _, err := h.FallBack(tc.damaged)
+			if tc.refusal == "" && err != nil || tc.refusal != "" && (err == nil || !strings.Contains(err.Error(), tc.refusal)) {
+				t.Errorf("got %v, want %q", err, tc.refusal)
+			}
+		})
+	}
+}
+
 func TestHead_LeaveOutKeepsTheOperation(t *testing.T) {
 	t.Parallel()
 	h := headOf()

@@ -70,6 +70,17 @@ func testHead2() Head {
 	return h
 }
 
+// testHead3 has what format 3 adds.
+func testHead3() Head {
+	h := testHead2()
+	h.Format = 3
+	h.Checkpoints[1].SourcesMayHaveTrimmed = true
+	h.Operations[2].SourcesMayHaveTrimmed, h.Operations[2].Role = true, RoleLeftBehind
+	h.Origin.Claim = Released
+	h.CommittedUpTo, h.TrimmedUpTo = 12, 13
+	return h
+}
+
 // golden holds bytes against a file of this version, which later versions must go on reading, and returns what the file has.
 func golden(t *testing.T, name string, got []byte) []byte {
 	t.Helper()
@@ -102,7 +113,7 @@ func TestManifest2_Golden(t *testing.T) {
 
 func TestHead_Goldens(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]Head{"head-1.golden": testHead1(), "head-2.golden": testHead2()} {
+	for name, want := range map[string]Head{"head-1.golden": testHead1(), "head-2.golden": testHead2(), "head-3.golden": testHead3()} {
 		b, err := EncodeHead(want)
 		if err != nil {
 			t.Fatal(err)
@@ -113,6 +124,52 @@ func TestHead_Goldens(t *testing.T) {
 		}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("what is read from %s differs (-want +got):\n%s", name, d)
+		}
+	}
+}
+
+// A head is written in format 3 only if it holds something of it, so that the version before can take over a job that uses nothing new.
+func TestEncodeHead_TakesTheOldestFormatThatFits(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		add  func(*Head)
+		want int
+	}{
+		"nothing of it":           {func(*Head) {}, 1},
+		"a claimed origin":        {func(h *Head) { h.Origin.Claim = Claimed }, 3},
+		"a source that trims":     {func(h *Head) { h.Checkpoints[0].SourcesMayHaveTrimmed = true }, 3},
+		"one with a savepoint":    {func(h *Head) { h.Operations[0].SourcesMayHaveTrimmed = true }, 3},
+		"a savepoint gone back":   {func(h *Head) { h.Operations[0].Role = RoleRewound }, 3},
+		"a commit beyond":         {func(h *Head) { h.CommittedUpTo = 10 }, 3},
+		"a trim beyond":           {func(h *Head) { h.TrimmedUpTo = 10 }, 3},
+		"a commit that is named":  {func(h *Head) { h.Remember(&Head{CommittedUpTo: 9}) }, 1},
+		"a commit that is newer":  {func(h *Head) { h.Remember(&Head{CommittedUpTo: 11}) }, 3},
+		"a trim that is newer":    {func(h *Head) { h.Remember(&Head{TrimmedUpTo: 1}) }, 3},
+		"shared files, format 2":  {func(h *Head) { h.Checkpoints[0].Shared = true }, 2},
+		"an operation left aside": {func(h *Head) { h.Operations[1].Role = RoleLeftBehind }, 3},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := testHead1()
+			tc.add(&h)
+			b, err := EncodeHead(h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := DecodeHead(b)
+			if err != nil || got.Format != tc.want {
+				t.Errorf("format %d, %v; want %d", got.Format, err, tc.want)
+			}
+		})
+	}
+	for name, bad := range map[string]func(*Head){
+		"role": func(h *Head) { h.Operations[0].Role = "Other" }, "claim": func(h *Head) { h.Origin.Claim = "Other" },
+	} {
+		h := testHead1()
+		bad(&h)
+		if _, err := EncodeHead(h); err == nil || !strings.Contains(err.Error(), "unknown "+name) {
+			t.Errorf("an unknown %s: %v", name, err)
 		}
 	}
 }
@@ -166,7 +223,7 @@ func hex8(v uint32) string {
 func TestFormats_KnowEveryField(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
-	note(reflect.ValueOf(testHead2()), "head", seen)
+	note(reflect.ValueOf(testHead3()), "head", seen)
 	note(reflect.ValueOf(testManifest()), "manifest", seen)
 	note(reflect.ValueOf(testManifest2()), "manifest", seen)
 	for field, set := range seen {

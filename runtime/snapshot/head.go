@@ -12,7 +12,7 @@ import (
 
 // HeadFormat is the newest version of the encoding of the head. All versions up to it are read; a head is written in the oldest that has all it
 // holds, so that the version of Weir before can take over.
-const HeadFormat = 2
+const HeadFormat = 3
 
 // Bounds of the head. They keep it a small object whatever the job does.
 const (
@@ -70,6 +70,10 @@ type Head struct {
 	Final *Final `json:"final,omitempty"`
 	// Restores says what each attempt started from, oldest first.
 	Restores []Restore `json:"restores,omitempty"`
+	// CommittedUpTo is the newest snapshot that a transactional sink may have committed with, and TrimmedUpTo the newest that a source may have given
+	// up its input with, as far as no snapshot of the head says so any more. 0: what the head names says it all. See [Head.Remember].
+	CommittedUpTo int64 `json:"committedUpTo,omitempty"`
+	TrimmedUpTo   int64 `json:"trimmedUpTo,omitempty"`
 	// RestoresDropped counts the restores that are not listed any more, EmptyDropped those of them that started empty.
 	RestoresDropped int64 `json:"restoresDropped,omitempty"`
 	EmptyDropped    int64 `json:"emptyDropped,omitempty"`
@@ -100,6 +104,8 @@ type CompletedCheckpoint struct {
 	Size int64 `json:"size"`
 	// SinksMayHaveCommitted says that a transactional sink can have committed with it.
 	SinksMayHaveCommitted bool `json:"sinksMayHaveCommitted,omitempty"`
+	// SourcesMayHaveTrimmed says that a source can have given up upstream, with it, what came before.
+	SourcesMayHaveTrimmed bool `json:"sourcesMayHaveTrimmed,omitempty"`
 	// Shared says that its manifest refers to files in the job's directory for shared files.
 	Shared bool `json:"shared,omitempty"`
 	// CompletedAt is the coordinator's clock; for people.
@@ -148,22 +154,64 @@ type Operation struct {
 	Size           int64  `json:"size,omitempty"`
 	// Stop is how the tasks stopped, for OperationStop.
 	Stop record.StopMode `json:"stop,omitempty"`
-	// SinksMayHaveCommitted says, for OperationStop, that a transactional sink can have committed with it.
-	SinksMayHaveCommitted bool      `json:"sinksMayHaveCommitted,omitempty"`
-	Error                 string    `json:"error,omitempty"`
-	At                    time.Time `json:"at"`
+	// SinksMayHaveCommitted says, for OperationStop and for what the job went back to, that a transactional sink can have committed with it;
+	// SourcesMayHaveTrimmed that a source can have given up its input.
+	SinksMayHaveCommitted bool `json:"sinksMayHaveCommitted,omitempty"`
+	SourcesMayHaveTrimmed bool `json:"sourcesMayHaveTrimmed,omitempty"`
+	// Role of its savepoint in a recovery, if it isn't the usual one.
+	Role  RecoveryRole `json:"role,omitempty"`
+	Error string       `json:"error,omitempty"`
+	At    time.Time    `json:"at"`
 }
 
-// NamesStop says whether a recovery may have to start from the savepoint of this operation.
+// RecoveryRole says whether a recovery starts from the savepoint of an operation.
+type RecoveryRole string
+
+// The roles.
+const (
+	// RoleUsual is that of the type: the savepoint of a stop is what a recovery starts from, another one isn't.
+	RoleUsual RecoveryRole = ""
+	// RoleRewound is that of a savepoint which stopped nothing, and which the job went back to: a recovery starts from it.
+	RoleRewound RecoveryRole = "Rewound"
+	// RoleLeftBehind is that of a savepoint which no recovery starts from any more: the job went back behind it, or what came after it was deleted.
+	RoleLeftBehind RecoveryRole = "LeftBehind"
+)
+
+// NamesStop says whether the operation has the savepoint of a stop that a recovery may have to start from.
 func (o Operation) NamesStop() bool {
-	return o.Type == OperationStop && o.Checkpoint > 0 && o.Outcome != OutcomeFailed
+	return o.Type == OperationStop && o.Checkpoint > 0 && o.Outcome != OutcomeFailed && o.Role != RoleLeftBehind
+}
+
+// Restorable says whether a recovery may have to start from the savepoint of the operation.
+func (o Operation) Restorable() bool {
+	return o.NamesStop() || o.Role == RoleRewound && o.Checkpoint > 0 && o.Outcome != OutcomeFailed
 }
 
 // Origin is the snapshot that a job started from the first time.
 type Origin struct {
 	Path       string `json:"path"`
 	Checkpoint int64  `json:"checkpoint"`
+	// Claim says whose it is.
+	Claim OriginClaim `json:"claim,omitempty"`
 }
+
+// OriginClaim says whose the snapshot is that a job started from.
+type OriginClaim string
+
+// The claims, in the order in which they follow each other.
+const (
+	// NotClaimed means that it is somebody else's.
+	NotClaimed OriginClaim = ""
+	// Claimed means that the job owns it, and may still need it.
+	Claimed OriginClaim = "Claimed"
+	// Released means that the job owns it and doesn't need it any more: it is being deleted, and nothing is restored from it.
+	Released OriginClaim = "Released"
+	// Deleted means that it is gone.
+	Deleted OriginClaim = "Deleted"
+)
+
+// Usable says whether a job can start from it.
+func (o *Origin) Usable() bool { return o != nil && (o.Claim == NotClaimed || o.Claim == Claimed) }
 
 // FinalState says how a job ended.
 type FinalState string
@@ -220,7 +268,8 @@ type Newest struct {
 	Stop           record.StopMode
 }
 
-// Newest returns the newest completed checkpoint or stop-savepoint, whichever has the higher id; false if there is none.
+// Newest returns the newest completed checkpoint or stop-savepoint, whichever has the higher id; false if there is none. A savepoint that the job
+// went back to is like that of a stop.
 func (h *Head) Newest() (Newest, bool) {
 	var n Newest
 	for _, c := range h.Checkpoints {
@@ -229,7 +278,7 @@ func (h *Head) Newest() (Newest, bool) {
 		}
 	}
 	for _, o := range h.Operations {
-		if o.NamesStop() && o.Checkpoint > n.ID {
+		if o.Restorable() && o.Checkpoint > n.ID {
 			n = Newest{ID: o.Checkpoint, Path: o.Path, ManifestCRC32C: o.ManifestCRC32C, Stop: o.Stop}
 		}
 	}
@@ -254,7 +303,7 @@ func (h *Head) Operation(id string) (Operation, bool) {
 }
 
 // SetOperation adds or replaces the operation of that id and drops the oldest beyond the bound; the newest one that
-// names the savepoint of a stop is never dropped.
+// names a savepoint to recover from is never dropped.
 func (h *Head) SetOperation(o Operation) {
 	h.Operations = slices.Clone(h.Operations)
 	if i := slices.IndexFunc(h.Operations, func(x Operation) bool { return x.ID == o.ID }); i >= 0 {
@@ -274,11 +323,11 @@ func (h *Head) SetOperation(o Operation) {
 	}
 }
 
-// newestStop is the index of the operation with the newest savepoint that stopped the job; -1 if there is none.
+// newestStop is the index of the operation with the newest savepoint to recover from; -1 if there is none.
 func (h *Head) newestStop() int {
 	best := -1
 	for i, o := range h.Operations {
-		if o.NamesStop() && (best < 0 || o.Checkpoint > h.Operations[best].Checkpoint) {
+		if o.Restorable() && (best < 0 || o.Checkpoint > h.Operations[best].Checkpoint) {
 			best = i
 		}
 	}

@@ -73,6 +73,11 @@ func DecodeHead(b []byte) (Head, error) {
 
 // format is the oldest format that has all that the head holds. Format 1 doesn't say whether sinks can have committed with the savepoint of a stop.
 func (h *Head) format() int {
+	if h.CommittedUpTo > 0 || h.TrimmedUpTo > 0 || (h.Origin != nil && h.Origin.Claim != NotClaimed) ||
+		slices.ContainsFunc(h.Checkpoints, func(c CompletedCheckpoint) bool { return c.SourcesMayHaveTrimmed }) ||
+		slices.ContainsFunc(h.Operations, func(o Operation) bool { return o.SourcesMayHaveTrimmed || o.Role != RoleUsual }) {
+		return 3
+	}
 	if slices.ContainsFunc(h.Checkpoints, func(c CompletedCheckpoint) bool { return c.Shared }) ||
 		slices.ContainsFunc(h.Operations, Operation.NamesStop) ||
 		slices.ContainsFunc(h.Operations, func(o Operation) bool { return o.SinksMayHaveCommitted }) ||
@@ -126,6 +131,9 @@ func (h *Head) validate() error {
 		len(h.Restores) > MaxHeadRestores, len(h.Restarts.Failures) > MaxHeadFailures:
 		return errors.New("it names more checkpoints, operations, restores or failures than it may")
 	}
+	if err := h.validateRoles(); err != nil {
+		return err
+	}
 	last := int64(0)
 	for _, c := range h.Checkpoints {
 		if c.ID <= last {
@@ -134,6 +142,24 @@ func (h *Head) validate() error {
 		last = c.ID
 	}
 	return nil
+}
+
+// validateRoles checks what says which snapshots are to be restored from.
+func (h *Head) validateRoles() error {
+	for _, o := range h.Operations {
+		if o.Role != RoleUsual && o.Role != RoleRewound && o.Role != RoleLeftBehind {
+			return fmt.Errorf("operation %q has the unknown role %q", o.ID, o.Role)
+		}
+	}
+	if h.Origin == nil {
+		return nil
+	}
+	switch h.Origin.Claim {
+	case NotClaimed, Claimed, Released, Deleted:
+		return nil
+	default:
+		return fmt.Errorf("its origin has the unknown claim %q", h.Origin.Claim)
+	}
 }
 
 func damagedHead(format string, args ...any) error {

@@ -76,7 +76,7 @@ func FuzzDecodeHead(f *testing.F) {
 	}
 	f.Add(b, false)
 	f.Add([]byte(`{"checksum":"00000000","head":{}}`), false)
-	for _, name := range []string{"head-1", "head-2"} {
+	for _, name := range []string{"head-1", "head-2", "head-3"} {
 		b, err := os.ReadFile("testdata/" + name + ".golden")
 		if err != nil {
 			f.Fatal(err)

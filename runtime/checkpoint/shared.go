@@ -233,6 +233,19 @@ func (c *Coordinator) LeaveOut(out []snapshot.LeftOut) {
 	}
 }
 
+// Discard deletes checkpoints that the head doesn't name any more because the job went back behind them, with the files that nobody else refers to. It is
+// to be called right after New.
+func (c *Coordinator) Discard(dropped []snapshot.CompletedCheckpoint) {
+	for _, k := range dropped {
+		if k.Shared {
+			c.shared.unknown[k.ID] = true
+		}
+	}
+	for _, k := range dropped {
+		c.discardSubsumed(k)
+	}
+}
+
 // Release drops checkpoints that the end of the job takes along, and returns the shared files to delete with them.
 func (c *Coordinator) Release(ids []int64) []string {
 	var names []string

@@ -18,6 +18,8 @@ type headWriter struct {
 	head    snapshot.Head
 	next    *snapshot.Head
 	claimed bool
+	// dropped are checkpoints that the claim in flight takes out of the head, going back behind them.
+	dropped []snapshot.CompletedCheckpoint
 	// changes wait for the next swap, riding are part of the one in flight.
 	waiting, riding []headChange
 	// retryAt is when reading or swapping is tried again, with growing delay, until giveUpAt.
@@ -68,6 +70,11 @@ func (m *Machine) HandleHeadRead(now time.Time, h snapshot.Head, found bool, err
 	}
 	next.Final = nil
 	abandonStops(&next, now)
+	if m.heads.dropped, err = m.rewind(&h, &next); err != nil {
+		m.exit(StateSuspended, false, fmt.Errorf("claiming the head: %w", err))
+		return
+	}
+	next.Remember(&h)
 	m.heads.head, m.heads.next = h, &next
 	m.emit(SwapHead{Head: next.Clone()})
 }
@@ -169,6 +176,7 @@ func (m *Machine) nextSwap(now time.Time) {
 	for _, c := range w.waiting {
 		c.apply(&next)
 	}
+	next.Remember(&w.head)
 	w.riding, w.waiting = w.waiting, nil
 	w.next = &next
 	w.giveUpAt = now.Add(m.o.HeadTimeout)
@@ -213,6 +221,7 @@ func (m *Machine) claimed(now time.Time) {
 		return
 	}
 	m.snapshots = s
+	m.discard(now)
 	for _, name := range sortedKeys(m.workers) {
 		m.greet(name)
 	}

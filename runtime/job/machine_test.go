@@ -96,7 +96,7 @@ func (s *script) create(d *datadriven.TestData) {
 	if s.flag(d, "incremental") {
 		cfg.StateBackend = &contract.StateBackend{Incremental: true}
 	}
-	cfg.RestoreFrom = s.arg(d, "restoreFrom", "")
+	cfg.RestoreFrom, cfg.RewindTo = s.arg(d, "restoreFrom", ""), s.arg(d, "rewindTo", "")
 	if s.flag(d, "nostorage") {
 		cfg.Storage = nil
 	}
@@ -441,6 +441,9 @@ func headText(h snapshot.Head) string {
 	}
 	for _, o := range h.Operations {
 		fmt.Fprintf(&b, " %s=%s", o.ID, o.Outcome)
+		if o.Role != snapshot.RoleUsual {
+			fmt.Fprintf(&b, "(%s)", o.Role)
+		}
 	}
 	fmt.Fprintf(&b, " restarts=%d restores=%d", h.Restarts.Total, len(h.Restores))
 	if n := len(h.Restores); n > 0 && h.Restores[n-1].Empty {

@@ -52,6 +52,7 @@ type jobControl interface {
 	submit(ctx context.Context, s submission) (contract.Operation, error)
 	operation(ctx context.Context, id string, wait time.Duration) (contract.Operation, error)
 	setPolicy(ctx context.Context, p contract.Policy) (contract.Policy, error)
+	activate(ctx context.Context, r contract.ActivateRequest) (contract.Activation, error)
 }
 
 // api serves the control API of one job.
@@ -109,6 +110,7 @@ func (a *api) routes() http.Handler {
 	handle("POST "+contract.PathCancel, a.cancel)
 	handle("GET "+contract.PathOperations+"/{id}", a.operation)
 	handle("PUT "+contract.PathPolicy, a.policy)
+	handle("POST "+contract.PathActivate, a.activate)
 	mux.Handle("/", a.answer(notFound))
 	return mux
 }
@@ -185,6 +187,10 @@ func (a *api) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	if s.State == contract.JobStarting {
 		a.writeError(w, &contract.APIError{Status: http.StatusServiceUnavailable, Message: "the coordinator is starting"})
+		return
+	}
+	if s.Standby != nil && !s.Standby.Ready {
+		a.writeError(w, &contract.APIError{Status: http.StatusServiceUnavailable, Message: s.Message})
 		return
 	}
 	_, _ = io.WriteString(w, "ok\n")

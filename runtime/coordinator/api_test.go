@@ -56,6 +56,10 @@ func (f *fakeControl) setPolicy(_ context.Context, p contract.Policy) (contract.
 	return p, f.err
 }
 
+func (f *fakeControl) activate(_ context.Context, r contract.ActivateRequest) (contract.Activation, error) {
+	return contract.Activation{Grant: r.Grant}, f.err
+}
+
 func serve(t *testing.T, f *fakeControl) (*contract.Client, string) {
 	t.Helper()
 	s := httptest.NewServer(newAPIServer(f, newMetrics(f, "default", "test").handler(), nil, logr.Discard()).Handler)

@@ -286,6 +286,9 @@ func percent(part, whole time.Duration) int {
 
 // checkpoints returns the report on snapshots, also after the end of the job.
 func (c *Coordinator) checkpoints(ctx context.Context) (*contract.CheckpointsReport, error) {
+	if c.inStandby() != nil {
+		return &contract.CheckpointsReport{}, nil
+	}
 	s, err := ask(ctx, c, (*loop).history)
 	if errors.Is(err, errEnded) && c.final.history != nil {
 		return c.final.history, nil
@@ -295,6 +298,9 @@ func (c *Coordinator) checkpoints(ctx context.Context) (*contract.CheckpointsRep
 
 // checkpoint returns all that is known of one snapshot, also after the end of the job.
 func (c *Coordinator) checkpoint(ctx context.Context, id int64) (*contract.CheckpointDetail, error) {
+	if err := c.inStandby(); err != nil {
+		return nil, err
+	}
 	d, err := ask(ctx, c, func(l *loop) *contract.CheckpointDetail { return l.detail(id) })
 	if errors.Is(err, errEnded) && c.final.history != nil {
 		d, err = c.final.details[id], nil

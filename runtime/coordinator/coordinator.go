@@ -41,6 +41,9 @@ type Options struct {
 	// Operated says that somebody gives the job ids: a job id that Job names must have its state in storage, and state of another
 	// job of the same name is a [RetainedError], except for the job id NewJobID of Job, which may be started anew.
 	Operated bool
+	// Standby holds the coordinator back until it is opened: it claims nothing, but plans the state, takes workers and answers
+	// callers. A grant is needed then; one that the head names already opens it. Nil: it isn't held back.
+	Standby *Gate
 	// Build makes the graph of the job.
 	Build func(contract.JobConfig) (*graph.Graph, error)
 	// Store is where snapshots and the head go. Location describes it to people and is put before paths.
@@ -86,6 +89,7 @@ func (o *Options) Validate() error {
 	}
 	bad(o.Job.Name == "" || o.Job.Namespace == "", "the job has no name or no namespace")
 	bad(o.Grant < 0, "the grant must not be negative")
+	bad(o.Standby != nil && o.Grant < 1, "standby needs a grant")
 	bad(o.Build == nil, "there is nothing to build the job's graph with")
 	bad(o.Store == nil, "there is no storage")
 	bad(o.HeartbeatTimeout <= o.HeartbeatInterval, "the heartbeat timeout must be longer than the interval")

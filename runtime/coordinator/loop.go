@@ -27,10 +27,12 @@ const maxBatch = 64
 
 // loop owns the machine and all that belongs to it. Only its goroutine touches it.
 type loop struct {
-	c        *Coordinator
-	o        *Options
-	log      logr.Logger
+	c   *Coordinator
+	o   *Options
+	log logr.Logger
+	// machine is nil in standby, and standby is nil otherwise.
 	machine  *job.Machine
+	standby  *standby
 	prepared *prepared
 	workers  map[string]*conn
 	// conns are all connections that have registered and not ended, also those that were replaced.
@@ -44,6 +46,8 @@ type loop struct {
 	// stopped says that a stop with savepoint was reported.
 	stopped   bool
 	startedAt time.Time
+	// came are the workers that registered in standby.
+	came []string
 
 	calls     sync.WaitGroup
 	slots     chan struct{}
@@ -65,8 +69,13 @@ func (l *loop) run(ctx context.Context) {
 	late.Stop()
 	defer late.Stop()
 	done := ctx.Done()
-	l.startedAt = time.Now()
-	l.machine.HandleStart(l.startedAt)
+	now := time.Now()
+	l.machine.HandleStart(now)
+	for _, name := range l.came {
+		if k := l.workers[name]; k != nil {
+			l.machine.HandleWorkerRegistered(now, k.register)
+		}
+	}
 	for {
 		l.settle(calls)
 		if l.exit != nil {
@@ -211,6 +220,10 @@ func (l *loop) connected(k *conn, r protocol.Register) {
 	}
 	l.workers[r.Worker] = k
 	l.log.Info("Worker registered", "worker", r.Worker, "slots", r.Slots, "dataAddr", r.DataAddr)
+	if l.machine == nil {
+		l.greetWaiting(k)
+		return
+	}
 	l.machine.HandleWorkerRegistered(now, r)
 }
 
@@ -237,7 +250,7 @@ func (l *loop) received(k *conn, m protocol.FromWorker) {
 	k.lastSeen = now
 	switch {
 	case m.Heartbeat != nil:
-		if m.Heartbeat.Tasks != nil {
+		if m.Heartbeat.Tasks != nil && l.machine != nil {
 			k.metrics = m.Heartbeat.Tasks
 			l.machine.HandleProgress(m.Heartbeat.Tasks)
 			l.tally()
@@ -245,6 +258,7 @@ func (l *loop) received(k *conn, m protocol.FromWorker) {
 	case m.Register != nil:
 		l.lost(k, "it registered twice on one connection", now)
 		k.end(fmt.Errorf("the worker registered twice on one connection"))
+	case l.machine == nil: // nothing was asked of it yet
 	default:
 		l.machine.HandleFromWorker(now, k.register.Worker, m)
 	}
@@ -266,6 +280,9 @@ func (l *loop) lost(k *conn, reason string, now time.Time) {
 		return
 	}
 	l.log.Info("Worker lost", "worker", k.register.Worker, "reason", reason)
+	if l.machine == nil {
+		return
+	}
 	l.machine.HandleWorkerLost(now, k.register.Worker, reason)
 }
 

@@ -124,6 +124,9 @@ func (c *Coordinator) submit(ctx context.Context, s submission) (contract.Operat
 	if err := s.validate(); err != nil {
 		return contract.Operation{}, err
 	}
+	if err := c.inStandby(); err != nil {
+		return contract.Operation{}, err
+	}
 	type answer struct {
 		op  contract.Operation
 		err error
@@ -143,6 +146,9 @@ func (c *Coordinator) submit(ctx context.Context, s submission) (contract.Operat
 
 // operation returns an operation, waiting up to wait for its end.
 func (c *Coordinator) operation(ctx context.Context, id string, wait time.Duration) (contract.Operation, error) {
+	if err := c.inStandby(); err != nil {
+		return contract.Operation{}, err
+	}
 	type found struct {
 		op   contract.Operation
 		done chan struct{}

@@ -29,6 +29,9 @@ func (a *api) policy(r *http.Request) (any, int, error) {
 
 // setPolicy puts a policy into force unless it is already, and returns the one in force.
 func (c *Coordinator) setPolicy(ctx context.Context, p contract.Policy) (contract.Policy, error) {
+	if err := c.inStandby(); err != nil {
+		return contract.Policy{}, err
+	}
 	type answer struct {
 		policy contract.Policy
 		err    error

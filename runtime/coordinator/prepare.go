@@ -58,12 +58,18 @@ func (c *Coordinator) prepareLoop(ctx context.Context) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
+	l := c.newLoop(p)
+	l.machine = machine
+	return l, nil
+}
+
+// newLoop returns a loop without a machine.
+func (c *Coordinator) newLoop(p *prepared) *loop {
 	return &loop{
 		c: c, o: &c.o, log: c.o.Log.WithValues("job", p.cfg.Namespace+"/"+p.cfg.Name, "jobID", p.cfg.JobID),
-		machine: machine, prepared: p,
-		workers: map[string]*conn{}, conns: map[*conn]bool{}, ops: newOperations(),
-		slots: make(chan struct{}, maxStorageCalls),
-	}, nil
+		prepared: p, workers: map[string]*conn{}, conns: map[*conn]bool{}, ops: newOperations(),
+		slots: make(chan struct{}, maxStorageCalls), startedAt: time.Now(),
+	}
 }
 
 func (c *Coordinator) prepare(ctx context.Context) (*prepared, error) {
@@ -356,13 +362,17 @@ func (c *Coordinator) newMachine(p *prepared) (*job.Machine, error) {
 		},
 		Grant: p.grant,
 		Owner: newJobID(), FirstN: firstN,
-		Dir: p.dir,
-		Hello: protocol.Registered{
-			Job: raw, Fingerprint: p.plan.Fingerprint,
-			HeartbeatInterval: c.o.HeartbeatInterval, HeartbeatTimeout: c.o.HeartbeatTimeout,
-		},
-		Rand: newRand(),
+		Dir:   p.dir,
+		Hello: c.hello(p, raw),
+		Rand:  newRand(),
 	})
+}
+
+// hello is what workers are told of the job, but for the epoch.
+func (c *Coordinator) hello(p *prepared, raw []byte) protocol.Registered {
+	return protocol.Registered{
+		Job: raw, Fingerprint: p.plan.Fingerprint, HeartbeatInterval: c.o.HeartbeatInterval, HeartbeatTimeout: c.o.HeartbeatTimeout,
+	}
 }
 
 // newRand returns a source of random delays.

@@ -24,7 +24,7 @@ import (
 // coordinator could not do its work; a job that failed is no error but a [Result] that says so. Call it once.
 func (c *Coordinator) Run(ctx context.Context) (Result, error) {
 	servers := c.startServers()
-	l, err := c.prepareLoop(ctx)
+	l, err := c.begin(ctx)
 	if err == nil {
 		c.ready.Store(true)
 		l.run(ctx)

@@ -17,6 +17,9 @@ import (
 
 // report builds the status of the job as callers see it.
 func (l *loop) report(now time.Time) *contract.JobStatus {
+	if l.standby != nil {
+		return l.reportStandby(now)
+	}
 	s := l.machine.Status(now)
 	out := &contract.JobStatus{
 		Namespace:      l.o.Job.Namespace,

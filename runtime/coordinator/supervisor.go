@@ -33,6 +33,9 @@ type SupervisorOptions struct {
 	// Namespace and Name of the job, and whether its storage outlives the coordinator, for the status while there is none.
 	Namespace, Name string
 	Durable         bool
+	// Grant of its coordinators, and the gate that holds them back in standby; nil: they aren't.
+	Grant   int64
+	Standby *Gate
 	// Make makes the next coordinator, without a listener for the API, and a function that releases what it needed.
 	Make func(ctx context.Context) (*Coordinator, func(), error)
 	// API is served as long as the supervisor runs, with TLS unless that is nil. Health, if set, serves health checks and metrics

@@ -38,7 +38,9 @@ func (c *cluster) supervise(o func() Options, failures ...error) *supervised {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(c.t.Context())
 	s := &supervised{t: c.t, failures: failures, done: make(chan struct{})}
+	first := o()
 	s.Supervisor = NewSupervisor(SupervisorOptions{
+		Grant: first.Grant, Standby: first.Standby,
 		Namespace: "default", Name: "test", Durable: true, Log: testr.New(c.t),
 		Make: func(context.Context) (*Coordinator, func(), error) {
 			if len(s.failures) > 0 {

@@ -117,6 +117,9 @@ func (c Command) coordinatorCommand(signals <-chan os.Signal) *cobra.Command {
 			if f.supervise {
 				return lastWords(f.terminationLog, c.supervise(ctx, f))
 			}
+			if f.standby {
+				return errors.New("--standby needs --supervise")
+			}
 			cfg, err := c.jobConfig(f.job)
 			if err != nil {
 				return err
@@ -131,6 +134,7 @@ func (c Command) coordinatorCommand(signals <-chan os.Signal) *cobra.Command {
 	flags.StringVar(&f.tlsDir, "tls", "", "directory with certificates, for mutual TLS")
 	flags.Int64Var(&f.grant, "grant", 1, "number of this deployment of the coordinator, ascending in the life of the job")
 	flags.BoolVar(&f.supervise, "supervise", false, "stay up and tell: what keeps the job from starting, which is tried again, and how it ended")
+	flags.BoolVar(&f.standby, "standby", false, "with --supervise, claim nothing until the control API is told to activate it, but take workers and read the state")
 	flags.StringVar(&f.health, "health", "", "address for health checks and metrics without TLS, with --supervise (default: none)")
 	flags.StringVar(&f.terminationLog, "termination-log", "", "file for the reason when this process ends with an error")
 	return cmd
@@ -139,7 +143,9 @@ func (c Command) coordinatorCommand(signals <-chan os.Signal) *cobra.Command {
 type coordinatorFlags struct {
 	job, listen, api, tlsDir, health, terminationLog string
 	grant                                            int64
-	supervise                                        bool
+	supervise, standby                               bool
+	// gate holds coordinators back that stand by.
+	gate *coordinator.Gate
 }
 
 // lastWords writes the reason for the end of this process to a file, for those who look after it.
@@ -210,7 +216,11 @@ func (c Command) supervise(ctx context.Context, f coordinatorFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.standby {
+		f.gate = coordinator.NewGate()
+	}
 	o := coordinator.SupervisorOptions{
+		Grant: f.grant, Standby: f.gate,
 		Namespace: cfg.Namespace, Name: cfg.Name, Durable: cfg.Storage != nil, APITLS: apiTLS, Log: JSONLogger(os.Stderr).WithName("supervisor"),
 		Make: func(ctx context.Context) (*coordinator.Coordinator, func(), error) {
 			return c.nextCoordinator(ctx, f, controlTLS)
@@ -239,7 +249,7 @@ func (c Command) nextCoordinator(ctx context.Context, f coordinatorFlags, contro
 		return nil, nil, err
 	}
 	o := c.coordinatorOptions(cfg, s, f)
-	o.Operated, o.ControlTLS = true, controlTLS
+	o.Operated, o.ControlTLS, o.Standby = true, controlTLS, f.gate
 	if !s.durable {
 		o.Store = remotestore.Limit(s.store, remotestore.DefaultLimit)
 	}

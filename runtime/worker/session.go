@@ -197,6 +197,10 @@ func (w *worker) receive(ctx context.Context, stream control.WorkerStream, silen
 			return errShutdown
 		case m.Refused != "":
 			return &refusedError{reason: m.Refused}
+		case m.Registered != nil: // a coordinator that stood by has claimed the job
+			if err := w.accepted(ctx, m.Registered); err != nil {
+				return err
+			}
 		default:
 			w.handle(ctx, m)
 		}

@@ -4,6 +4,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"strings"
@@ -479,4 +480,33 @@ func TestAnAbortEndsTheAsynchronousParts(t *testing.T) {
 	<-store.entered
 	c.send(protocol.ToWorker{Cancel: &protocol.Cancel{Attempt: attemptK(1)}})
 	c.states(protocol.TaskCanceled, 8)
+}
+
+// A coordinator that stood by claims the job and tells the workers that wait: they go on under its epoch, on the same connection.
+func TestAStandbyCoordinatorClaimsTheJob(t *testing.T) {
+	f, j := newFakeCoordinator(t), newTestJob()
+	f.epoch = protocol.Epoch{Grant: 1}
+	told := make(chan bool, 10)
+	o := options(t, "w", f, j, newStore())
+	o.Registered = func(registered bool) { told <- registered }
+	startWorker(t.Context(), t, o)
+	c := f.accept()
+	if !<-told {
+		t.Error("the worker doesn't count itself as registered in standby")
+	}
+	job, err := json.Marshal(f.job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello := protocol.Registered{Epoch: protocol.Epoch{Grant: 1, N: 1}, Job: job, HeartbeatInterval: 20 * time.Millisecond, HeartbeatTimeout: patience}
+	c.send(protocol.ToWorker{Registered: &hello})
+	j.allow(100, false)
+	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
+	j.awaitTotal(t, 200)
+	stale := hello
+	stale.Epoch.N = 0
+	c.send(protocol.ToWorker{Registered: &stale}) // not from the one that owns the job: the connection isn't trusted any more
+	if <-told {
+		t.Error("it registered again on the same connection")
+	}
 }

@@ -70,8 +70,8 @@ func (w *world) startIncarnation(v *version) {
 	m, err := job.New(job.Options{
 		Config: v.config,
 		Plan:   v.jobPlan(),
-		Restore: func(m *snapshot.Manifest, _ string) (map[protocol.TaskID]protocol.TaskDeployment, error) {
-			return assign.Assign(shape, m, assign.Options{AllowDrained: true})
+		Restore: func(m *snapshot.Manifest, dir string) (map[protocol.TaskID]protocol.TaskDeployment, error) {
+			return assign.Assign(shape, c.asWritten(m, dir), assign.Options{AllowDrained: v.config.AllowDrained || w.mutation == DrainedUnasked})
 		},
 		FirstN: int64(w.incarnations), Grant: v.grant, Owner: c.owner, Dir: c.line.dir,
 		Hello: protocol.Registered{HeartbeatInterval: time.Second, HeartbeatTimeout: 5 * time.Second},
@@ -361,7 +361,7 @@ func (c *coordinator) notifyEarly(e job.WriteManifest) {
 func (c *coordinator) deleteEarly(next snapshot.Head) {
 	for _, old := range c.line.head.Checkpoints {
 		if !slices.ContainsFunc(next.Checkpoints, func(k snapshot.CompletedCheckpoint) bool { return k.ID == old.ID }) {
-			_ = c.w.store.remove(old.Path, nil)
+			_ = c.w.store.remove(c.w.store.list(old.Path, c.w.clock.now))
 		}
 	}
 }
@@ -416,17 +416,42 @@ func (c *coordinator) otherManifest(dir string, crc uint32) (string, uint32) {
 }
 
 func (c *coordinator) deleteObjects(e job.DeleteObjects) {
-	s := c.w.store
-	c.w.tracef(c.p, "deletes %q %d paths", e.Prefix, len(e.Paths))
-	var tried time.Time
-	call(c.w, c.p, "delete "+e.Prefix, func() (bool, error) {
-		tried = c.w.clock.now
-		c.deleteShared(e.Prefix)
-		return true, s.remove(e.Prefix, e.Paths)
-	}, func(_ bool, err error) {
-		c.w.keeper.deletes(tried, e.Prefix, e.Paths, !tried.IsZero() && err == nil)
-		c.do(func(now time.Time) { c.machine.HandleDeleted(now, e.Token, err) })
+	w := c.w
+	w.tracef(c.p, "deletes %q %d paths", e.Prefix, len(e.Paths))
+	w.keeper.begins(e.Prefix, e.Paths)
+	if e.Prefix == "" {
+		c.deleteNames(e, nil)
+		return
+	}
+	d := &deletion{}
+	call(w, c.p, "list "+e.Prefix, func() ([]string, error) {
+		d.at, d.view = w.clock.now, w.listView()
+		return w.store.list(e.Prefix, d.view), nil
+	}, func(names []string, err error) {
+		if err != nil {
+			c.deleted(e, d, err)
+			return
+		}
+		d.names = names
+		c.deleteNames(e, d)
 	})
+}
+
+// deleteNames deletes what a deletion names, and what a list showed below its prefix. Others may have done anything since.
+func (c *coordinator) deleteNames(e job.DeleteObjects, d *deletion) {
+	names := e.Paths
+	if d != nil {
+		names = slices.Concat(e.Paths, d.names)
+	}
+	call(c.w, c.p, "delete "+e.Prefix, func() (bool, error) {
+		c.deleteShared(e.Prefix)
+		return true, c.w.store.remove(names)
+	}, func(_ bool, err error) { c.deleted(e, d, err) })
+}
+
+func (c *coordinator) deleted(e job.DeleteObjects, d *deletion, err error) {
+	c.w.keeper.deletes(e.Prefix, e.Paths, d, err == nil)
+	c.do(func(now time.Time) { c.machine.HandleDeleted(now, e.Token, err) })
 }
 
 func (c *coordinator) exit(e job.Exit) {
@@ -514,7 +539,7 @@ func (c *coordinator) deleteDuplicate(a *protocol.Ack) {
 	dir := fmt.Sprintf("%scheckpoints/chk-%d/", c.line.dir, a.Checkpoint)
 	for _, name := range sortedKeys(a.Operators) {
 		for _, f := range a.Operators[name].Keyed {
-			_ = c.w.store.remove("", []string{dir + f.Path})
+			_ = c.w.store.remove([]string{dir + f.Path})
 		}
 	}
 }

@@ -5,6 +5,7 @@ package simtest
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -194,7 +195,11 @@ func (d *director) carryOut(e checkpoint.Effect) {
 		})
 	case checkpoint.Delete:
 		d.later(func(now time.Time) {
-			if err := w.store.remove(e.Prefix, e.Paths); err != nil {
+			names := e.Paths
+			if e.Prefix != "" {
+				names = slices.Concat(names, w.store.list(e.Prefix, now))
+			}
+			if err := w.store.remove(names); err != nil {
 				w.failf("%v", err)
 			}
 			d.c.HandleDeleted(now, e.Token)

@@ -21,9 +21,11 @@ type custody struct {
 	owners []*coordinator
 	// acked are the files that a coordinator was told of.
 	acked map[string]bool
-	// deleted is when a coordinator last had everything below the directory deleted; spoilt says that storage failed it.
-	deleted time.Time
-	spoilt  bool
+	// deletion is the last one of everything below the directory; spoilt says that storage failed one.
+	deletion *deletion
+	spoilt   bool
+	// underway are deletions whose outcome nobody has heard yet; a coordinator that dies in one takes its next step with it.
+	underway int
 	// inherited are the checkpoints of predecessors with it that a coordinator took out of the head.
 	inherited []inheritance
 }
@@ -42,6 +44,17 @@ type inheritance struct {
 // the end of the job deleted it, or at its own end not those of all the others.
 func (i inheritance) unknown() bool {
 	return !i.by.learnedAll() || i.ended && !i.by.learnedInTime[i.path]
+}
+
+// deletion is that of a directory: the names that a list showed at a time, which may be as of a time before that.
+type deletion struct {
+	at, view time.Time
+	names    []string
+}
+
+// missed says that an object was there when the directory was listed, but the list was too old to show it.
+func (d *deletion) missed(created time.Time) bool {
+	return d != nil && created.After(d.view) && !created.After(d.at)
 }
 
 // keeper is the custody of all snapshots of a run by directory.
@@ -80,16 +93,27 @@ func (k *keeper) acked(dir string, a *protocol.Ack) {
 	}
 }
 
-// deletes notes a deletion, and whether storage will carry it out.
-func (k *keeper) deletes(at time.Time, prefix string, paths []string, ok bool) {
+// begins notes that a coordinator begins to delete.
+func (k *keeper) begins(prefix string, paths []string) {
 	if prefix != "" {
-		s := k.of(prefix)
-		s.deleted, s.spoilt = at, s.spoilt || !ok
+		k.of(prefix).underway++
 	}
 	for _, p := range paths {
-		if !ok {
-			k.of(custodian(p)).spoilt = true
-		}
+		k.of(custodian(p)).underway++
+	}
+}
+
+// deletes notes the end of a deletion, and whether storage carried it out.
+func (k *keeper) deletes(prefix string, paths []string, d *deletion, ok bool) {
+	if prefix != "" {
+		s := k.of(prefix)
+		s.underway--
+		s.deletion, s.spoilt = d, s.spoilt || !ok
+	}
+	for _, p := range paths {
+		s := k.of(custodian(p))
+		s.underway--
+		s.spoilt = s.spoilt || !ok
 	}
 }
 
@@ -108,7 +132,8 @@ func custodian(name string) string {
 }
 
 // checkLeaks finds objects that nobody needs and that no fault explains. An object is explained if a coordinator that had to
-// delete it did not come to an orderly end, or not in time to reading the manifests that say what to delete, if storage failed a deletion in its directory, or if no coordinator could know of it: it was written by
+// delete it did not come to an orderly end, died while it deleted it, or didn't come in time to reading the manifests that say what to delete; if
+// storage failed a deletion in its directory or showed an old list of it; or if no coordinator could know of it: it was written by
 // a task that had not heard yet that its snapshot was given up, and never acknowledged.
 func (w *world) checkLeaks() {
 	needed := map[string]bool{}
@@ -125,8 +150,12 @@ func (w *world) checkLeaks() {
 		if w.explained(s, dir, name) {
 			continue
 		}
-		w.failf("%s is left over: nothing refers to it, and no fault explains it (written after %v, its directory deleted after %v, acknowledged %v)",
-			name, w.store.created[name].Sub(start), s.deleted.Sub(start), s.acked[name])
+		deleted := "never"
+		if s.deletion != nil {
+			deleted = s.deletion.at.Sub(start).String()
+		}
+		w.failf("%s is left over: nothing refers to it, and no fault explains it (written after %v, its directory deleted: %s, acknowledged %v)",
+			name, w.store.created[name].Sub(start), deleted, s.acked[name])
 	}
 }
 
@@ -134,7 +163,11 @@ func (w *world) explained(s *custody, dir, name string) bool {
 	if len(s.inherited) > 0 && !slices.ContainsFunc(s.inherited, func(i inheritance) bool { return !i.unknown() }) {
 		return true
 	}
-	if s.spoilt || len(s.owners) == 0 || slices.ContainsFunc(s.owners, func(c *coordinator) bool { return !c.orderly }) {
+	if s.spoilt || s.underway > 0 || len(s.owners) == 0 || slices.ContainsFunc(s.owners, func(c *coordinator) bool { return !c.orderly }) {
+		return true
+	}
+	created := w.store.created[name]
+	if s.deletion.missed(created) {
 		return true
 	}
 	if s.acked[name] || strings.HasSuffix(name, snapshot.ManifestName) {
@@ -148,7 +181,7 @@ func (w *world) explained(s *custody, dir, name string) bool {
 			return true // of a task that finished before it could acknowledge: it goes with the directory
 		}
 	}
-	return !s.deleted.IsZero() && !w.store.created[name].Before(s.deleted)
+	return s.deletion != nil && !created.Before(s.deletion.at)
 }
 
 // needs adds the objects that a head refers to, and the head.

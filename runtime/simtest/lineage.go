@@ -128,7 +128,9 @@ func (l *lineage) headSwapped(c *coordinator, h snapshot.Head) {
 			w.tracef(c.p, "falls back to %d behind %+v", r.Checkpoint, r.LeftOut)
 		}
 		l.checkRestore(&old, &h.Restores[len(h.Restores)-1])
+		l.checkConsent(c, &old, &h.Restores[len(h.Restores)-1])
 	}
+	l.failStopped(c, &old, &h)
 	l.head = h.Clone()
 	if w.tracing {
 		w.tracef(nil, "the head is now %d of %s: %s", h.Seq, c.p.name, describeHead(&h))

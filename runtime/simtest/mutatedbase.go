@@ -73,7 +73,7 @@ func (c *coordinator) deleteShared(prefix string) {
 		}
 		for _, name := range sortedKeys(c.line.partOf) {
 			if strings.Contains(name, "/shared/") && slices.Contains(c.line.partOf[name], id) {
-				_ = c.w.store.remove("", []string{name})
+				_ = c.w.store.remove([]string{name})
 			}
 		}
 	}

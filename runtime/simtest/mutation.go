@@ -33,6 +33,11 @@ const (
 	// EarlyFinish lets a task finish at the end of its data without waiting for a last snapshot.
 	EarlyFinish Mutation = "EarlyFinish"
 
+	// CompleteMeansNewest lets a task commit everything when it hears that any snapshot is complete.
+	CompleteMeansNewest Mutation = "CompleteMeansNewest"
+	// AnyAbortThaws lets a frozen task go on when it hears that any snapshot was given up.
+	AnyAbortThaws Mutation = "AnyAbortThaws"
+
 	// NotifyBeforeHead tells tasks that a checkpoint is complete when its manifest is written, before the head names it.
 	NotifyBeforeHead Mutation = "NotifyBeforeHead"
 	// SavepointOutsideHead stops the tasks with a savepoint whose manifest is written, but which no head names.
@@ -49,6 +54,11 @@ const (
 	IDsReused Mutation = "IDsReused"
 	// StaleRestore restores from the oldest checkpoint of the head instead of the newest.
 	StaleRestore Mutation = "StaleRestore"
+
+	// DrainedUnasked lets a job go on that was drained, though nobody consented.
+	DrainedUnasked Mutation = "DrainedUnasked"
+	// DrainedIsDrained takes the savepoint of a drain for the end of the job, even if the job goes on from it after a failure.
+	DrainedIsDrained Mutation = "DrainedIsDrained"
 
 	// SilentFallBack restores the checkpoint before a damaged one and doesn't say so.
 	SilentFallBack Mutation = "SilentFallBack"
@@ -83,8 +93,9 @@ const (
 func Mutations() []Mutation {
 	return []Mutation{
 		NoAlignment, LateBarrier, OvertakenRows, CancelIgnored, ChannelsForgotten, RemainderForgotten, EndlessCapture, LateState, NotFrozen, TimersNotFrozen, EarlyFinish,
+		CompleteMeansNewest, AnyAbortThaws,
 		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
-		SilentFallBack, FallBackOverCommits,
+		DrainedUnasked, DrainedIsDrained, SilentFallBack, FallBackOverCommits,
 		DuplicateAckDeletes, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
 		EarlyTrim, AbortDiscards, RestoreSkipsCommit, ForkTouchesOrigin,
 	}

@@ -68,7 +68,7 @@ func (s *stateWriter) discard() {
 		return
 	}
 	w := s.t.w
-	call(w, s.t.worker.p, "discard shared files", func() (bool, error) { return true, w.store.remove("", s.created) }, func(bool, error) {})
+	call(w, s.t.worker.p, "discard shared files", func() (bool, error) { return true, w.store.remove(s.created) }, func(bool, error) {})
 }
 
 // stateReader reads the files of the snapshot that is restored.

@@ -28,15 +28,15 @@ type store struct {
 	c   *memstore.Client
 	ctx context.Context //nolint:containedctx // it never ends: a run has no deadline but that of its test
 	now func() time.Time
-	// created is when each object was written.
-	created map[string]time.Time
+	// created is when each object was written, removed when one was deleted.
+	created, removed map[string]time.Time
 	// deleting hears of every deletion before it takes effect.
 	deleting func(name string)
 }
 
 func newStore(ctx context.Context, now func() time.Time) *store {
 	m := memstore.New("sim", now)
-	return &store{mem: m, c: m.Client(memstore.Options{}), ctx: ctx, now: now, created: map[string]time.Time{}}
+	return &store{mem: m, c: m.Client(memstore.Options{}), ctx: ctx, now: now, created: map[string]time.Time{}, removed: map[string]time.Time{}}
 }
 
 func (s *store) get(name string) (object, error) {
@@ -62,18 +62,42 @@ func (s *store) swap(name, version string, data []byte) (string, error) {
 	return s.c.Swap(s.ctx, name, data, version)
 }
 
-func (s *store) remove(prefix string, names []string) error {
-	if prefix != "" {
-		for _, k := range s.mem.Keys() {
-			if strings.HasPrefix(k, prefix) {
+// list returns the names below a prefix as they were at a time: now, or a little ago if the list is stale. It lacks what was written since, and has what
+// was deleted.
+func (s *store) list(prefix string, view time.Time) []string {
+	var names []string
+	for _, k := range s.mem.Keys() {
+		if strings.HasPrefix(k, prefix) && !s.created[k].After(view) {
+			names = append(names, k)
+		}
+	}
+	if view.Before(s.now()) {
+		for _, k := range sortedKeys(s.removed) {
+			if strings.HasPrefix(k, prefix) && s.removed[k].After(view) && !s.created[k].After(view) {
 				names = append(names, k)
 			}
 		}
 	}
+	return names
+}
+
+func (s *store) remove(names []string) error {
 	for _, n := range names {
 		s.deleting(n)
+		s.removed[n] = s.now()
 	}
 	return s.c.Delete(s.ctx, names...)
+}
+
+// staleness is how old a list may be.
+const staleness = 2 * time.Second
+
+// listView is the time as of which a list is.
+func (w *world) listView() time.Time {
+	if w.faulty() && w.clock.chance(6) {
+		return w.clock.now.Add(-w.clock.between(0, staleness))
+	}
+	return w.clock.now
 }
 
 // call is a call of storage by process p. It takes effect after some time, or never, or twice, or after p has got an error.
@@ -81,6 +105,9 @@ func (s *store) remove(prefix string, names []string) error {
 func call[T any](w *world, p *process, what string, op func() (T, error), done func(T, error)) {
 	var none T
 	there, back := w.clock.between(time.Millisecond, 15*time.Millisecond), w.clock.between(time.Millisecond, 15*time.Millisecond)
+	if strings.HasPrefix(what, "list ") && w.clock.chance(8) {
+		there, back = w.clock.between(0, time.Second), w.clock.between(0, time.Second)
+	}
 	fault := "none"
 	if w.storageDown() || w.faulty() && w.clock.chance(w.faults.storage) {
 		fault = []string{"refused", "no answer", "late", "repeated"}[w.clock.rnd.IntN(4)]

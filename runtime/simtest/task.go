@@ -58,8 +58,8 @@ type taskRun struct {
 	early map[int64]bool
 	// acked is the last snapshot that was acknowledged.
 	acked int64
-	// frozenBy is the last snapshot taken that stops the job.
-	frozenBy int64
+	// taken is the last snapshot taken, frozenBy the last one that stops the job.
+	taken, frozenBy int64
 }
 
 func newTaskRun(a *attempt, d *protocol.TaskDeployment) *taskRun {
@@ -304,6 +304,7 @@ func (t *taskRun) SetBlocked(ch int, blocked bool) {
 
 // StartAsync implements task.Env: the asynchronous part runs later, while the task goes on.
 func (t *taskRun) StartAsync(b record.Barrier, run task.Async) {
+	t.taken = max(t.taken, b.Checkpoint)
 	if b.Stop != record.StopNone {
 		t.frozenBy = b.Checkpoint
 		t.thawEarly()

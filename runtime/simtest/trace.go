@@ -68,6 +68,14 @@ func (w *world) traceToWorker(k *worker, m protocol.ToWorker) {
 	}
 }
 
+// describeNews names the snapshot that tasks are told of.
+func describeNews(m protocol.ToWorker) string {
+	if m.Complete != nil {
+		return fmt.Sprintf("complete %d", m.Complete.Checkpoint)
+	}
+	return fmt.Sprintf("aborted %d", m.Aborted.Checkpoint)
+}
+
 func describeTasks(tasks []protocol.TaskDeployment) string {
 	var b strings.Builder
 	for _, t := range tasks {

@@ -138,6 +138,35 @@ func (k *worker) receive(c *conn, m protocol.ToWorker) {
 		if a := k.attempt(m.Trigger.Attempt); a != nil {
 			a.trigger(m.Trigger)
 		}
+	case m.Complete != nil, m.Aborted != nil:
+		k.hear(m)
+	}
+}
+
+// lateness is how late the end of a snapshot may be heard of.
+const lateness = 1500 * time.Millisecond
+
+// hear takes what became of a snapshot. Such news may come late, behind what was sent after it, and twice.
+func (k *worker) hear(m protocol.ToWorker) {
+	clock := k.w.clock
+	late := k.w.faulty() && clock.chance(15)
+	if late || clock.chance(10) {
+		clock.after(k.p, clock.between(0, lateness), func() { k.notify(m, " late") })
+	}
+	if !late {
+		k.notify(m, "")
+	}
+}
+
+// notify tells the tasks of the end of a snapshot, if they still run.
+func (k *worker) notify(m protocol.ToWorker, how string) {
+	if k.w.failure != nil {
+		return
+	}
+	if how != "" && k.w.tracing {
+		k.w.tracef(k.p, "hears%s of %s", how, describeNews(m))
+	}
+	switch {
 	case m.Complete != nil:
 		if a := k.attempt(m.Complete.Attempt); a != nil {
 			a.complete(m.Complete)
@@ -317,7 +346,7 @@ func (a *attempt) complete(m *protocol.Complete) {
 			if slices.Contains(m.Stay, t.id) {
 				t.core.Stay(m.Checkpoint)
 			}
-			return t.core.Complete(a.worker.w.ctx, m.Checkpoint, m.Stop)
+			return t.core.Complete(a.worker.w.ctx, t.completed(m.Checkpoint), m.Stop)
 		})
 	}
 }
@@ -329,9 +358,14 @@ func (a *attempt) aborted(m *protocol.Aborted) {
 			continue
 		}
 		t.post(func() error {
-			err := t.core.Aborted(m.Checkpoint)
-			if err == nil && t.frozenBy == m.Checkpoint && t.core.Frozen() {
+			frozen := t.core.Frozen()
+			err := t.core.Aborted(t.givenUp(m.Checkpoint))
+			switch {
+			case err != nil:
+			case t.frozenBy == m.Checkpoint && t.core.Frozen():
 				t.w.failf("task %s is still frozen by snapshot %d, which was given up", t.id, m.Checkpoint)
+			case t.frozenBy != m.Checkpoint && frozen && !t.core.Frozen() && !t.core.Finished():
+				t.w.failf("task %s, frozen by snapshot %d, goes on because snapshot %d was given up", t.id, t.frozenBy, m.Checkpoint)
 			}
 			return err
 		})

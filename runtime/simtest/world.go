@@ -110,6 +110,8 @@ type world struct {
 	trace   []string
 	failure error
 	done    bool
+	// asked says that the job ended because going on needs the user's consent.
+	asked bool
 	// finished counts the versions that processed all input.
 	finished int
 	// closing is the version that is being ended because it has processed all rows of its endless sources.
@@ -237,6 +239,7 @@ func (w *world) nextVersion() {
 		return
 	}
 	v.line, v.config.JobID, v.config.RestoreFrom = w.line, w.line.id, w.line.from
+	v.config.AllowDrained = w.consent()
 	w.line.startedFrom = 0
 	if n, ok := w.line.head.Newest(); ok {
 		w.line.startedFrom = n.ID
@@ -281,6 +284,8 @@ func (w *world) exited(c *coordinator, e job.Exit) {
 		w.split = true
 		w.scheduleVersion()
 	case e.State == job.StateFailed && w.version.limited && strings.Contains(e.Err.Error(), "not restarted"):
+		w.scheduleVersion()
+	case w.unconsented(e):
 		w.scheduleVersion()
 	case w.rotted(e):
 		w.done = true
@@ -354,14 +359,9 @@ func (w *world) finish() {
 func (w *world) fork() {
 	chosen := w.savepoints[w.clock.rnd.IntN(len(w.savepoints))]
 	from := chosen.dir
-	o, err := w.store.get(from + snapshot.ManifestName)
+	m, err := w.manifestOf(from)
 	if err != nil {
-		w.failf("savepoint %s is gone: %v", from, err)
-		return
-	}
-	m, err := snapshot.DecodeManifest(o.data)
-	if err != nil {
-		w.failf("savepoint %s: %v", from, err)
+		w.failf("reading the savepoint %s: %v", from, err)
 		return
 	}
 	before := chosen.out.upTo(m)

@@ -34,7 +34,7 @@ func TestPlugin(t *testing.T) {
 	}
 	tests := map[string]func(*plugin){
 		"looks after a job":         looksAfterAJob,
-		"cancels with a savepoint":  cancelsWithASavepoint,
+		"deletes with a savepoint":  deletesWithASavepoint,
 		"says what is in the way":   saysWhatIsInTheWay,
 		"says who may do something": saysWhoMay,
 	}
@@ -135,15 +135,15 @@ func looksAfterAJob(p *plugin) {
 	if stdout, _, code = p.run("status", "j"); code != 0 || !strings.Contains(stdout, "grant 2") || !strings.Contains(stdout, "j-2-worker-0") {
 		t.Errorf("status: exit code %d, printed\n%s", code, stdout)
 	}
-	if stdout, stderr, code = p.run("cancel", "j"); code != 0 || stdout != "cancelled\n" || !strings.Contains(stderr, "checkpoints and savepoints stay") {
-		t.Errorf("cancel: exit code %d, printed %q, %s", code, stdout, stderr)
+	if stdout, stderr, code = p.run("delete", "j"); code != 0 || stdout != "deleted\n" || !strings.Contains(stderr, "checkpoints and savepoints stay") {
+		t.Errorf("delete: exit code %d, printed %q, %s", code, stdout, stderr)
 	}
 	c.gone()
 }
 
-// cancelsWithASavepoint looks whether the path of the savepoint is printed though the StreamJob that names it goes.
-func cancelsWithASavepoint(p *plugin) {
-	stdout, stderr, code := p.run("cancel", "j", "--savepoint")
+// deletesWithASavepoint looks whether the path of the savepoint is printed though the StreamJob that names it goes.
+func deletesWithASavepoint(p *plugin) {
+	stdout, stderr, code := p.run("delete", "j", "--savepoint")
 	if code != 0 || stdout != p.newestSavepoint()+"\n" {
 		p.c.t.Errorf("exit code %d, printed %q, want %s\n%s", code, stdout, p.newestSavepoint(), stderr)
 	}

@@ -68,10 +68,10 @@ func (f *apiFlags) operationID() (string, error) {
 }
 
 func (a *App) controlCommands() []*cobra.Command {
-	return []*cobra.Command{
-		a.statusCommand(), a.checkpointsCommand(), a.savepointCommand(), a.suspendCommand(), a.resumeCommand(), a.cancelCommand(),
-		a.checkpointCommand(), a.stopCommand(),
-	}
+	return append(a.pauseCommands(),
+		a.statusCommand(), a.checkpointsCommand(), a.historyCommand(), a.savepointCommand(), a.checkpointCommand(), a.suspendCommand(),
+		a.resumeCommand(), a.restartCommand(), a.cancelCommand(), a.deleteCommand(), a.stopCommand(),
+	)
 }
 
 // operate starts an operation and waits for its end.
@@ -120,21 +120,6 @@ func (a *App) outcome(op *contract.Operation) error {
 		}
 		return err
 	}
-}
-
-func (a *App) checkpointCommand() *cobra.Command {
-	var f apiFlags
-	c := &cobra.Command{
-		Use: "checkpoint", GroupID: "address", Args: exactArgs(),
-		Short: "Take a checkpoint now",
-		RunE: func(c *cobra.Command, _ []string) error {
-			return a.operate(c, &f, func(ctx context.Context, cl *contract.Client, id string) (*contract.Operation, error) {
-				return cl.Checkpoint(ctx, contract.CheckpointRequest{OperationID: id})
-			})
-		},
-	}
-	f.addOperation(c)
-	return c
 }
 
 const targetHelp = "directory in the job's storage below which the savepoint is written (default: the job's savepoint prefix)"

@@ -265,21 +265,50 @@ func TestJobs_InACluster(t *testing.T) {
 		},
 		"cancel": {
 			args: []string{"cancel", "page-views"}, job: pageViews(),
+			steps: []func(*streamv1.StreamJob){
+				operating(streamv1.CancelOperation, streamv1.OperationCanceling, ""), phase(streamv1.PhaseCancelled),
+			},
+			wantPatch: []string{`{"spec":{"state":"Cancelled"}}`}, wantOut: "cancelled\n",
+			wantErr: "12:00:00 page-views: cancelling; its checkpoints and savepoints stay in storage, and weir resume page-views goes on from them\n" +
+				"12:00:00 page-views: waiting for the operator to look at generation 4\n12:00:00 page-views: Running, cancel canceling\n",
+		},
+		"cancel what has completed": {
+			args: []string{"cancel", "page-views"}, job: pageViews(func(job *streamv1.StreamJob) { job.Spec.Storage = nil }), wantCode: exitFailed,
+			steps:     []func(*streamv1.StreamJob){phase(streamv1.PhaseCompleted)},
+			wantPatch: []string{`{"spec":{"state":"Cancelled"}}`},
+			wantErr: "12:00:00 page-views: cancelling; its state is in memory only and is lost\n" +
+				"12:00:00 page-views: waiting for the operator to look at generation 4\n" +
+				"weir: StreamJob page-views has read all its input, so there is nothing to cancel\n",
+		},
+		"suspend what is cancelled": {
+			args: []string{"suspend", "page-views"}, job: pageViews(), steps: []func(*streamv1.StreamJob){phase(streamv1.PhaseCancelled)},
+			wantPatch: []string{`{"spec":{"state":"Suspended"}}`}, wantCode: exitFailed,
+			wantErr: "12:00:00 page-views: waiting for the operator to look at generation 4\n" +
+				"weir: StreamJob page-views is cancelled, so there is nothing to suspend: weir resume page-views runs it on\n",
+		},
+		"delete": {
+			args: []string{"delete", "page-views"}, job: pageViews(),
 			steps:   []func(*streamv1.StreamJob){phase(streamv1.PhaseDeleting), released},
-			wantOut: "cancelled\n",
+			wantOut: "deleted\n",
 			wantErr: "12:00:00 page-views: deleting; its checkpoints and savepoints stay in storage, and a StreamJob created again with this name and storage goes on from them\n" +
 				"12:00:00 page-views: Running\n12:00:00 page-views: Deleting\n",
 		},
-		"cancel with a savepoint": {
-			args: []string{"cancel", "page-views", "--savepoint"}, job: pageViews(),
+		"delete with a savepoint": {
+			args: []string{"delete", "page-views", "--savepoint"}, job: pageViews(),
 			steps:     []func(*streamv1.StreamJob){saved("s3://b/last"), released},
 			wantPatch: []string{`{"spec":{"deletionPolicy":"Savepoint"}}`},
 			wantOut:   "s3://b/last\n",
 			wantErr: "12:00:00 page-views: deleting; a savepoint is taken first; its checkpoints and savepoints stay in storage, and a StreamJob created again with this name and storage goes on from them\n" +
 				"12:00:00 page-views: Running\n",
 		},
-		"cancel without waiting": {
-			args: []string{"cancel", "page-views", "--wait=false"}, wantOut: "deletion asked for\n",
+		"delete by force": {
+			args: []string{"delete", "page-views", "--force"}, job: pageViews(), steps: []func(*streamv1.StreamJob){released},
+			wantPatch: []string{`{"spec":{"deletion":{"force":true}}}`}, wantOut: "deleted\n",
+			wantErr: "12:00:00 page-views: deleting; nothing is asked of its engine and its storage (spec.deletion.force), and all that is in storage stays\n" +
+				"12:00:00 page-views: Running\n",
+		},
+		"delete without waiting": {
+			args: []string{"delete", "page-views", "--wait=false"}, wantOut: "deletion asked for\n",
 			job: pageViews(func(job *streamv1.StreamJob) {
 				job.Spec.Checkpointing = &streamv1.Checkpointing{Retention: &streamv1.Retention{OnCancel: streamv1.DeleteOnCancel}}
 			}),
@@ -354,7 +383,7 @@ func TestJobs_AWaitEndsWithASignal(t *testing.T) {
 }
 
 func TestJobs_AJobThatIsNotThere(t *testing.T) {
-	for _, verb := range []string{"status", "savepoint", "suspend", "resume", "cancel", "checkpoints"} {
+	for _, verb := range []string{"status", "savepoint", "suspend", "resume", "cancel", "delete", "checkpoint", "restart", "pause", "unpause", "history", "checkpoints"} {
 		t.Run(verb, func(t *testing.T) {
 			code, out, errs := inFake(t, &operator{}, nil, verb, "page-views")
 			want := "weir: there is no StreamJob \"page-views\" in namespace \"default\": \"kubectl get streamjobs --all-namespaces\" lists those there are\n"

@@ -110,6 +110,35 @@ func (p *jobPrinter) version() {
 	if u := p.job.Status.LastUpgrade; u != nil {
 		p.linef("Last upgrade", "%s", describeUpgrade(p.now, u))
 	}
+	p.stability()
+}
+
+// stability says whether the deployed version counts as stable, which one does, and what was rolled back.
+func (p *jobPrinter) stability() {
+	st := &p.job.Status
+	if s := st.Stability; s != nil {
+		p.linef("Stability", "%d of %s without a restart, %s since it was deployed", s.Checkpoints, human.Count(int64(s.Wanted), "checkpoint"), human.Count(int64(s.Restarts), "restart"))
+	}
+	if s := st.LastStable; s != nil {
+		text := fmt.Sprintf("grant %d, revision %s, of generation %d", s.Grant, orDash(s.Revision), s.Generation)
+		if st.Deployment != nil && st.Deployment.Grant == s.Grant {
+			text = "the deployed one"
+		}
+		if !s.At.IsZero() {
+			text += ", since " + p.ago(s.At.Time)
+		}
+		p.linef("Stable version", "%s", text)
+	}
+	if r := st.Rollback; r != nil {
+		text := fmt.Sprintf("revision %s of generation %d to %s", orDash(r.FromRevision), r.FromGeneration, orDash(r.ToRevision))
+		if r.Outcome != "" {
+			text += ", " + strings.ToLower(string(r.Outcome))
+		}
+		if !r.At.IsZero() {
+			text += ", " + p.ago(r.At.Time)
+		}
+		p.linef("Rolled back", "%s: %s", text, strings.TrimPrefix(r.Reason+": "+oneLine(r.Message), ": "))
+	}
 }
 
 func describeRestore(now time.Time, r *streamv1.RestoreReport) string {

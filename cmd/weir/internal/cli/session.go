@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -173,6 +172,8 @@ func (s *session) suspend(ctx context.Context) error {
 			return true, nil
 		case streamv1.PhaseCompleted:
 			return false, fmt.Errorf("StreamJob %s has read all its input, so there is nothing to suspend", s.name)
+		case streamv1.PhaseCancelled:
+			return false, fmt.Errorf("StreamJob %s is cancelled, so there is nothing to suspend: weir resume %s runs it on", s.name, s.name)
 		case streamv1.PhaseFailed:
 			return false, fmt.Errorf("StreamJob %s has failed, so there is nothing to suspend: %s", s.name, lastFailure(job))
 		default:
@@ -220,46 +221,6 @@ func (s *session) resume(ctx context.Context) error {
 	})
 }
 
-// cancel deletes the StreamJob.
-func (s *session) cancel(ctx context.Context, savepoint bool) error {
-	job, err := s.cluster.Get(ctx, s.name)
-	if err != nil {
-		return err
-	}
-	if savepoint && job.Spec.DeletionPolicy != streamv1.SavepointOnDeletion {
-		if job, err = s.cluster.Patch(ctx, s.name, map[string]any{"deletionPolicy": streamv1.SavepointOnDeletion}); err != nil {
-			return err
-		}
-	}
-	s.sayf("%s", fate(&job.Spec))
-	if err := s.cluster.Delete(ctx, job); err != nil {
-		return err
-	}
-	if !s.wait {
-		s.app.printf("deletion asked for\n")
-		return nil
-	}
-	s.seen = job
-	before := job.Status.LastSavepoint
-	err = s.cluster.Wait(ctx, s.name, func(now *streamv1.StreamJob) (bool, error) {
-		if now == nil || now.UID != job.UID {
-			return true, nil
-		}
-		s.seen = now
-		s.sayf("%s", headline(now))
-		return false, nil
-	})
-	if err != nil {
-		return err
-	}
-	if last := s.seen.Status.LastSavepoint; last != nil && (before == nil || before.Path != last.Path) {
-		s.app.printf("%s\n", last.Path)
-		return nil
-	}
-	s.app.printf("cancelled\n")
-	return nil
-}
-
 // checkpoints shows the history of checkpoints as the coordinator tells it.
 func (s *session) checkpoints(ctx context.Context, f checkpointsFlags) error {
 	job, err := s.cluster.Get(ctx, s.name)
@@ -274,26 +235,7 @@ func (s *session) checkpoints(ctx context.Context, f checkpointsFlags) error {
 	return s.app.showCheckpoints(ctx, api, f)
 }
 
-// fate says what deleting a job does to its state.
-func fate(spec *streamv1.StreamJobSpec) string {
-	var b strings.Builder
-	b.WriteString("deleting; ")
-	if spec.DeletionPolicy == streamv1.SavepointOnDeletion {
-		b.WriteString("a savepoint is taken first; ")
-	}
-	c := spec.Checkpointing
-	switch {
-	case spec.Storage == nil:
-		b.WriteString("its state is in memory only and is lost")
-	case c != nil && c.Retention != nil && c.Retention.OnCancel == streamv1.DeleteOnCancel:
-		b.WriteString("its checkpoints are deleted (spec.checkpointing.retention.onCancel is Delete), savepoints stay")
-	default:
-		b.WriteString("its checkpoints and savepoints stay in storage, and a StreamJob created again with this name and storage goes on from them")
-	}
-	return b.String()
-}
-
-// nonce returns a value that spec.savepoint.trigger never had.
+// nonce returns a value that no trigger of a spec ever had.
 func (a *App) nonce() (string, error) {
 	var b [4]byte
 	if _, err := rand.Read(b[:]); err != nil {

@@ -36,7 +36,17 @@ func (c *Cluster) Get(ctx context.Context, name string) (*streamv1.StreamJob, er
 // Patch sets fields of the spec of a StreamJob, those in spec and no others; a nil value removes a field. It
 // returns the StreamJob as it is then.
 func (c *Cluster) Patch(ctx context.Context, name string, spec map[string]any) (*streamv1.StreamJob, error) {
-	patch, err := json.Marshal(map[string]any{"spec": spec})
+	return c.patch(ctx, name, map[string]any{"spec": spec})
+}
+
+// Annotate sets an annotation of a StreamJob; a nil value removes it.
+func (c *Cluster) Annotate(ctx context.Context, name, key string, value any) error {
+	_, err := c.patch(ctx, name, map[string]any{"metadata": map[string]any{"annotations": map[string]any{key: value}}})
+	return err
+}
+
+func (c *Cluster) patch(ctx context.Context, name string, change map[string]any) (*streamv1.StreamJob, error) {
+	patch, err := json.Marshal(change)
 	if err != nil {
 		return nil, fmt.Errorf("writing the patch: %w", err)
 	}

@@ -17,7 +17,7 @@ import (
 const agentRetry = 100 * time.Millisecond
 
 // Check finds out whether a job could start: its graph can be built, its storage be read, and its newest state, or for a job without any the
-// snapshot to restore from, be taken by the graph. It writes nothing and claims nothing. The error says why the job could not start;
+// snapshot to restore from, be taken by the graph. With RewindTo that is the snapshot to go back to, and going back must be safe. It writes nothing and claims nothing. The error says why the job could not start;
 // Job, Build, Store and Location of the options count.
 func Check(ctx context.Context, o Options) (contract.AgentResult, error) {
 	r := contract.AgentResult{Task: contract.AgentCheck}
@@ -43,6 +43,7 @@ func Check(ctx context.Context, o Options) (contract.AgentResult, error) {
 	}
 	for _, step := range []func() error{
 		func() error { return c.relocate(&p.cfg) },
+		func() error { return c.tellRewind(&r, p) },
 		func() error { return c.adopt(ctx, p) },
 		func() error { return c.layOut(p) },
 		func() error { return c.takes(p) },
@@ -52,7 +53,9 @@ func Check(ctx context.Context, o Options) (contract.AgentResult, error) {
 		}
 	}
 	if p.from != nil {
-		r.Newest = c.describeNewest(p.from.Newest, p.from.manifest)
+		if r.Rewind == nil {
+			r.Newest = c.describeNewest(p.from.Newest, p.from.manifest)
+		}
 		r.Warnings = leftOutWarnings(p.from.leftOut)
 		r.Warnings = append(r.Warnings, assign.Warnings(p.shape, p.from.manifest, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState})...)
 	}
@@ -71,7 +74,7 @@ func (c *Coordinator) describeNewest(n snapshot.Newest, m *snapshot.Manifest) *c
 
 // Fence claims the head of a job with a grant, so that no coordinator of a lower one can take part any more, and reads what has happened:
 // the newest state, and the outcome of operations. A stop whose savepoint is complete counts as what the next coordinator
-// makes of it: the job goes on from that savepoint. The same grant again gives the same answer. A job without a head has nothing to fence.
+// makes of it: the job goes on from that savepoint. With RewindTo it tells, too, whether the job could go back to that. The same grant again gives the same answer. A job without a head has nothing to fence.
 func Fence(ctx context.Context, o Options, operations []string) (contract.AgentResult, error) {
 	r := contract.AgentResult{Task: contract.AgentFence}
 	c, err := New(o)
@@ -88,6 +91,11 @@ func Fence(ctx context.Context, o Options, operations []string) (contract.AgentR
 		return r, nil
 	}
 	c.tell(&r, &h)
+	if to, ok := Relative(c.o.Job.RewindTo, c.o.Location); ok && to != "" {
+		if back, err := h.Rewind(to); err == nil {
+			r.Rewind = c.describeRewind(&h, &back)
+		}
+	}
 	for _, id := range operations {
 		if op, ok := h.Operation(id); ok {
 			r.Operations = append(r.Operations, c.describeOperation(op))
@@ -179,23 +187,27 @@ func pause(ctx context.Context, d time.Duration) bool {
 // tell says what a head holds.
 func (c *Coordinator) tell(r *contract.AgentResult, h *snapshot.Head) {
 	r.JobID, r.HeadGrant, r.HeadFinal = h.JobID, h.Epoch.Grant, headFinal(h)
-	n, ok := h.Newest()
-	if !ok {
-		return
+	if n, ok := h.Newest(); ok {
+		r.Newest = c.describeSnapshot(h, n)
 	}
-	r.Newest = &contract.SnapshotInfo{ID: n.ID, Kind: "Checkpoint", Path: located(n.Path, c.o.Location)}
+}
+
+// describeSnapshot describes a snapshot that a head names.
+func (c *Coordinator) describeSnapshot(h *snapshot.Head, n snapshot.Newest) *contract.SnapshotInfo {
+	info := &contract.SnapshotInfo{ID: n.ID, Kind: "Checkpoint", Path: located(n.Path, c.o.Location)}
 	for _, checkpoint := range h.Checkpoints {
 		if checkpoint.ID == n.ID {
-			r.Newest.CompletedAt, r.Newest.SizeBytes = checkpoint.CompletedAt, checkpoint.Size
-			return
+			info.CompletedAt, info.SizeBytes = checkpoint.CompletedAt, checkpoint.Size
+			return info
 		}
 	}
-	r.Newest.Kind = "Savepoint"
+	info.Kind = "Savepoint"
 	for _, op := range h.Operations {
 		if op.Checkpoint == n.ID {
-			r.Newest.CompletedAt, r.Newest.SizeBytes = op.At, op.Size
+			info.CompletedAt, info.SizeBytes = op.At, op.Size
 		}
 	}
+	return info
 }
 
 // describeOperation says what became of an operation: one that was under way when its coordinator was shut out did not come to an end.

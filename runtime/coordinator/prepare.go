@@ -200,16 +200,18 @@ func newJobID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// relocate turns the path to restore from into one within the job's storage.
+// relocate turns the paths to restore from into ones within the job's storage.
 func (c *Coordinator) relocate(cfg *contract.JobConfig) error {
-	if cfg.RestoreFrom == "" {
-		return nil
+	for _, path := range []*string{&cfg.RestoreFrom, &cfg.RewindTo} {
+		if *path == "" {
+			continue
+		}
+		rel, ok := Relative(*path, c.o.Location)
+		if !ok {
+			return &elsewhereError{path: *path, location: c.o.Location}
+		}
+		*path = rel
 	}
-	rel, ok := Relative(cfg.RestoreFrom, c.o.Location)
-	if !ok {
-		return &elsewhereError{path: cfg.RestoreFrom, location: c.o.Location}
-	}
-	cfg.RestoreFrom = rel
 	return nil
 }
 
@@ -234,6 +236,9 @@ func (l *loop) located(path string) string { return located(path, l.o.Location) 
 
 // adopt reads the state to start from, and takes the number of key groups from it when the configuration leaves that open: it can't change.
 func (c *Coordinator) adopt(ctx context.Context, p *prepared) error {
+	if err := p.goBack(); err != nil {
+		return err
+	}
 	from, err := p.startsFrom()
 	if err != nil {
 		if c.o.Operated && p.starts() {

@@ -22,6 +22,7 @@ const defaultAgentTimeout = time.Minute
 // agentFlags are those of all tasks of an agent.
 type agentFlags struct {
 	job, log   string
+	rewindTo   string
 	grant      int64
 	operations []string
 	timeout    time.Duration
@@ -63,6 +64,7 @@ func (c Command) agentCommand(signals <-chan os.Signal) *cobra.Command {
 	flags.StringVar(&f.job, "job", "", "file with the configuration of the job as JSON")
 	flags.Int64Var(&f.grant, "grant", 1, "grant to claim the job with")
 	flags.StringArrayVar(&f.operations, "operation", nil, "id of an operation whose outcome is wanted; can be given again")
+	flags.StringVar(&f.rewindTo, "rewind-to", "", "snapshot of the job that it could go back to: check and fence tell whether that is safe, and check whether the job can take it")
 	flags.StringVar(&f.log, "termination-log", "", "file that the outcome is written to")
 	flags.DurationVar(&f.timeout, "timeout", defaultAgentTimeout, "how long it may take")
 	return cmd
@@ -103,6 +105,9 @@ func (c Command) agentResult(ctx context.Context, f agentFlags, t agentTask) (co
 	cfg, err := c.jobConfig(f.job)
 	if err != nil {
 		return r, &coordinator.InvalidJobError{Err: err}
+	}
+	if f.rewindTo != "" {
+		cfg.RewindTo = f.rewindTo
 	}
 	s, err := openStorage(ctx, cfg.Storage)
 	if err != nil {

@@ -52,11 +52,19 @@ func AgentPod(job *streamv1.StreamJob, r Revision, o AgentOptions) (*corev1ac.Po
 		WithRestartPolicy(corev1.RestartPolicyNever).
 		WithActiveDeadlineSeconds(agentSeconds)
 	withJob(pod, Name(job.Name, o.Revision, ""))
+	template := coordinatorTemplate(&r.Spec)
+	if err := (merge{template: template, component: CoordinatorComponent, alone: true}).into(pod); err != nil {
+		return nil, fmt.Errorf("building agent pod %s: %w", o.Name, err)
+	}
 	grant := o.Grant
 	if grant == 0 {
 		grant = o.Revision
 	}
-	return corev1ac.Pod(o.Name, job.Namespace).
+	out := corev1ac.Pod(o.Name, job.Namespace)
+	if template != nil {
+		out.WithAnnotations(texts(template.Annotations)) // no labels: what selects the pods that serve is not for agents
+	}
+	return out.
 		WithLabels(Labels(job.Name, grant, AgentComponent)).
 		WithOwnerReferences(Owner(job)).
 		WithSpec(pod), nil

@@ -26,6 +26,7 @@ func Check(job *streamv1.StreamJob) []string {
 	if job.Spec.Dataflow != nil {
 		found = append(found, checkPaths(job)...)
 	}
+	found = append(found, checkTemplates(&job.Spec)...)
 	text, err := json.Marshal(job.Spec)
 	switch {
 	case err != nil:

@@ -9,10 +9,13 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	policyv1ac "k8s.io/client-go/applyconfigurations/policy/v1"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/controllers/jobconfig"
@@ -43,6 +46,8 @@ const (
 type Set struct {
 	// Service is what workers find the coordinator by, before it is ready.
 	Service *corev1ac.ServiceApplyConfiguration
+	// Disruption lets one pod of the grant at a time be evicted, so that a node that is drained takes no more than that.
+	Disruption *policyv1ac.PodDisruptionBudgetApplyConfiguration
 	// Coordinator is a Deployment of one pod that never waits for its predecessor: storage shuts that out.
 	Coordinator *appsv1ac.DeploymentApplyConfiguration
 	// Workers is a StatefulSet that starts and ends its pods all at once.
@@ -73,7 +78,15 @@ func Children(job *streamv1.StreamJob, grant int64, r Revision) (*Set, error) {
 		return nil, fmt.Errorf("building the objects of grant %d of StreamJob %s: %w", grant, job.Name, err)
 	}
 	v := version{job: job, grant: grant, r: r}
-	return &Set{Service: v.service(), Coordinator: v.coordinator(), Workers: v.workers()}, nil
+	coordinator, err := v.coordinator()
+	if err != nil {
+		return nil, fmt.Errorf("building the objects of grant %d of StreamJob %s: %w", grant, job.Name, err)
+	}
+	workers, err := v.workers()
+	if err != nil {
+		return nil, fmt.Errorf("building the objects of grant %d of StreamJob %s: %w", grant, job.Name, err)
+	}
+	return &Set{Service: v.service(), Disruption: v.disruption(), Coordinator: coordinator, Workers: workers}, nil
 }
 
 // runnable checks what pods cannot do without.
@@ -98,6 +111,23 @@ func (v version) service() *corev1ac.ServiceApplyConfiguration {
 			WithPorts(servicePort(controlPortName, ControlPort), servicePort(apiPortName, APIPort)))
 }
 
+// disruption lets one pod at a time be evicted, of coordinator and workers together: each of them takes the job down for a moment. A
+// pod that is not ready does not hold up a drain.
+func (v version) disruption() *policyv1ac.PodDisruptionBudgetApplyConfiguration {
+	return policyv1ac.PodDisruptionBudget(v.name(""), v.job.Namespace).
+		WithLabels(v.labels("")).
+		WithOwnerReferences(Owner(v.job)).
+		WithSpec(policyv1ac.PodDisruptionBudgetSpec().
+			WithMaxUnavailable(intstr.FromInt32(1)).
+			WithUnhealthyPodEvictionPolicy(policyv1.AlwaysAllow).
+			WithSelector(metav1ac.LabelSelector().
+				WithMatchLabels(v.labels("")).
+				WithMatchExpressions(metav1ac.LabelSelectorRequirement().
+					WithKey(streamv1.LabelComponent).
+					WithOperator(metav1.LabelSelectorOpIn).
+					WithValues(CoordinatorComponent, WorkerComponent))))
+}
+
 func servicePort(name string, port int32) *corev1ac.ServicePortApplyConfiguration {
 	return corev1ac.ServicePort().WithName(name).WithProtocol(corev1.ProtocolTCP).
 		WithPort(port).WithTargetPort(intstr.FromString(name))
@@ -109,7 +139,7 @@ func containerPort(name string, port int32) *corev1ac.ContainerPortApplyConfigur
 
 func address(port int) string { return ":" + strconv.Itoa(port) }
 
-func (v version) coordinator() *appsv1ac.DeploymentApplyConfiguration {
+func (v version) coordinator() (*appsv1ac.DeploymentApplyConfiguration, error) {
 	container := corev1ac.Container().
 		WithName(CoordinatorComponent).
 		WithArgs("coordinator", "--supervise",
@@ -121,8 +151,12 @@ func (v version) coordinator() *appsv1ac.DeploymentApplyConfiguration {
 			"--tls", tlsDirectory,
 			"--termination-log", terminationLog).
 		WithPorts(containerPort(controlPortName, ControlPort), containerPort(apiPortName, APIPort), containerPort(healthPortName, HealthPort))
+	template := coordinatorTemplate(&v.r.Spec)
 	pod := v.serving(CoordinatorComponent, container, coordinatorResources(&v.r.Spec))
 	withJob(pod, v.name(""))
+	if err := (merge{template: template, component: CoordinatorComponent, spread: v.labels(CoordinatorComponent)}).into(pod); err != nil {
+		return nil, err
+	}
 	return appsv1ac.Deployment(v.name(CoordinatorComponent), v.job.Namespace).
 		WithLabels(v.labels(CoordinatorComponent)).
 		WithOwnerReferences(Owner(v.job)).
@@ -131,10 +165,10 @@ func (v version) coordinator() *appsv1ac.DeploymentApplyConfiguration {
 			WithRevisionHistoryLimit(0).
 			WithStrategy(appsv1ac.DeploymentStrategy().WithType(appsv1.RecreateDeploymentStrategyType)).
 			WithSelector(v.selector(CoordinatorComponent)).
-			WithTemplate(corev1ac.PodTemplateSpec().WithLabels(v.labels(CoordinatorComponent)).WithSpec(pod)))
+			WithTemplate(podTemplate(template, v.labels(CoordinatorComponent), pod))), nil
 }
 
-func (v version) workers() *appsv1ac.StatefulSetApplyConfiguration {
+func (v version) workers() (*appsv1ac.StatefulSetApplyConfiguration, error) {
 	replicas, slots := jobconfig.Workers(&streamv1.StreamJob{Spec: v.r.Spec})
 	coordinator := fmt.Sprintf("%s.%s.svc:%d", v.name(""), v.job.Namespace, ControlPort)
 	container := corev1ac.Container().
@@ -148,11 +182,15 @@ func (v version) workers() *appsv1ac.StatefulSetApplyConfiguration {
 			"--health", address(HealthPort),
 			"--tls", tlsDirectory,
 			"--termination-log", terminationLog).
-		WithEnv(fromField("POD_IP", "status.podIP"), fromField("POD_NAME", "metadata.name")).
+		WithEnv(fromField(podIPVariable, "status.podIP"), fromField(podNameVariable, "metadata.name")).
 		WithPorts(containerPort(dataPortName, DataPort), containerPort(healthPortName, HealthPort))
 	pod := v.serving(WorkerComponent, container, workerResources(&v.r.Spec))
 	if b := v.r.Spec.StateBackend; b != nil && b.LocalRecovery {
 		withLocalCopies(pod)
+	}
+	template := workerTemplate(&v.r.Spec)
+	if err := (merge{template: template, component: WorkerComponent, spread: v.labels(WorkerComponent)}).into(pod); err != nil {
+		return nil, err
 	}
 	return appsv1ac.StatefulSet(v.name(WorkerComponent), v.job.Namespace).
 		WithLabels(v.labels(WorkerComponent)).
@@ -162,7 +200,7 @@ func (v version) workers() *appsv1ac.StatefulSetApplyConfiguration {
 			WithReplicas(int32(replicas)).
 			WithPodManagementPolicy(appsv1.ParallelPodManagement).
 			WithSelector(v.selector(WorkerComponent)).
-			WithTemplate(corev1ac.PodTemplateSpec().WithLabels(v.labels(WorkerComponent)).WithSpec(pod)))
+			WithTemplate(podTemplate(template, v.labels(WorkerComponent), pod))), nil
 }
 
 // serving returns the pod of a component that serves until it is ended.
@@ -175,6 +213,9 @@ func (v version) serving(component string, container *corev1ac.ContainerApplyCon
 		WithReadinessProbe(probe(contract.PathReady).WithPeriodSeconds(1).WithTimeoutSeconds(3).WithFailureThreshold(3)).
 		WithLivenessProbe(probe(contract.PathHealth).WithPeriodSeconds(5).WithTimeoutSeconds(15).WithFailureThreshold(3))
 	pod := podSpec(v.r, container)
+	if v.r.Form >= FormFlush {
+		pod.WithTerminationGracePeriodSeconds(flushSeconds)
+	}
 	withTLS(pod, v.job.Name, component)
 	return pod
 }

@@ -37,6 +37,9 @@ type revisionView struct {
 	OnCorruption    streamv1.OnCorruption   `json:"onCorruption,omitempty"`
 	StateBackend    *streamv1.StateBackend  `json:"stateBackend,omitempty"`
 	Storage         *streamv1.Storage       `json:"storage,omitempty"`
+	WorkerPods      *streamv1.PodTemplate   `json:"workerPods,omitempty"`
+	CoordinatorPods *streamv1.PodTemplate   `json:"coordinatorPods,omitempty"`
+	LostNodeTimeout string                  `json:"lostNodeTimeout,omitempty"`
 }
 
 // policyView is what [PolicyHash] covers.
@@ -61,6 +64,11 @@ func RevisionHash(spec *streamv1.StreamJobSpec) string {
 		Coordinator:     coordinatorResources(spec),
 		Storage:         withStorageDefaults(spec.Storage),
 		StateBackend:    withoutBackendDefaults(spec.StateBackend),
+		WorkerPods:      workerTemplate(spec),
+		CoordinatorPods: coordinatorTemplate(spec),
+	}
+	if timeout := LostNodeTimeout(spec); timeout != DefaultLostNodeTimeout {
+		v.LostNodeTimeout = timeout.String()
 	}
 	v.Workers, v.Slots = jobconfig.Workers(&streamv1.StreamJob{Spec: *spec})
 	if c := spec.Checkpointing; c != nil {

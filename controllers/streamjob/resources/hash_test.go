@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 )
@@ -40,6 +42,10 @@ var effects = map[string]string{
 	"workers.slotsPerWorker":               restarts,
 	"workers.resources.requests":           restarts,
 	"workers.resources.limits":             restarts,
+	"workers.lostNodeTimeout":              restarts,
+	"workers.podTemplate":                  restarts,
+	"coordinator.podTemplate":              restarts,
+	"networkPolicy":                        neither,
 	"coordinator.resources.requests":       restarts,
 	"coordinator.resources.limits":         restarts,
 	"checkpointing.interval":               live,
@@ -73,6 +79,10 @@ var effects = map[string]string{
 	"savepoint.target":                     neither,
 	"restoreFrom.path":                     live,
 	"restoreFrom.allowDrained":             live,
+	"restoreFrom.snapshot":                 live,
+	"savepoint.schedule":                   neither,
+	"savepoint.retention.count":            neither,
+	"savepoint.retention.maxAge":           neither,
 	"deletionPolicy":                       neither,
 	"deletion":                             neither,
 	"restartNonce":                         neither,
@@ -92,7 +102,8 @@ type leaf struct {
 func leaves(path string, v reflect.Value) []leaf {
 	switch v.Kind() {
 	case reflect.Pointer:
-		if v.Type().Elem().Kind() != reflect.Struct || v.Type().Elem().NumField() == 0 || v.Type() == reflect.TypeFor[*resource.Quantity]() {
+		if v.Type().Elem().Kind() != reflect.Struct || v.Type().Elem().NumField() == 0 ||
+			v.Type() == reflect.TypeFor[*resource.Quantity]() || v.Type() == reflect.TypeFor[*kruntime.RawExtension]() {
 			return []leaf{{path, v}}
 		}
 		return leaves(path, v.Elem())
@@ -131,14 +142,29 @@ func fill(v reflect.Value) {
 			v.Set(reflect.ValueOf(metav1.Duration{Duration: time.Minute}))
 			return
 		}
+		if v.Type() == reflect.TypeFor[kruntime.RawExtension]() {
+			v.Set(reflect.ValueOf(kruntime.RawExtension{Raw: []byte(`{"nodeAffinity":{}}`)}))
+			return
+		}
 		for _, field := range v.Fields() {
 			fill(field)
 		}
 	case reflect.Map:
-		v.Set(reflect.ValueOf(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}))
+		v.Set(mapOf(v.Type(), 1))
 	default:
 		change(v)
 	}
+}
+
+// mapOf returns a map with one element, whose value is n.
+func mapOf(t reflect.Type, n int) reflect.Value {
+	m := reflect.MakeMap(t)
+	value := reflect.ValueOf(*resource.NewQuantity(int64(n), resource.DecimalSI))
+	if t.Elem().Kind() == reflect.String {
+		value = reflect.ValueOf(strconv.Itoa(n)).Convert(t.Elem())
+	}
+	m.SetMapIndex(reflect.ValueOf("cpu").Convert(t.Key()), value)
+	return m
 }
 
 // change gives a leaf another value.
@@ -154,7 +180,7 @@ func change(v reflect.Value) {
 		d := v.Interface().(metav1.Duration)
 		v.Set(reflect.ValueOf(metav1.Duration{Duration: d.Duration + time.Second}))
 	case reflect.Map:
-		v.Set(reflect.ValueOf(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("7")}))
+		v.Set(mapOf(v.Type(), 7))
 	case reflect.Pointer:
 		v.SetZero()
 	default:
@@ -224,6 +250,9 @@ func TestHashes_OfUnsetAndDefaultAreTheSame(t *testing.T) {
 		"region":          func(s *streamv1.StreamJobSpec) { s.Storage.S3.Region = "us-east-1" },
 		"savepoint prefix": func(s *streamv1.StreamJobSpec) {
 			s.Storage.Savepoints = &streamv1.SavepointStorage{Prefix: "savepoints"}
+		},
+		"lost node timeout": func(s *streamv1.StreamJobSpec) {
+			s.Workers = &streamv1.Workers{LostNodeTimeout: metav1.Duration{Duration: 30 * time.Second}}
 		},
 		"state": func(s *streamv1.StreamJobSpec) { s.State = streamv1.StateRunning },
 	}

@@ -3,6 +3,8 @@
 package resources
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
@@ -30,10 +32,14 @@ const (
 	localVolume     = "local"
 	localDirectory  = "/var/lib/weir"
 
-	// lostNodeSeconds is how long pods stay bound to a node that stopped answering.
-	lostNodeSeconds = 30
-	// endSeconds is how long a pod has to end by itself.
-	endSeconds = 10
+	// DefaultLostNodeTimeout is how long pods stay bound to a node that stopped answering when workers.lostNodeTimeout is unset.
+	DefaultLostNodeTimeout = 30 * time.Second
+	// endSeconds is how long a pod has to end by itself; flushSeconds what pods that serve have since [FormFlush].
+	endSeconds   = 10
+	flushSeconds = 30
+
+	podIPVariable   = "POD_IP"
+	podNameVariable = "POD_NAME"
 )
 
 // Keys of the secret that storage.s3.credentialsSecretRef names, and the environment variables that they become.
@@ -70,19 +76,27 @@ func podSpec(r Revision, container *corev1ac.ContainerApplyConfiguration) *corev
 			WithFSGroup(userID).
 			WithFSGroupChangePolicy(corev1.FSGroupChangeOnRootMismatch).
 			WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
-		WithTolerations(lostNode(corev1.TaintNodeNotReady), lostNode(corev1.TaintNodeUnreachable)).
+		WithTolerations(lostNode(corev1.TaintNodeNotReady, &r.Spec), lostNode(corev1.TaintNodeUnreachable, &r.Spec)).
 		WithVolumes(corev1ac.Volume().WithName(temporaryVolume).WithEmptyDir(corev1ac.EmptyDirVolumeSource()))
 	withStorage(pod, container, r.Spec.Storage)
 	return pod.WithContainers(container)
 }
 
 // lostNode tolerates a taint of a node that stopped answering for a while.
-func lostNode(taint string) *corev1ac.TolerationApplyConfiguration {
+func lostNode(taint string, spec *streamv1.StreamJobSpec) *corev1ac.TolerationApplyConfiguration {
 	return corev1ac.Toleration().
 		WithKey(taint).
 		WithOperator(corev1.TolerationOpExists).
 		WithEffect(corev1.TaintEffectNoExecute).
-		WithTolerationSeconds(lostNodeSeconds)
+		WithTolerationSeconds(int64(LostNodeTimeout(spec).Seconds()))
+}
+
+// LostNodeTimeout returns how long the pods of a job stay with a node that stopped answering.
+func LostNodeTimeout(spec *streamv1.StreamJobSpec) time.Duration {
+	if w := spec.Workers; w != nil && w.LostNodeTimeout.Duration > 0 {
+		return w.LostNodeTimeout.Duration
+	}
+	return DefaultLostNodeTimeout
 }
 
 // withStorage gives a pod what it needs to reach the storage of its job: credentials, or the volume.

@@ -146,15 +146,25 @@ func children(t *testing.T, job *streamv1.StreamJob, grant int64) *Set {
 	return set
 }
 
+// firstForm returns the revision of a job as an operator stored it that knew of no form: its objects stay what they are.
+func firstForm(job *streamv1.StreamJob) Revision {
+	r := NewRevision(job, settings, "", "6f1c6c1e000040008000000000000001")
+	r.Form = 0
+	return r
+}
+
 func TestChildren_AreAsTheGoldensSay(t *testing.T) {
 	for name, sample := range samples {
 		t.Run(name, func(t *testing.T) {
 			job := sample()
-			cm, err := ConfigMap(job, 7, NewRevision(job, settings, "", "6f1c6c1e000040008000000000000001"))
+			cm, err := ConfigMap(job, 7, firstForm(job))
 			if err != nil {
 				t.Fatal(err)
 			}
-			set := children(t, job, 7)
+			set, err := Children(job, 7, firstForm(job))
+			if err != nil {
+				t.Fatal(err)
+			}
 			compareGolden(t, name, cm, set.Service, set.Coordinator, set.Workers)
 		})
 	}

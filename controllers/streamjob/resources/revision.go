@@ -22,6 +22,14 @@ const (
 	JobKey = "job.json"
 )
 
+// Forms of the pods of a version. A version keeps the form that it was stored with, so that a new operator restarts nothing.
+const (
+	// FormFlush gives pods that serve 30 s to flush before they are ended, instead of 10.
+	FormFlush = 1
+	// newestForm is that of versions that are stored now.
+	newestForm = FormFlush
+)
+
 // Settings are the settings of the operator that end up in pods.
 type Settings struct {
 	// EngineImage is the image of jobs that are dataflows.
@@ -41,6 +49,8 @@ type Revision struct {
 	// JobID is the job to go on with; NewJobID that of the one to start when JobID is empty.
 	JobID    string `json:"jobID,omitempty"`
 	NewJobID string `json:"newJobID,omitempty"`
+	// Form is how the operator that stored it made the pods of a version; 0: as it did before there was a form.
+	Form int `json:"form,omitempty"`
 }
 
 // NewRevision returns the revision of a StreamJob as it is now.
@@ -52,6 +62,7 @@ func NewRevision(job *streamv1.StreamJob, s Settings, jobID, newJobID string) Re
 		ImagePullPolicy: s.EngineImagePullPolicy,
 		JobID:           jobID,
 		NewJobID:        newJobID,
+		Form:            newestForm,
 	}
 	if p := job.Spec.Program; p != nil {
 		r.Image, r.ImagePullPolicy = p.Image, p.ImagePullPolicy

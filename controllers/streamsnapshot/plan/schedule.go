@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+)
+
+const (
+	// defaultKept is how many savepoints of a schedule are kept unless the spec says.
+	defaultKept = 10
+	// failedKept is how many StreamSnapshots of a schedule stay that came to nothing, for people to look at.
+	failedKept = 3
+)
+
+// Schedule is what is to be done about the savepoints of a schedule.
+type Schedule struct {
+	// Create is the time for which a StreamSnapshot is to be made; zero: none.
+	Create time.Time
+	// Mark is the newest time that is dealt with, to be written to the StreamJob once Create is done; zero: it stays what it was.
+	Mark time.Time
+	// Unmark takes that time away: there is no schedule any more.
+	Unmark bool
+	// Delete names the StreamSnapshots to delete.
+	Delete []string
+	// Next is when to look again though nothing changed; 0: no need to.
+	Next time.Duration
+}
+
+// ParseSchedule reads five fields of cron. Times are in UTC.
+func ParseSchedule(text string) (cron.Schedule, error) {
+	if strings.ContainsAny(text, "=@") {
+		return nil, fmt.Errorf("%q is no schedule: give five fields, such as \"0 3 * * *\"; times are in UTC", text)
+	}
+	s, err := cron.ParseStandard(text)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no schedule: %w: give minute, hour, day of month, month and day of week, such as \"0 3 * * *\"", text, err)
+	}
+	return s, nil
+}
+
+// ScheduledName is the name of the StreamSnapshot of a job for a time.
+func ScheduledName(job string, at time.Time) string {
+	return job + "-" + at.UTC().Format("20060102-1504")
+}
+
+// NextScheduled decides what to do about the savepoints of the schedule of a StreamJob. made are the StreamSnapshots that its schedule made; needed says
+// which of them somebody needs. The time that was dealt with last is in an annotation of the StreamJob, so that the same objects and time give
+// the same decision, by whichever operator.
+func NextScheduled(job *streamv1.StreamJob, made []streamv1.StreamSnapshot, needed func(*streamv1.StreamSnapshot) bool, now time.Time) Schedule {
+	var out Schedule
+	if job.DeletionTimestamp != nil {
+		return out
+	}
+	marked, has := job.Annotations[streamv1.AnnotationScheduled]
+	if job.Spec.Savepoint == nil || job.Spec.Savepoint.Schedule == "" {
+		out.Unmark = has
+		return out
+	}
+	out.Delete = prune(job.Spec.Savepoint.Retention, made, needed, now, &out)
+	schedule, err := ParseSchedule(job.Spec.Savepoint.Schedule)
+	if err != nil {
+		return out // the StreamJob says that it is invalid
+	}
+	now = now.UTC()
+	if next := schedule.Next(now); !next.IsZero() {
+		out.again(next.Sub(now))
+	}
+	mark, err := time.Parse(time.RFC3339, marked)
+	if err != nil {
+		out.Mark = now.Truncate(time.Second) // the first one is the next one
+		return out
+	}
+	tick := latest(schedule, mark.UTC(), now)
+	switch {
+	case tick.IsZero():
+	case !runs(job):
+		out.Mark = tick
+	case slices.ContainsFunc(made, func(s streamv1.StreamSnapshot) bool { return underWay(&s) }):
+		// It is made up for when that one has come to an end: a change of the StreamSnapshot brings another look.
+	default:
+		out.Create, out.Mark = tick, tick
+	}
+	return out
+}
+
+func (s *Schedule) again(d time.Duration) {
+	if d = max(d, time.Second); s.Next == 0 || d < s.Next {
+		s.Next = d
+	}
+}
+
+// runs says that a job is meant to run and has been started.
+func runs(job *streamv1.StreamJob) bool {
+	d := job.Status.Deployment
+	return (job.Spec.State == "" || job.Spec.State == streamv1.StateRunning) && d != nil && d.Ended == ""
+}
+
+func underWay(s *streamv1.StreamSnapshot) bool { return !hasEnded(s) && s.DeletionTimestamp == nil }
+
+func hasEnded(s *streamv1.StreamSnapshot) bool {
+	return s.Status.State == streamv1.SnapshotCompleted || s.Status.State == streamv1.SnapshotFailed || s.Status.State == streamv1.SnapshotDeleting
+}
+
+// latest is the newest time of a schedule after one time, up to another; zero: there is none. It looks back in steps that grow, so that a schedule of
+// every minute takes no longer after a year than after an hour.
+func latest(s cron.Schedule, after, upTo time.Time) time.Time {
+	for _, back := range []time.Duration{time.Hour, 24 * time.Hour, 32 * 24 * time.Hour, 10 * 366 * 24 * time.Hour} {
+		from := upTo.Add(-back)
+		if from.Before(after) {
+			from = after
+		}
+		var last time.Time
+		for t := s.Next(from); !t.IsZero() && !t.After(upTo); t = s.Next(t) {
+			last = t
+		}
+		if !last.IsZero() || !from.After(after) {
+			return last
+		}
+	}
+	return time.Time{}
+}
+
+// prune names the StreamSnapshots that retention doesn't keep.
+func prune(r *streamv1.SavepointRetention, made []streamv1.StreamSnapshot, needed func(*streamv1.StreamSnapshot) bool, now time.Time, out *Schedule) []string {
+	count, age := defaultKept, time.Duration(0)
+	if r != nil {
+		count, age = int(cmp.Or(r.Count, defaultKept)), r.MaxAge.Duration
+	}
+	var complete, failed []*streamv1.StreamSnapshot
+	for i := range made {
+		s := &made[i]
+		switch {
+		case s.DeletionTimestamp != nil:
+		case s.Status.State == streamv1.SnapshotCompleted:
+			complete = append(complete, s)
+		case s.Status.State == streamv1.SnapshotFailed:
+			failed = append(failed, s)
+		}
+	}
+	newestFirst := func(a, b *streamv1.StreamSnapshot) int {
+		return cmp.Or(b.Status.CompletedAt.Compare(a.Status.CompletedAt.Time), b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(b.Name, a.Name))
+	}
+	slices.SortFunc(complete, newestFirst)
+	slices.SortFunc(failed, newestFirst)
+	var names []string
+	for i, s := range complete {
+		if i == 0 {
+			continue
+		}
+		left := time.Duration(1)
+		if age > 0 {
+			left = age - now.Sub(s.Status.CompletedAt.Time)
+		}
+		switch {
+		case i < count && left > 0:
+			if age > 0 {
+				out.again(left)
+			}
+		case needed(s):
+			out.again(usersPoll)
+		default:
+			names = append(names, s.Name)
+		}
+	}
+	for _, s := range failed[min(len(failed), failedKept):] {
+		names = append(names, s.Name)
+	}
+	return names
+}

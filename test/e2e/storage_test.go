@@ -31,6 +31,12 @@ func TestStorageFaults_NothingIsLostOrStuck(t *testing.T) {
 	}
 }
 
+// storageReasons are those of conditions that name a fault of the object store.
+var storageReasons = []string{
+	streamv1.ReasonStorageUnavailable, streamv1.ReasonStorageAccessDenied, streamv1.ReasonSavepointFailed,
+	streamv1.ReasonCheckpointDeclined, streamv1.ReasonCheckpointExpired, streamv1.ReasonCheckpointNotWritten,
+}
+
 // faultyStore is a scenario whose object store fails on demand.
 type faultyStore struct {
 	*scenario
@@ -89,7 +95,7 @@ func (f *faultyStore) says(name, during string, conditions ...string) {
 	f.await(name, "a condition that names the fault of the store during "+during, func(job *streamv1.StreamJob) string {
 		missing := ""
 		for _, c := range conditions {
-			if missing = is(job, c, metav1.ConditionFalse); missing == "" {
+			if missing = is(job, c, metav1.ConditionFalse, storageReasons...); missing == "" {
 				f.Logf("%s during %s: %s: %s", f.mode, during, c, message(job, c))
 				return ""
 			}

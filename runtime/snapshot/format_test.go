@@ -146,6 +146,7 @@ func TestEncodeHead_TakesTheOldestFormatThatFits(t *testing.T) {
 		"a commit that is newer":  {func(h *Head) { h.Remember(&Head{CommittedUpTo: 11}) }, 3},
 		"a trim that is newer":    {func(h *Head) { h.Remember(&Head{TrimmedUpTo: 1}) }, 3},
 		"shared files, format 2":  {func(h *Head) { h.Checkpoints[0].Shared = true }, 2},
+		"a savepoint outlived":    {func(h *Head) { h.Operations[0].Role = RoleOutlived }, 3},
 		"an operation left aside": {func(h *Head) { h.Operations[1].Role = RoleLeftBehind }, 3},
 	}
 	for name, tc := range tests {

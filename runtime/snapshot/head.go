@@ -175,6 +175,9 @@ const (
 	RoleRewound RecoveryRole = "Rewound"
 	// RoleLeftBehind is that of a savepoint which no recovery starts from any more: the job went back behind it, or what came after it was deleted.
 	RoleLeftBehind RecoveryRole = "LeftBehind"
+	// RoleOutlived is that of a savepoint which stopped nothing, when a job whose sinks commit was restored from an older snapshot since: such a restore gives up what
+	// they had prepared with the savepoint. No recovery starts from it, and the job can't go back to it.
+	RoleOutlived RecoveryRole = "Outlived"
 )
 
 // NamesStop says whether the operation has the savepoint of a stop that a recovery may have to start from.

@@ -147,7 +147,7 @@ func (h *Head) validate() error {
 // validateRoles checks what says which snapshots are to be restored from.
 func (h *Head) validateRoles() error {
 	for _, o := range h.Operations {
-		if o.Role != RoleUsual && o.Role != RoleRewound && o.Role != RoleLeftBehind {
+		if !slices.Contains([]RecoveryRole{RoleUsual, RoleRewound, RoleLeftBehind, RoleOutlived}, o.Role) {
 			return fmt.Errorf("operation %q has the unknown role %q", o.ID, o.Role)
 		}
 	}

@@ -65,6 +65,8 @@ type Rewind struct {
 	// Committed is the newest snapshot after it that a transactional sink may have committed with, Trimmed the newest that a source may have given up
 	// its input with; 0 for none.
 	Committed, Trimmed int64
+	// Outlived says that sinks may have given up what they had prepared with it; see [RoleOutlived].
+	Outlived bool
 	// Newer counts the snapshots after it that a recovery could start from.
 	Newer int
 
@@ -74,10 +76,10 @@ type Rewind struct {
 
 // Safe is nil if going back doubles no output and loses no input; else it says why not.
 func (r *Rewind) Safe() error {
-	if r.Committed == 0 && r.Trimmed == 0 {
+	if r.Committed == 0 && r.Trimmed == 0 && !r.Outlived {
 		return nil
 	}
-	return &UnsafeRewindError{Path: r.Path, Checkpoint: r.ID, Committed: r.Committed, Trimmed: r.Trimmed}
+	return &UnsafeRewindError{Path: r.Path, Checkpoint: r.ID, Committed: r.Committed, Trimmed: r.Trimmed, Outlived: r.Outlived}
 }
 
 // UnsafeRewindError says that a job can't go back to a snapshot.
@@ -85,8 +87,9 @@ type UnsafeRewindError struct {
 	// Path and Checkpoint are those of the snapshot.
 	Path       string
 	Checkpoint int64
-	// Committed and Trimmed are as in [Rewind].
+	// Committed, Trimmed and Outlived are as in [Rewind].
 	Committed, Trimmed int64
+	Outlived           bool
 }
 
 // Error says why.
@@ -94,6 +97,10 @@ func (e *UnsafeRewindError) Error() string {
 	if e.Committed > 0 {
 		return fmt.Sprintf("going back to snapshot %d, %s: a transactional sink may have committed with snapshot %d, which came after it, and would write that again",
 			e.Checkpoint, e.Path, e.Committed)
+	}
+	if e.Outlived {
+		return fmt.Sprintf("going back to snapshot %d, %s: the job was restored from an older one since, with which a transactional sink may have given up what it had prepared with this one, and that would be missing",
+			e.Checkpoint, e.Path)
 	}
 	return fmt.Sprintf("going back to snapshot %d, %s: a source may have given up its input up to snapshot %d, which came after it, and that would be missing",
 		e.Checkpoint, e.Path, e.Trimmed)
@@ -120,6 +127,7 @@ func (h *Head) Rewind(path string) (Rewind, error) {
 	for i, o := range h.Operations {
 		if r.ID == 0 && o.Checkpoint > 0 && o.Type != OperationCheckpoint && o.Outcome != OutcomeFailed && Directory(o.Path) == dir {
 			r.Newest, r.Kind, r.operation = Newest{ID: o.Checkpoint, Path: o.Path, ManifestCRC32C: o.ManifestCRC32C, Stop: o.Stop}, "savepoint", i
+			r.Outlived = o.Role == RoleOutlived
 		}
 	}
 	if r.ID == 0 {
@@ -175,6 +183,17 @@ func (o *Operation) rewound() {
 	if !o.NamesStop() {
 		// The restore commits what the sinks had prepared with it.
 		o.Role, o.SinksMayHaveCommitted = RoleRewound, true
+	}
+}
+
+// Outlive is for when a job whose sinks commit is restored from a snapshot, 0 for none: the sinks give up what they have prepared since, which is also what
+// savepoints hold that are newer.
+func (h *Head) Outlive(restored int64) {
+	h.Operations = slices.Clone(h.Operations)
+	for i := range h.Operations {
+		if o := &h.Operations[i]; o.Type == OperationSavepoint && o.Checkpoint > restored && o.Role == RoleUsual && o.Outcome != OutcomeFailed {
+			o.Role = RoleOutlived
+		}
 	}
 }
 

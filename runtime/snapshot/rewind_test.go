@@ -18,9 +18,9 @@ func TestHead_RewindTo(t *testing.T) {
 		path    string
 		dropped []int64
 		newest  int64
-		// committed or trimmed make it unsafe; unknown says that the head doesn't name it.
+		// committed, trimmed or outlived make it unsafe; unknown says that the head doesn't name it.
 		committed, trimmed int64
-		unknown            bool
+		unknown, outlived  bool
 	}{
 		"the newest":                         {path: "c/6/", newest: 6},
 		"an older checkpoint":                {path: "c/4", dropped: []int64{6}, newest: 4},
@@ -37,6 +37,10 @@ func TestHead_RewindTo(t *testing.T) {
 		"a source trimmed with a subsumed":   {change: func(h *snapshot.Head) { h.TrimmedUpTo = 6 }, path: "s/5/", trimmed: 6},
 		"a savepoint that was found damaged": {change: func(h *snapshot.Head) { h.Operations[1].Outcome = snapshot.OutcomeFailed }, path: "s/5/", unknown: true},
 		"forward to one left behind":         {change: func(h *snapshot.Head) { h.Operations[1].Role = snapshot.RoleLeftBehind }, path: "s/5/", dropped: []int64{6}, newest: 5},
+		"one whose transactions are gone":    {change: func(h *snapshot.Head) { h.Outlive(6) }, path: "s/7/", outlived: true},
+		"after a restore from it":            {change: func(h *snapshot.Head) { h.Outlive(7) }, path: "s/7/", newest: 7},
+		"the savepoint of a stop, restored":  {change: func(h *snapshot.Head) { h.Outlive(4) }, path: "s/5/", dropped: []int64{6}, newest: 5},
+		"a checkpoint after an empty start":  {change: func(h *snapshot.Head) { h.Outlive(0) }, path: "c/4/", dropped: []int64{6}, newest: 4},
 		"behind one gone back to": {
 			change: func(h *snapshot.Head) { h.Operations[0].Role = snapshot.RoleRewound }, path: "s/5/", dropped: []int64{6}, newest: 5,
 		},
@@ -50,10 +54,10 @@ func TestHead_RewindTo(t *testing.T) {
 			}
 			before := h.Clone()
 			dropped, err := h.RewindTo(tc.path)
-			if tc.unknown || tc.committed > 0 || tc.trimmed > 0 {
+			if tc.unknown || tc.outlived || tc.committed > 0 || tc.trimmed > 0 {
 				unsafe, isUnsafe := errors.AsType[*snapshot.UnsafeRewindError](err)
 				_, isUnknown := errors.AsType[*snapshot.NotNamedError](err)
-				if isUnknown != tc.unknown || !tc.unknown && (!isUnsafe || unsafe.Committed != tc.committed || unsafe.Trimmed != tc.trimmed) {
+				if isUnknown != tc.unknown || !tc.unknown && (!isUnsafe || unsafe.Committed != tc.committed || unsafe.Trimmed != tc.trimmed || unsafe.Outlived != tc.outlived) {
 					t.Errorf("got %v", err)
 				}
 				if d := cmp.Diff(before, h); d != "" {

@@ -92,6 +92,15 @@ type RollbackReport struct {
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
 
+	// grant of the version that was deployed instead.
+	// +optional
+	Grant int64 `json:"grant,omitempty"`
+
+	// blockedBy says what kept the stable version from going on.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	BlockedBy string `json:"blockedBy,omitempty"`
+
 	// outcome is how far the rollback got.
 	// +optional
 	Outcome RollbackOutcome `json:"outcome,omitempty"`

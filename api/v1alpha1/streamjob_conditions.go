@@ -106,6 +106,8 @@ const (
 	ReasonNotRolledBack = "NotRolledBack"
 	// ReasonRollbackBlocked means that going back might double output or lose state; the message says what to choose from.
 	ReasonRollbackBlocked = "RollbackBlocked"
+	// ReasonRollbackFailed means that the stable version did not come up either; nothing more is tried.
+	ReasonRollbackFailed = "RollbackFailed"
 	// ReasonStartDeadline means that a new version did not run in time.
 	ReasonStartDeadline = "StartDeadlineExceeded"
 	// ReasonCrashLoop means that a new version was restarted too often.
@@ -118,6 +120,10 @@ const (
 	ReasonCancelled = "Cancelled"
 	// ReasonStateWouldBeLost means that what the spec asks for would start empty where there is state, without consent.
 	ReasonStateWouldBeLost = "StateWouldBeLost"
+	// ReasonDeletionDeadline means that the savepoint before a deletion was given up, as spec.deletion.deadline says.
+	ReasonDeletionDeadline = "DeletionDeadlineExceeded"
+	// ReasonCheckpointNotTaken means that a checkpoint that was asked for failed; the job goes on and it is tried again.
+	ReasonCheckpointNotTaken = "CheckpointNotTaken"
 	// ReasonActionFailed means that something was refused, by Kubernetes or by the coordinator, or got no answer; it is tried again.
 	ReasonActionFailed = "ActionFailed"
 	// ReasonInternal means a fault of Weir.

@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -59,7 +60,7 @@ type refusal struct {
 // isCommand says that an action is for the coordinator.
 func isCommand(a plan.Action) bool {
 	switch a.(type) {
-	case plan.Stop, plan.TakeSavepoint, plan.Cancel, plan.SetPolicy:
+	case plan.Stop, plan.TakeSavepoint, plan.TakeCheckpoint, plan.Cancel, plan.SetPolicy:
 		return true
 	default:
 		return false
@@ -91,6 +92,11 @@ func (s *scope) do(ctx context.Context, action plan.Action) (doing string, err e
 	case plan.TakeSavepoint:
 		return fmt.Sprintf("asking grant %d for a savepoint", a.Grant), s.command(a.Grant, func(c engine.Commands) error {
 			_, err := c.Savepoint(ctx, a.Request)
+			return err
+		})
+	case plan.TakeCheckpoint:
+		return fmt.Sprintf("asking grant %d for a checkpoint", a.Grant), s.command(a.Grant, func(c engine.Commands) error {
+			_, err := c.Checkpoint(ctx, a.Request)
 			return err
 		})
 	case plan.Cancel:
@@ -138,13 +144,23 @@ func (s *scope) setPolicy(ctx context.Context, grant int64) error {
 	})
 }
 
-// store writes the current spec as the revision of a grant. A version that needs no restart for it keeps the image that it has:
+// store writes the current spec, or what is stored for another grant, as the revision of a grant. A version that needs no restart for it keeps the image that it has:
 // otherwise a new operator, which comes with a new image, would restart jobs whenever a policy is edited.
 func (s *scope) store(ctx context.Context, a plan.Store) error {
 	r := resources.NewRevision(s.job, s.Settings, a.JobID, a.NewJobID)
-	if s.job.Spec.Program == nil {
+	switch {
+	case a.From != 0:
+		from, err := s.revision(a.From)
+		if err != nil {
+			return err
+		}
+		r = *from
+		r.JobID, r.NewJobID = a.JobID, a.NewJobID
+	default:
+		s.withDefaults(&r)
 		s.keepImage(a.Grant, &r)
 	}
+	r.RewindTo = a.RewindTo
 	config, err := resources.ConfigMap(s.job, a.Grant, r)
 	if err != nil {
 		return err
@@ -159,15 +175,20 @@ func (s *scope) store(ctx context.Context, a plan.Store) error {
 func (s *scope) keepImage(grant int64, r *resources.Revision) {
 	if was, err := s.revision(grant); err == nil {
 		if resources.RevisionHash(&was.Spec) == resources.RevisionHash(&r.Spec) {
-			r.Image, r.ImagePullPolicy = was.Image, was.ImagePullPolicy
+			r.Form = was.Form
+			if r.Spec.Program == nil {
+				r.Image, r.ImagePullPolicy = was.Image, was.ImagePullPolicy
+			}
 		}
 		return
 	}
 	// The stored revision is lost: the pods know.
 	name := resources.Name(s.job.Name, grant, resources.CoordinatorComponent)
 	if d, ok := s.live[ref{kindOf(&appsv1.Deployment{}), name}].(*appsv1.Deployment); ok && len(d.Spec.Template.Spec.Containers) > 0 {
-		c := &d.Spec.Template.Spec.Containers[0]
-		r.Image, r.ImagePullPolicy = c.Image, c.ImagePullPolicy
+		keepForm(&d.Spec.Template.Spec, r)
+		if c := &d.Spec.Template.Spec.Containers[0]; r.Spec.Program == nil {
+			r.Image, r.ImagePullPolicy = c.Image, c.ImagePullPolicy
+		}
 	}
 }
 
@@ -212,6 +233,12 @@ func (s *scope) applyVersion(ctx context.Context, grant int64) error {
 	if err := s.apply(ctx, set.Service, &corev1.Service{}); err != nil {
 		return err
 	}
+	if err := s.apply(ctx, set.Disruption, &policyv1.PodDisruptionBudget{}); err != nil {
+		return err
+	}
+	if err := s.applyIsolation(ctx); err != nil {
+		return err
+	}
 	if err := s.apply(ctx, set.Coordinator, &appsv1.Deployment{}); err != nil {
 		return err
 	}
@@ -229,6 +256,7 @@ func (s *scope) deleteVersion(ctx context.Context, a plan.Delete) error {
 	refs := []ref{
 		{kindOf(&appsv1.Deployment{}), name(resources.CoordinatorComponent)},
 		{kindOf(&appsv1.StatefulSet{}), name(resources.WorkerComponent)},
+		{kindOf(&policyv1.PodDisruptionBudget{}), name("")},
 		{kindOf(&corev1.Service{}), name("")},
 	}
 	if !a.KeepRevision {
@@ -255,6 +283,11 @@ func (s *scope) runAgent(ctx context.Context, a plan.RunAgent) error {
 	if d := s.job.Status.Deployment; d != nil && d.Grant != a.Revision {
 		if against, err := s.revision(d.Grant); err == nil {
 			o.Against = against
+		}
+	}
+	if a.Task == plan.CheckTask {
+		if err := s.rehearse(ctx, a.Revision, r); err != nil {
+			return err
 		}
 	}
 	pod, err := resources.AgentPod(s.job, *r, o)

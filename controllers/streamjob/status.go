@@ -96,3 +96,8 @@ func (s *scope) failure(reason string, err error) metav1.Condition {
 		ObservedGeneration: s.job.Generation, Reason: reason, Message: err.Error(), LastTransitionTime: metav1.NewTime(s.now.Truncate(time.Second)),
 	}
 }
+
+// paused says that nothing is to be done but to watch and to report.
+func (s *scope) paused() bool {
+	return s.job.Annotations[streamv1.AnnotationPaused] == "true" && !isDeleting(s.job)
+}

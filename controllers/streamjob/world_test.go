@@ -12,6 +12,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -70,6 +72,10 @@ func (e *engines) Savepoint(_ context.Context, r contract.SavepointRequest) (*co
 	return e.note("savepoint " + r.OperationID)
 }
 
+func (e *engines) Checkpoint(_ context.Context, r contract.CheckpointRequest) (*contract.Operation, error) {
+	return e.note("checkpoint " + r.OperationID)
+}
+
 func (e *engines) Cancel(_ context.Context, r contract.CancelRequest) (*contract.Operation, error) {
 	return e.note("cancel " + r.OperationID)
 }
@@ -97,7 +103,9 @@ type world struct {
 func newWorld(t *testing.T, objects ...client.Object) *world {
 	t.Helper()
 	scheme := kruntime.NewScheme()
-	for _, add := range []func(*kruntime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, streamv1.AddToScheme} {
+	for _, add := range []func(*kruntime.Scheme) error{
+		corev1.AddToScheme, appsv1.AddToScheme, policyv1.AddToScheme, networkingv1.AddToScheme, streamv1.AddToScheme,
+	} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}

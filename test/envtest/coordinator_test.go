@@ -244,6 +244,11 @@ func (c connection) Savepoint(ctx context.Context, r contract.SavepointRequest) 
 	return c.operate(ctx, contract.Operation{ID: r.OperationID, Type: contract.SavepointOperation})
 }
 
+// Checkpoint answers POST /v1/checkpoints.
+func (c connection) Checkpoint(ctx context.Context, r contract.CheckpointRequest) (*contract.Operation, error) {
+	return c.operate(ctx, contract.Operation{ID: r.OperationID, Type: contract.CheckpointOperation})
+}
+
 // Cancel answers POST /v1/cancel.
 func (c connection) Cancel(ctx context.Context, r contract.CancelRequest) (*contract.Operation, error) {
 	o := contract.Operation{ID: r.OperationID, Type: contract.CancelOperation}

@@ -274,6 +274,14 @@ func (m mortal) Savepoint(ctx context.Context, r contract.SavepointRequest) (*co
 	return m.connection.Savepoint(ctx, r)
 }
 
+// Checkpoint asks for a checkpoint.
+func (m mortal) Checkpoint(ctx context.Context, r contract.CheckpointRequest) (*contract.Operation, error) {
+	if err := m.operator.spend(); err != nil {
+		return nil, err
+	}
+	return m.connection.Checkpoint(ctx, r)
+}
+
 // Cancel asks to cancel the job.
 func (m mortal) Cancel(ctx context.Context, r contract.CancelRequest) (*contract.Operation, error) {
 	if err := m.operator.spend(); err != nil {

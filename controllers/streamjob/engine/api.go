@@ -25,6 +25,7 @@ type Target struct {
 type Commands interface {
 	Stop(ctx context.Context, r contract.StopRequest) (*contract.Operation, error)
 	Savepoint(ctx context.Context, r contract.SavepointRequest) (*contract.Operation, error)
+	Checkpoint(ctx context.Context, r contract.CheckpointRequest) (*contract.Operation, error)
 	Cancel(ctx context.Context, r contract.CancelRequest) (*contract.Operation, error)
 	SetPolicy(ctx context.Context, p contract.Policy) (*contract.Policy, error)
 }

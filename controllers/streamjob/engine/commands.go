@@ -26,6 +26,11 @@ func (c *commander) Savepoint(ctx context.Context, r contract.SavepointRequest) 
 	return command(ctx, c, r, c.watch.api.Savepoint)
 }
 
+// Checkpoint asks for a checkpoint now.
+func (c *commander) Checkpoint(ctx context.Context, r contract.CheckpointRequest) (*contract.Operation, error) {
+	return command(ctx, c, r, c.watch.api.Checkpoint)
+}
+
 // Cancel asks to cancel the job.
 func (c *commander) Cancel(ctx context.Context, r contract.CancelRequest) (*contract.Operation, error) {
 	return command(ctx, c, r, c.watch.api.Cancel)

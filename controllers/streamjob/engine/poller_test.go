@@ -89,6 +89,10 @@ func (c *coordinator) Savepoint(context.Context, contract.SavepointRequest) (*co
 	return &contract.Operation{}, nil
 }
 
+func (c *coordinator) Checkpoint(context.Context, contract.CheckpointRequest) (*contract.Operation, error) {
+	return &contract.Operation{}, nil
+}
+
 func (c *coordinator) Cancel(context.Context, contract.CancelRequest) (*contract.Operation, error) {
 	return &contract.Operation{}, nil
 }

@@ -109,7 +109,10 @@ func (c *collector) configMap(cm *corev1.ConfigMap) {
 		PolicyRevision: resources.PolicyHash(&r.Spec),
 		Generation:     r.Generation,
 		Spec:           &r.Spec,
+		Image:          r.Image,
 		JobID:          r.JobID,
+		NewJobID:       r.NewJobID,
+		RewindTo:       r.RewindTo,
 	}
 }
 

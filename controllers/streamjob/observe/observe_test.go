@@ -113,7 +113,7 @@ func TestObserve_SortsObjectsIntoVersions(t *testing.T) {
 	stored := func(j *streamv1.StreamJob, jobID string, workers int) *plan.Stored {
 		return &plan.Stored{
 			Revision: resources.RevisionHash(&j.Spec), PolicyRevision: resources.PolicyHash(&j.Spec), Generation: j.Generation,
-			Spec: &j.Spec, JobID: jobID,
+			Spec: &j.Spec, Image: "example.com/clicks:1", JobID: jobID,
 		}
 	}
 	want := []plan.Version{

@@ -26,6 +26,9 @@ type verdict struct {
 // conditions derives the conditions and the phase from the status to write and what was observed.
 func (p *planner) conditions() {
 	v := p.verdict()
+	if p.paused() {
+		v = v.paused()
+	}
 	p.st.Phase = v.phase
 	p.set(streamv1.ConditionReady, truth(v.ready), v.reason, v.message)
 	if v.stalled {
@@ -35,19 +38,39 @@ func (p *planner) conditions() {
 	}
 	switch {
 	case v.reconciling && v.ready:
-		p.set(streamv1.ConditionReconciling, metav1.ConditionTrue, streamv1.ReasonSavepointing, p.operationMessage())
+		p.set(streamv1.ConditionReconciling, metav1.ConditionTrue, p.snapshotReason(), p.operationMessage())
 	case v.reconciling:
 		p.set(streamv1.ConditionReconciling, metav1.ConditionTrue, v.reason, v.message)
+	case p.paused():
+		p.set(streamv1.ConditionReconciling, metav1.ConditionFalse, streamv1.ReasonPaused, pausedText)
 	default:
 		p.set(streamv1.ConditionReconciling, metav1.ConditionFalse, streamv1.ReasonUpToDate, "")
 	}
 	p.runningCondition()
+	p.rolledBackCondition()
 	p.checkpointsCondition()
 	if d := p.st.Deployment; d != nil && d.Ended == streamv1.EndFinished {
 		p.set(streamv1.ConditionCompleted, metav1.ConditionTrue, streamv1.ReasonCompleted, "All input was read to its end; the job is not run again")
 	} else {
 		p.set(streamv1.ConditionCompleted, metav1.ConditionFalse, streamv1.ReasonNotCompleted, "")
 	}
+}
+
+// paused is what a verdict becomes while nothing is done: what would be under way waits.
+func (v verdict) paused() verdict {
+	if v.reconciling && !v.ready && !v.stalled {
+		v.reason, v.message = streamv1.ReasonPaused, cut(pausedText+"; otherwise: "+v.message)
+	}
+	v.reconciling = false
+	return v
+}
+
+// snapshotReason says which snapshot of a job that goes on is being taken.
+func (p *planner) snapshotReason() string {
+	if op := p.st.Operation; op != nil && op.Type == streamv1.CheckpointOperation {
+		return streamv1.ReasonCheckpointing
+	}
+	return streamv1.ReasonSavepointing
 }
 
 func truth(b bool) metav1.ConditionStatus {
@@ -70,7 +93,7 @@ func (p *planner) verdict() verdict {
 		return verdict{reason: streamv1.ReasonDeleting, message: cmp.Or(p.operationMessage(), "The StreamJob is being deleted"), phase: streamv1.PhaseDeleting, reconciling: true}
 	case p.blocked != nil:
 		return p.stall(p.blocked.Reason, p.blocked.Message)
-	case p.st.Operation != nil && p.st.Operation.Type != streamv1.SavepointOperation:
+	case p.st.Operation != nil && p.st.Operation.Type != streamv1.SavepointOperation && p.st.Operation.Type != streamv1.CheckpointOperation:
 		return p.operationVerdict(p.st.Operation)
 	case p.invalid() != "":
 		return p.stall(streamv1.ReasonInvalidSpec, p.invalid())
@@ -80,6 +103,8 @@ func (p *planner) verdict() verdict {
 		return v
 	case p.st.Deployment == nil && p.suspendWanted():
 		return verdict{ready: true, reason: streamv1.ReasonSuspended, message: "The job has not been started", phase: streamv1.PhaseSuspended}
+	case p.st.Deployment == nil && p.cancelWanted():
+		return verdict{ready: true, reason: streamv1.ReasonCancelled, message: "The job has not been started", phase: streamv1.PhaseCancelled}
 	case p.st.Deployment == nil:
 		return verdict{reason: streamv1.ReasonPending, message: "The job has not been started", phase: streamv1.PhasePending, reconciling: true}
 	case !live(p.st):
@@ -109,7 +134,9 @@ func (p *planner) endedVerdict(how streamv1.JobEnd) verdict {
 	switch {
 	case how == streamv1.EndFinished:
 		return verdict{ready: true, reason: streamv1.ReasonCompleted, message: "All input was read to its end", phase: streamv1.PhaseCompleted}
-	case how == streamv1.EndFailed && p.st.Deployment.Revision == p.o.Revision:
+	case how == streamv1.EndCancelled && p.cancelWanted():
+		return verdict{ready: true, reason: streamv1.ReasonCancelled, message: "The job is cancelled" + savedAt(p.st), phase: streamv1.PhaseCancelled}
+	case how == streamv1.EndFailed && (p.st.Deployment.Revision == p.o.Revision || p.held()):
 		return verdict{reason: streamv1.ReasonJobFailed, phase: streamv1.PhaseFailed, stalled: true, message: cut("The job failed for good: " + p.failure() +
 			" (change the spec, or suspend and resume the job, to start it again from its newest state)")}
 	case how == streamv1.EndStopped && p.suspendWanted():
@@ -125,10 +152,14 @@ func (p *planner) operationVerdict(op *streamv1.OperationReport) verdict {
 	switch {
 	case op.Type == streamv1.SuspendOperation:
 		phase, reason = streamv1.PhaseSuspending, streamv1.ReasonSuspending
+	case op.Type == streamv1.CancelOperation:
+		phase, reason = streamv1.PhaseCancelling, streamv1.ReasonCancelling
+	case op.Type == streamv1.RollbackOperation:
+		reason = streamv1.ReasonRollingBack
 	case op.Phase == streamv1.OperationChecking:
 		reason = streamv1.ReasonChecking
 	case op.Phase == streamv1.OperationStarting:
-		if t := p.trouble(); t != nil {
+		if t := p.trouble(); t != nil && p.rollbackTarget() == nil {
 			return p.stall(t.Reason, t.Message)
 		}
 	}
@@ -148,12 +179,18 @@ func (p *planner) operationMessage() string {
 	text := map[streamv1.OperationPhase]string{
 		streamv1.OperationChecking:  "The new version is being checked while the old one runs",
 		streamv1.OperationSaving:    "A savepoint is being taken",
-		streamv1.OperationFencing:   "The coordinator that does not answer is being shut out",
+		streamv1.OperationFencing:   "The coordinator of the old version is being shut out",
 		streamv1.OperationStarting:  "The new version is being started",
 		streamv1.OperationWaiting:   "It is tried again",
 		streamv1.OperationCanceling: "The job is being cancelled",
 		streamv1.OperationDisposing: "The checkpoints are being deleted",
 	}[op.Phase]
+	switch {
+	case op.Type == streamv1.CheckpointOperation && op.Phase == streamv1.OperationSaving:
+		text = "A checkpoint is being taken"
+	case op.Type == streamv1.RollbackOperation && p.st.Rollback != nil:
+		text = p.rollbackText(op)
+	}
 	if op.Phase == streamv1.OperationWaiting && !op.RetryAt.IsZero() {
 		text = "Attempt " + fmt.Sprint(op.Attempts) + " failed; it is tried again at " + op.RetryAt.UTC().Format("15:04:05")
 	}
@@ -170,7 +207,8 @@ func (p *planner) operationMessage() string {
 func stalls(reason string) bool {
 	switch reason {
 	case "", streamv1.ReasonSavepointFailed, streamv1.ReasonStorageUnavailable, streamv1.ReasonCoordinatorUnreachable,
-		streamv1.ReasonRetainedState, streamv1.ReasonUpgrading, streamv1.ReasonSuspending, streamv1.ReasonChecking:
+		streamv1.ReasonRetainedState, streamv1.ReasonUpgrading, streamv1.ReasonSuspending, streamv1.ReasonChecking,
+		streamv1.ReasonCancelling, streamv1.ReasonRollingBack, streamv1.ReasonCheckpointNotTaken, streamv1.ReasonDeletionDeadline:
 		return false
 	}
 	return true
@@ -193,7 +231,13 @@ func (p *planner) trouble() *Trouble {
 
 // liveVerdict is for a job that has pods and no operation in flight.
 func (p *planner) liveVerdict() verdict {
-	if p.written() && (p.st.Deployment.Revision != p.o.Revision || p.suspendWanted()) {
+	switch {
+	case p.held() && p.backInPlace():
+		return p.heldVerdict()
+	case p.held() && p.st.Rollback.Outcome == streamv1.RollbackBlocked && !p.running():
+		return p.stall(streamv1.ReasonRollbackBlocked, p.blockedText())
+	}
+	if p.written() && (p.wantsUpgrade() || p.stopWanted()) {
 		return verdict{reason: streamv1.ReasonUpgrading, message: "The change of the spec is about to be carried out", phase: p.phaseOfRunning(), reconciling: true}
 	}
 	if p.running() && p.written() {
@@ -202,7 +246,7 @@ func (p *planner) liveVerdict() verdict {
 	if p.written() {
 		if t := p.trouble(); t != nil {
 			v := p.stall(t.Reason, t.Message)
-			if !stalls(t.Reason) {
+			if !stalls(t.Reason) || p.rollbackTarget() != nil {
 				v.stalled, v.reconciling, v.phase = false, true, streamv1.PhaseStarting
 			}
 			return v

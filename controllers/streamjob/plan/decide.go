@@ -13,7 +13,7 @@ import (
 
 // decide is for a StreamJob that isn't being deleted.
 func (p *planner) decide() {
-	if live(p.was) && p.ends() {
+	if live(p.was) && (p.rollsBack() || p.ends()) {
 		return
 	}
 	if p.was.Operation != nil {
@@ -54,7 +54,7 @@ func (p *planner) ends() bool {
 		p.end(streamv1.EndFinished)
 		p.event(Normal, "Completed", "Complete", "The job has read all its input")
 	case contract.JobFailed:
-		if op != nil && op.Type == streamv1.UpgradeOperation && op.Phase != streamv1.OperationStarting {
+		if op != nil && replaces(op) && op.Phase != streamv1.OperationStarting {
 			return false // the new version goes on from the newest checkpoint
 		}
 		p.end(streamv1.EndFailed)
@@ -69,13 +69,26 @@ func (p *planner) ends() bool {
 	return true
 }
 
+// replaces says that an operation ends with another version.
+func replaces(op *streamv1.OperationReport) bool {
+	return op.Type == streamv1.UpgradeOperation || op.Type == streamv1.RollbackOperation
+}
+
 // end records that the deployed version has ended; its objects are deleted once that is written.
 func (p *planner) end(how streamv1.JobEnd) {
+	if op := p.st.Operation; op != nil && op.Type == streamv1.RollbackOperation && p.backInPlace() {
+		p.st.Rollback.Outcome, p.st.Rollback.BlockedBy = streamv1.RollbackFailed, cut("the job is "+string(how)+": "+p.failure())
+	}
 	p.st.Deployment.Ended = how
-	p.st.Operation = nil
+	p.st.Operation, p.st.Stability = nil, nil
 	if p.st.Job != nil {
 		p.st.Job.State = string(how)
 	}
+	why := ""
+	if how == streamv1.EndFailed {
+		why = p.failure()
+	}
+	p.close(outcomes[how], why)
 }
 
 func (p *planner) failure() string {
@@ -89,7 +102,7 @@ func (p *planner) failure() string {
 func (p *planner) start() {
 	d := p.was.Deployment
 	switch {
-	case d == nil && p.suspendWanted(), d != nil && d.Ended == streamv1.EndFinished:
+	case d == nil && p.stopWanted(), d != nil && d.Ended == streamv1.EndFinished:
 	case d == nil:
 		for _, v := range p.o.Versions {
 			if v.Exists { // of a status that was lost
@@ -101,18 +114,27 @@ func (p *planner) start() {
 		if d.Ended != streamv1.EndStopped {
 			p.st.Deployment.Ended = streamv1.EndStopped // so that resuming it tries once more
 		}
-	case d.Ended == streamv1.EndFailed && d.Revision == p.o.Revision:
+	case p.cancelWanted():
+		p.cancelEnded()
+	case d.Ended == streamv1.EndFailed && !p.wantsUpgrade():
+	case p.wantsUpgrade() && p.wouldLose():
+		p.blockLoss()
 	case d.Ended == streamv1.EndFailed:
 		p.deploy(p.mode(), "the job had failed, so no savepoint could be taken")
+	case p.discards():
+		p.deploy(modeStateless, "")
 	default:
-		p.deploy(modeResume, "")
+		p.deploy(modeResume, p.resumeReason())
 	}
 }
 
 // firstMode is what a job without state starts from.
 func (p *planner) firstMode() string {
-	if p.spec.RestoreFrom != nil {
+	switch {
+	case p.spec.RestoreFrom != nil:
 		return modeRestoreFrom
+	case p.discards():
+		return modeStateless
 	}
 	return modeFresh
 }
@@ -128,27 +150,64 @@ func (p *planner) mode() string {
 // deploy starts a version made from the current spec under the next grant; reason says why it is not what was asked for. The grant is
 // written before any object of it but the stored revision exists.
 func (p *planner) deploy(requested, reason string) {
+	if p.held() && p.was.Deployment != nil {
+		p.deployBack(requested, reason)
+		return
+	}
 	grant := p.st.Grant + 1
 	p.store(grant)
-	p.launch(grant, requested, reason)
-	p.st.Deployment.Revision, p.st.Deployment.Generation = p.o.Revision, p.job.Generation
+	p.launch(launching{grant: grant, revision: p.o.Revision, generation: p.job.Generation, requested: requested, reason: reason, spec: p.spec})
+}
+
+// launching is a stored version that becomes the deployed one.
+type launching struct {
+	grant, generation int64
+	revision          string
+	// requested is the mode that was asked for, reason says why something else is done.
+	requested, reason string
+	spec              *streamv1.StreamJobSpec
+	// back says that it is not what the spec asks for, but what ran before.
+	back bool
 }
 
 // launch makes a stored version the deployed one.
-func (p *planner) launch(grant int64, requested, reason string) {
-	p.st.Grant = grant
-	p.st.Deployment = &streamv1.DeploymentReport{Grant: grant}
-	p.st.Restore = &streamv1.RestoreReport{RequestedMode: requested, Reason: cut(reason)}
+func (p *planner) launch(l launching) {
+	d := &streamv1.DeploymentReport{Grant: l.grant, Revision: l.revision, Generation: l.generation}
+	p.close(streamv1.OutcomeReplaced, "")
+	if !l.back {
+		p.st.Rollback = nil
+		d.RestartNonce = p.spec.RestartNonce
+		if c := p.consent(); c != "" && p.spec.Storage != nil && (p.discards() || p.begun(c)) {
+			d.DiscardState = c
+		}
+		if p.discards() {
+			p.leaveState(p.lineage(p.consent()))
+		}
+	}
+	p.st.Grant, p.st.Deployment = l.grant, d
+	p.st.Restore = &streamv1.RestoreReport{RequestedMode: l.requested, Reason: cut(l.reason)}
 	if p.st.Job != nil {
 		p.st.Job.State, p.st.Job.LastFailure = string(contract.JobStarting), nil
 	}
-	p.st.Parallelism = int32(jobconfig.LargestParallelism(p.job))
+	p.st.Parallelism = int32(jobconfig.LargestParallelism(&streamv1.StreamJob{Spec: *l.spec}))
 	p.st.Selector = fmt.Sprintf("%s=%s,%s=worker", streamv1.LabelJob, p.job.Name, streamv1.LabelComponent)
-	p.event(Normal, "Deploying", "Deploy", fmt.Sprintf("Deploying grant %d of the job", grant))
+	p.st.Stability = p.newStability(l)
+	p.record()
+	p.event(Normal, "Deploying", "Deploy", fmt.Sprintf("Deploying grant %d of the job", l.grant))
 }
 
-// store writes the current spec as the revision of a grant.
+// store writes the current spec as the revision of the next version.
 func (p *planner) store(grant int64) {
+	if p.discards() {
+		id := p.lineage(p.consent())
+		p.do(Store{Grant: grant, JobID: id, NewJobID: id})
+		return
+	}
+	p.storeAgain(grant)
+}
+
+// storeAgain writes the current spec as the revision of a grant that goes on with the job as it is.
+func (p *planner) storeAgain(grant int64) {
 	s := Store{Grant: grant, JobID: p.jobID()}
 	if s.JobID == "" {
 		s.NewJobID = p.newJobID()
@@ -164,19 +223,23 @@ func (p *planner) jobID() string {
 	return p.st.Job.ID
 }
 
-// newJobID is the id of the first job of this StreamJob.
-func (p *planner) newJobID() string { return strings.ReplaceAll(string(p.job.UID), "-", "") }
-
 // steady is for a job that has pods and no operation in flight.
 func (p *planner) steady() {
 	v := p.deployed()
 	switch {
 	case p.adopts(), p.overtakes():
+	case p.cancelWanted():
+		p.beginCancel()
 	case p.suspendWanted():
 		p.begin(streamv1.SuspendOperation, p.howToSuspend())
 	case v.Stored == nil && p.was.Deployment.Revision == p.o.Revision:
-		p.store(p.was.Deployment.Grant)
-	case p.was.Deployment.Revision != p.o.Revision:
+		p.storeAgain(p.was.Deployment.Grant)
+	case v.Stored == nil && p.held():
+		p.deployBack(modeResume, "the stored revision of the stable version was gone")
+	case p.wantsUpgrade() && p.wouldLose():
+		p.blockLoss()
+		p.keep()
+	case p.wantsUpgrade():
 		p.upgrade(v)
 	default:
 		p.keep()
@@ -191,22 +254,17 @@ func (p *planner) keep() {
 		return
 	}
 	same := p.was.Deployment.Revision == p.o.Revision && p.blocked == nil
+	if same && !p.held() && p.st.Rollback != nil {
+		p.st.Rollback = nil // the spec asks for what runs
+	}
 	if same && v.Stored.PolicyRevision != p.o.PolicyRevision {
-		p.do(Store{Grant: v.Grant, JobID: v.Stored.JobID, NewJobID: p.newIDOf(v.Stored)})
+		p.do(Store{Grant: v.Grant, JobID: v.Stored.JobID, NewJobID: v.Stored.NewJobID, RewindTo: v.Stored.RewindTo})
 		p.again(poll)
 		return
 	}
 	if p.running() && p.engine().PolicyRevision != v.Stored.PolicyRevision {
 		p.do(SetPolicy{Grant: v.Grant})
 	}
-}
-
-// newIDOf keeps what a version that is stored again was given.
-func (p *planner) newIDOf(s *Stored) string {
-	if s.JobID != "" {
-		return ""
-	}
-	return p.newJobID()
 }
 
 // adopts takes over the state of an earlier job of this name: it is never ignored silently.
@@ -239,8 +297,8 @@ func (p *planner) overtakes() bool {
 	if problem == nil || problem.Reason != contract.Fenced || problem.HeadGrant <= p.was.Deployment.Grant {
 		return false
 	}
-	// The id of the job is made from the UID, and a grant up to the last one was given by this StreamJob.
-	if problem.JobID != p.newJobID() && problem.HeadGrant > p.was.Grant {
+	// The id of the job is made from the UID, and from a consent to start without state; and a grant up to the last one was given by this StreamJob.
+	if !p.ownID(problem.JobID) && problem.HeadGrant > p.was.Grant {
 		return false
 	}
 	note := fmt.Sprintf("Grant %d of this job has its state", problem.HeadGrant)
@@ -262,7 +320,11 @@ func (p *planner) upgrade(v Version) {
 	}
 	p.begin(streamv1.UpgradeOperation, streamv1.OperationChecking)
 	p.store(p.was.Grant + 1)
-	p.event(Normal, "Upgrading", "Upgrade", fmt.Sprintf("Revision %s replaces %s", p.o.Revision, p.was.Deployment.Revision))
+	note := fmt.Sprintf("Revision %s replaces %s", p.o.Revision, p.was.Deployment.Revision)
+	if p.o.Revision == p.was.Deployment.Revision {
+		note = fmt.Sprintf("Revision %s is started anew, as spec.restartNonce %q asks", p.o.Revision, p.spec.RestartNonce)
+	}
+	p.event(Normal, "Upgrading", "Upgrade", note)
 }
 
 // nothingToLose says that neither a job runs nor state was written, so that the version can be replaced at once.
@@ -280,16 +342,6 @@ func (p *planner) nothingToLose(v Version) bool {
 	return e == nil || e.Epoch.Grant == 0
 }
 
-// trigger begins a savepoint that was asked for.
-func (p *planner) trigger() {
-	s := p.spec.Savepoint
-	if s == nil || s.Trigger == "" || s.Trigger == p.was.SavepointTrigger || !p.running() {
-		return
-	}
-	p.begin(streamv1.SavepointOperation, streamv1.OperationSaving)
-	p.st.Operation.Trigger = s.Trigger
-}
-
 // invalid says what is wrong with the spec, besides what the API server sees, and with the spec and what is deployed together.
 func (p *planner) invalid() string {
 	if len(p.o.Invalid) > 0 {
@@ -298,11 +350,12 @@ func (p *planner) invalid() string {
 	if p.st.Deployment == nil {
 		return ""
 	}
-	if d := p.st.Deployment; p.spec.Storage == nil && p.mode() != modeStateless && d.Ended == "" && (d.Revision != p.o.Revision || p.suspendWanted()) && !p.nothingToLose(p.deployed()) {
+	if d := p.st.Deployment; p.spec.Storage == nil && p.mode() != modeStateless && d.Ended == "" &&
+		(p.was.Deployment != nil && p.wantsUpgrade() || p.suspendWanted()) && !p.nothingToLose(p.deployed()) {
 		return "spec.storage: the job has no storage, so an upgrade or a suspension would lose its state: set spec.upgrade.mode to Stateless to accept that, " +
 			"or undo the change; a job that should keep its state needs spec.storage from the start"
 	}
-	if p.st.Job == nil || p.st.Job.ID == "" {
+	if p.st.Job == nil || p.st.Job.ID == "" || p.discards() {
 		return ""
 	}
 	if was := p.lastSpec(); was != nil {

@@ -14,9 +14,16 @@ import (
 // delete is for a StreamJob that is being deleted: the job is cancelled, then its checkpoints are deleted if the spec says so,
 // then the finalizer goes. Nothing here waits for ever unless the spec asks for a savepoint that can't be taken.
 func (p *planner) delete() {
+	if d := p.spec.Deletion; d != nil && d.Force {
+		p.forceDelete()
+		return
+	}
 	op := p.was.Operation
 	if op == nil || op.Type != streamv1.CancelOperation {
 		p.beginDelete()
+		return
+	}
+	if p.givesUpSavepoint() {
 		return
 	}
 	switch op.Phase {
@@ -38,6 +45,14 @@ func (p *planner) delete() {
 	}
 }
 
+// forceDelete lets a StreamJob go without having asked anybody.
+func (p *planner) forceDelete() {
+	if live(p.was) {
+		p.event(Warning, "ForcedDeletion", "Delete", "The StreamJob is let go at once, as spec.deletion.force says: nobody was asked to end the job, and its state stays as it is")
+	}
+	p.release()
+}
+
 func (p *planner) beginDelete() {
 	switch {
 	case p.was.Deployment == nil:
@@ -54,7 +69,8 @@ func (p *planner) beginDelete() {
 
 // savesFirst says that the job is not given up without a savepoint.
 func (p *planner) savesFirst() bool {
-	return p.spec.DeletionPolicy == streamv1.SavepointOnDeletion && p.spec.Storage != nil && p.st.Job != nil && p.st.Job.ID != ""
+	return p.job.DeletionTimestamp != nil && p.spec.DeletionPolicy == streamv1.SavepointOnDeletion && !p.pastDeadline() &&
+		p.spec.Storage != nil && p.st.Job != nil && p.st.Job.ID != ""
 }
 
 // disposes says that the checkpoints go with the job.
@@ -72,6 +88,10 @@ func (p *planner) driveCanceling() {
 		if p.canceled(e) {
 			return
 		}
+	}
+	if p.savesFirst() && p.underWay() && p.now.Before(op.PhaseStartedAt.Add(p.savepointTimeout()+answerGrace)) {
+		p.again(poll)
+		return
 	}
 	// A job that never got past its first problem has nothing to cancel.
 	unused := (p.st.Job == nil || p.st.Job.ID == "") && (e == nil || p.problem() != nil)
@@ -91,16 +111,14 @@ func (p *planner) canceled(e *contract.JobStatus) bool {
 		if path := e.Operations[i].Path; path != "" {
 			p.event(Normal, "SavepointCompleted", "Delete", "Savepoint "+path+" is complete")
 		}
-		p.end(streamv1.EndCancelled)
-		p.release()
+		p.settleEnd()
 		return true
 	case i >= 0 && e.Operations[i].Phase == contract.OperationFailed && p.savesFirst() && !e.State.Ended():
 		p.fail(streamv1.ReasonSavepointFailed, "the savepoint before the deletion failed, and the job goes on: "+e.Operations[i].Error+
 			" (set spec.deletionPolicy to Cancel to delete the job without one)")
 		return true
 	case e.State == contract.JobCancelled || e.State == contract.JobFinished:
-		p.end(streamv1.EndCancelled)
-		p.release() // the engine has done what retention says
+		p.settleEnd() // the engine has done what retention says
 		return true
 	case e.State.Ended():
 		p.end(streamv1.EndCancelled)
@@ -126,8 +144,20 @@ func (p *planner) notCanceled(unused bool) {
 	if !unused {
 		p.event(Warning, "NotCancelled", "Delete", "The job ends without its coordinator having answered: "+p.whyNot())
 	}
+	if p.job.DeletionTimestamp == nil && !unused && !p.disposes() && p.spec.Storage != nil && p.st.Job != nil && p.st.Job.ID != "" {
+		p.enter(streamv1.OperationFencing) // what its pods do next must not count any more
+		return
+	}
 	p.end(streamv1.EndCancelled)
 	p.afterEnd()
+}
+
+// settleEnd is for a job that its engine has cancelled.
+func (p *planner) settleEnd() {
+	if p.job.DeletionTimestamp != nil {
+		p.end(streamv1.EndCancelled)
+	}
+	p.settle()
 }
 
 func (p *planner) whyNot() string {
@@ -144,16 +174,16 @@ func (p *planner) whyNot() string {
 // afterEnd deletes checkpoints of a job without pods, if they go with it.
 func (p *planner) afterEnd() {
 	if !p.disposes() || p.was.Deployment.Ended == streamv1.EndFinished {
-		p.release()
+		p.settle()
 		return
 	}
 	p.begin(streamv1.CancelOperation, streamv1.OperationDisposing)
-	p.store(p.st.Grant)
+	p.storeAgain(p.st.Grant)
 }
 
 func (p *planner) driveDisposing() {
 	if p.version(p.was.Grant).Stored == nil {
-		p.store(p.was.Grant)
+		p.storeAgain(p.was.Grant)
 	} else {
 		agent := p.agent(RunAgent{Task: DisposeTask, Revision: p.was.Grant, Grant: p.was.Grant})
 		if agent != nil && agent.Ended {
@@ -169,7 +199,7 @@ func (p *planner) driveDisposing() {
 func (p *planner) disposed(agent *Agent) {
 	if agent.Result != nil && agent.Result.OK {
 		p.event(Normal, "CheckpointsDeleted", "Delete", fmt.Sprintf("Deleted %d objects of checkpoints", agent.Result.Deleted))
-		p.release()
+		p.settle()
 		return
 	}
 	reason, message := streamv1.ReasonInternal, agent.Message
@@ -187,7 +217,7 @@ func (p *planner) retryDisposing() {
 	}
 	p.retry(streamv1.OperationDisposing)
 	if p.st.Operation.Phase == streamv1.OperationDisposing {
-		p.store(p.st.Grant)
+		p.storeAgain(p.st.Grant)
 	}
 }
 
@@ -197,7 +227,7 @@ func (p *planner) givesUpDisposing(why string) bool {
 		return false
 	}
 	p.event(Warning, "CheckpointsRemain", "Delete", "The checkpoints of the job could not be deleted and remain in storage: "+why)
-	p.release()
+	p.settle()
 	return true
 }
 

@@ -43,12 +43,16 @@ func Next(o Observation, now time.Time) Plan {
 	p.st = &p.plan.Status
 	p.st.ObservedGeneration = p.job.Generation
 	p.hear()
-	if p.job.DeletionTimestamp != nil {
+	p.heardFaults()
+	switch {
+	case p.job.DeletionTimestamp != nil:
 		p.delete()
-	} else {
+	case !p.paused():
 		p.decide()
 	}
-	p.objects()
+	if !p.paused() {
+		p.objects()
+	}
 	p.conditions()
 	return p.plan
 }
@@ -130,9 +134,6 @@ func (p *planner) problem() *contract.Problem {
 	return nil
 }
 
-// suspendWanted says that the job should not run.
-func (p *planner) suspendWanted() bool { return p.spec.State == streamv1.StateSuspended }
-
 // hear takes over what the engine reports.
 func (p *planner) hear() {
 	e := p.engine()
@@ -170,6 +171,8 @@ func (p *planner) hear() {
 	}
 	p.hearCheckpoints()
 	p.hearRestore(e)
+	p.consume(e)
+	p.gate(e)
 }
 
 // hearRestore says where the state of the first attempt of the deployed version came from.
@@ -179,13 +182,11 @@ func (p *planner) hearRestore(e *contract.JobStatus) {
 		return
 	}
 	from := e.RestoredFrom
+	if from == nil {
+		p.startedEmpty(r)
+		return
+	}
 	switch {
-	case from == nil && r.RequestedMode == modeStateless:
-		r.EffectiveMode = modeStateless
-		return
-	case from == nil:
-		r.EffectiveMode = modeFresh
-		return
 	case r.RequestedMode == modeAdopted || r.RequestedMode == modeRestoreFrom:
 		r.EffectiveMode = r.RequestedMode
 	case from.Kind == "Savepoint":
@@ -194,10 +195,44 @@ func (p *planner) hearRestore(e *contract.JobStatus) {
 		r.EffectiveMode = string(streamv1.UpgradeFromLastCheckpoint)
 	}
 	r.Path, r.CheckpointID, r.TakenAt = from.Path, from.ID, seconds(from.CompletedAt)
-	if r.RequestedMode == string(streamv1.UpgradeFromSavepoint) && r.EffectiveMode != r.RequestedMode {
-		p.event(Warning, "RestoredFromCheckpoint", "Upgrade", fmt.Sprintf("The new version went on from checkpoint %d instead of a savepoint: %s",
-			r.CheckpointID, cmp.Or(r.Reason, "no savepoint was taken")))
+	p.noteRestore()
+	kind, reason := Normal, "Restored"
+	if r.RequestedMode == modeStateless || r.RequestedMode == string(streamv1.UpgradeFromSavepoint) && r.EffectiveMode != r.RequestedMode {
+		kind, reason = Warning, "RestoredFromCheckpoint"
+		r.Reason = cmp.Or(r.Reason, "the newest state is none that was taken for this")
 	}
+	p.event(kind, reason, "Restore", fmt.Sprintf("The job goes on from snapshot %d in %s: asked for %s, done %s%s", r.CheckpointID, r.Path,
+		r.RequestedMode, r.EffectiveMode, because(r.Reason)))
+}
+
+// startedEmpty says that a version started without state, and warns unless that was asked for.
+func (p *planner) startedEmpty(r *streamv1.RestoreReport) {
+	kind := Warning
+	switch r.RequestedMode {
+	case modeStateless:
+		r.EffectiveMode, kind = modeStateless, Normal
+	case modeFresh:
+		r.EffectiveMode, kind = modeFresh, Normal
+	default:
+		r.EffectiveMode = modeFresh
+		r.Reason = cmp.Or(r.Reason, "the job had no state")
+	}
+	p.noteRestore()
+	p.event(kind, "StartedEmpty", "Restore", fmt.Sprintf("The job starts empty: asked for %s, done %s%s", r.RequestedMode, r.EffectiveMode, because(r.Reason)))
+}
+
+// noteRestore takes what a version went on from into its history.
+func (p *planner) noteRestore() {
+	if h, r := p.entry(), p.st.Restore; h != nil {
+		h.EffectiveMode, h.RestoredFrom = r.EffectiveMode, r.Path
+	}
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ", because " + reason
 }
 
 // Modes of status.restore besides the upgrade modes.
@@ -206,6 +241,7 @@ const (
 	modeRestoreFrom = "RestoreFrom"
 	modeResume      = "Resume"
 	modeAdopted     = "Adopted"
+	modeRollback    = "Rollback"
 	modeStateless   = string(streamv1.UpgradeStateless)
 )
 

@@ -46,6 +46,10 @@ func (p *planner) cleanUp(v Version) {
 			p.do(Delete{Grant: v.Grant, KeepRevision: true})
 		}
 	case p.needed(v.Grant):
+	case p.st.LastStable != nil && v.Grant == p.st.LastStable.Grant: // its stored revision is what a rollback goes back to
+		if v.Exists {
+			p.do(Delete{Grant: v.Grant, KeepRevision: true})
+		}
 	default:
 		p.do(Delete{Grant: v.Grant})
 	}
@@ -60,7 +64,7 @@ func (p *planner) needed(grant int64) bool {
 	switch {
 	case op == nil:
 		return false
-	case op.Type == streamv1.UpgradeOperation && op.Phase != streamv1.OperationStarting:
+	case replaces(op) && op.Phase != streamv1.OperationStarting:
 		return grant == p.was.Grant+1
 	case op.Phase == streamv1.OperationDisposing || op.Type == streamv1.CancelOperation && op.Phase == streamv1.OperationWaiting:
 		return grant == p.st.Grant

@@ -77,7 +77,11 @@ func (p *planner) retry(phase streamv1.OperationPhase) {
 	}
 	op.Attempts++
 	p.enter(phase)
-	if phase == streamv1.OperationChecking {
+	switch {
+	case phase != streamv1.OperationChecking:
+	case op.Type == streamv1.RollbackOperation:
+		p.storeBack()
+	default:
 		p.store(p.was.Grant + 1)
 	}
 }
@@ -92,10 +96,14 @@ func (p *planner) drive() {
 		p.driveUpgrade()
 	case streamv1.SuspendOperation:
 		p.driveSuspend()
-	case streamv1.SavepointOperation:
-		p.driveSavepoint()
+	case streamv1.RollbackOperation:
+		p.driveRollback()
+	case streamv1.SavepointOperation, streamv1.CheckpointOperation:
+		p.driveSnapshot()
+	case streamv1.CancelOperation:
+		p.driveCancel()
 	default:
-		p.drop() // a StreamJob that isn't being deleted has no other
+		p.drop() // there is no other
 	}
 }
 
@@ -106,13 +114,18 @@ func (p *planner) driveUpgrade() {
 		p.driveStarting()
 	case streamv1.OperationSaving:
 		p.saved(p.save(true))
+	case streamv1.OperationFencing:
+		p.fence(streamv1.EndStopped)
 	default:
 		switch {
 		case p.invalid() != "":
 			p.drop()
 			p.block(streamv1.ReasonInvalidSpec, p.invalid())
-		case p.suspendWanted(), p.o.Revision == p.was.Deployment.Revision:
+		case p.stopWanted(), !p.wantsUpgrade():
 			p.drop() // somebody thought better of it
+		case p.wouldLose():
+			p.drop()
+			p.blockLoss()
 		case op.Phase == streamv1.OperationWaiting && op.Generation != p.job.Generation:
 			p.drop() // what was wrong may be right now
 		case op.Phase == streamv1.OperationWaiting:
@@ -141,7 +154,7 @@ func (p *planner) driveChecking() {
 		p.again(100 * time.Millisecond)
 		return
 	}
-	agent := p.agent(RunAgent{Task: CheckTask, Revision: grant, Grant: grant})
+	agent := p.agent(RunAgent{Task: CheckTask, Revision: grant, Grant: grant}, p.o.Revision, p.o.PolicyRevision)
 	switch {
 	case agent == nil:
 		return
@@ -170,7 +183,12 @@ func (p *planner) driveChecking() {
 func (p *planner) checked() {
 	op := p.st.Operation
 	op.CheckMillis = p.now.Sub(p.was.Operation.PhaseStartedAt.Time).Milliseconds()
-	if p.mode() != string(streamv1.UpgradeFromSavepoint) {
+	switch {
+	case p.discards() && p.was.Deployment.DiscardState != p.consent():
+		// The new lineage has a head of its own, so nothing but that of the old one can shut the old version out.
+		p.enter(streamv1.OperationFencing)
+		return
+	case p.mode() != string(streamv1.UpgradeFromSavepoint):
 		p.launchCandidate("")
 		return
 	}
@@ -214,15 +232,20 @@ func (p *planner) canSave() (ready bool, never string) {
 func (p *planner) launchCandidate(reason string) {
 	grant := p.was.Grant + 1
 	candidate := p.version(grant).Stored
-	op := p.st.Operation
-	from := p.was.Deployment.Revision
 	if candidate == nil {
 		// Somebody deleted it in between: what is wanted now is as good.
 		p.deploy(p.mode(), reason)
 	} else {
-		p.launch(grant, p.mode(), reason)
-		p.st.Deployment.Revision, p.st.Deployment.Generation = candidate.Revision, candidate.Generation
+		p.launch(launching{
+			grant: grant, revision: candidate.Revision, generation: candidate.Generation, requested: p.mode(), reason: reason, spec: candidate.Spec,
+		})
 	}
+	p.awaitCandidate()
+}
+
+// awaitCandidate goes on with the start of the new version.
+func (p *planner) awaitCandidate() {
+	op, from := p.st.Operation, p.was.Deployment.Revision
 	p.st.LastUpgrade = &streamv1.UpgradeReport{
 		FromRevision: from, ToRevision: p.st.Deployment.Revision, StartedAt: op.StartedAt,
 		CheckMillis: op.CheckMillis, SaveMillis: op.SaveMillis, Path: op.Path,
@@ -248,7 +271,7 @@ func (p *planner) driveStarting() {
 		p.event(Normal, "Upgraded", "Upgrade", fmt.Sprintf("Revision %s runs%s", p.was.Deployment.Revision, from(p.st.Restore)))
 		return
 	}
-	if p.o.Revision != p.was.Deployment.Revision || p.suspendWanted() {
+	if p.wantsUpgrade() || p.stopWanted() {
 		p.drop() // the spec has gone on, and this version may never come up
 	}
 }
@@ -280,7 +303,7 @@ func (p *planner) driveSuspend() {
 	case streamv1.OperationSaving:
 		p.suspendSaving()
 	case streamv1.OperationFencing:
-		p.fence()
+		p.fence(streamv1.EndStopped)
 	default:
 		if !p.suspendWanted() || op.Generation != p.job.Generation {
 			p.drop()
@@ -332,8 +355,8 @@ func (p *planner) giveUpSaving(why string) {
 	p.enter(streamv1.OperationFencing)
 }
 
-// fence shuts the old coordinator out by an agent pod with a newer grant.
-func (p *planner) fence() {
+// fence shuts the old coordinator out by an agent pod with a newer grant, and records that the job has ended unless another version follows.
+func (p *planner) fence(how streamv1.JobEnd) {
 	agent := p.agent(RunAgent{Task: FenceTask, Revision: p.was.Deployment.Grant, Grant: p.was.Grant, Operations: []string{p.was.Operation.ID}})
 	if agent == nil || !agent.Ended {
 		return
@@ -347,51 +370,52 @@ func (p *planner) fence() {
 		p.fail(reason, "shutting out the coordinator that does not answer: "+message)
 		return
 	}
-	why := p.was.Operation.Message
-	p.end(streamv1.EndStopped)
 	if n := agent.Result.Newest; n != nil {
-		report := snapshot(n)
 		if n.Kind == "Savepoint" {
-			p.st.LastSavepoint = report
+			p.st.LastSavepoint = snapshot(n)
 		} else {
-			p.st.LastCheckpoint = report
+			p.st.LastCheckpoint = snapshot(n)
 		}
+	}
+	switch {
+	case replaces(p.was.Operation):
+		p.fenced()
+		return
+	case how == streamv1.EndCancelled:
+		p.settleCancel()
+		return
+	}
+	why := p.was.Operation.Message
+	p.end(how)
+	if n := agent.Result.Newest; n != nil {
 		p.event(Warning, "SuspendedWithoutSavepoint", "Suspend", fmt.Sprintf("The job is suspended and will go on from %s: %s", n.Path, why))
 	}
 }
 
-func (p *planner) driveSavepoint() {
-	op := p.was.Operation
-	wanted := p.spec.Savepoint != nil && p.spec.Savepoint.Trigger == op.Trigger
-	if op.Phase == streamv1.OperationWaiting {
-		if !wanted || p.suspendWanted() || p.o.Revision != p.was.Deployment.Revision || p.invalid() != "" {
-			p.drop()
-		} else {
-			p.retry(streamv1.OperationSaving)
-		}
-		p.lookAgainIfDone()
+// fenced goes on with an upgrade whose old version was shut out for good.
+func (p *planner) fenced() {
+	switch {
+	case p.stopWanted():
+		p.end(streamv1.EndStopped)
 		return
+	case p.invalid() != "":
+		p.deployBack(modeResume, "the spec became invalid when the version before was already shut out")
+	case p.wouldLose():
+		p.deployBack(modeResume, "the consent to start without state was taken back when the version before was already shut out")
+	default:
+		p.deploy(p.mode(), "")
 	}
-	switch p.save(false) {
-	case succeeded:
-		p.st.SavepointTrigger = op.Trigger
-		p.drop()
-	case lost:
-		p.fail(streamv1.ReasonSavepointFailed, "the savepoint was not completed: "+p.whyLost())
-	case pending, failed:
+	if !p.written() {
+		p.awaitCandidate()
 	}
-	p.lookAgainIfDone()
 }
 
-// agent returns the agent pod of the current try, and has it made when there is none; nil: it isn't there yet.
-func (p *planner) agent(run RunAgent) *Agent {
+// agent returns the agent pod of the current try, and has it made when there is none; nil: it isn't there yet. Its name is made of the
+// operation and of what else it depends on.
+func (p *planner) agent(run RunAgent, on ...string) *Agent {
 	op := p.was.Operation
 	h := fnv.New32a()
-	_, _ = fmt.Fprint(h, op.ID, p.o.Revision, p.o.PolicyRevision)
-	if run.Task != CheckTask {
-		h = fnv.New32a()
-		_, _ = fmt.Fprint(h, op.ID)
-	}
+	_, _ = fmt.Fprint(h, op.ID, strings.Join(on, ""))
 	run.Name = fmt.Sprintf("%s-%d-%s-%08x", prefix(p.job.Name), run.Grant, run.Task, h.Sum32())
 	if p.usedAgents == nil {
 		p.usedAgents = map[string]bool{}

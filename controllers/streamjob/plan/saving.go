@@ -50,7 +50,8 @@ func (p *planner) save(stop bool) outcome {
 
 // failLate ends a try that the engine knows nothing of, or can't do anything about.
 func (p *planner) failLate() {
-	reason, message := streamv1.ReasonSavepointFailed, "the savepoint was not complete in time"
+	reason, what := p.failedWhat()
+	message := "the " + what + " was not complete in time"
 	if problem := p.problem(); problem != nil {
 		var why string
 		reason, why = describe(problem)
@@ -68,6 +69,10 @@ func (p *planner) ask(stop bool) {
 		p.do(Stop{Grant: grant, Request: contract.StopRequest{OperationID: op.ID, Timeout: timeout}})
 		return
 	}
+	if op.Type == streamv1.CheckpointOperation {
+		p.do(TakeCheckpoint{Grant: grant, Request: contract.CheckpointRequest{OperationID: op.ID}})
+		return
+	}
 	target := ""
 	if p.spec.Savepoint != nil {
 		target = p.spec.Savepoint.Target
@@ -82,6 +87,10 @@ func (p *planner) judge(o *contract.Operation) outcome {
 	case contract.OperationSucceeded:
 		op.Path, op.Reason, op.Message = o.Path, "", ""
 		op.SaveMillis = p.sincePhase()
+		if op.Type == streamv1.CheckpointOperation {
+			p.checkpointTaken(o)
+			return succeeded
+		}
 		if p.st.LastSavepoint == nil || p.st.LastSavepoint.ID < o.Checkpoint {
 			p.st.LastSavepoint = &streamv1.SnapshotReport{ID: o.Checkpoint, Path: o.Path, CompletedAt: seconds(o.EndedAt)}
 		}
@@ -92,7 +101,8 @@ func (p *planner) judge(o *contract.Operation) outcome {
 		if o.Remedy != "" {
 			message += " (" + o.Remedy + ")"
 		}
-		p.fail(streamv1.ReasonSavepointFailed, "the savepoint failed, and the job goes on: "+message)
+		reason, what := p.failedWhat()
+		p.fail(reason, "the "+what+" failed, and the job goes on: "+message)
 		return failed
 	default: // it is still under way, or a coordinator that was lost will be asked again
 		p.overdue()
@@ -108,18 +118,19 @@ func (p *planner) overdue() {
 	if p.now.Before(op.Deadline.Time) {
 		return
 	}
-	message := "the savepoint is not complete in time, and it is not known yet what becomes of it; the job goes on"
+	reason, what := p.failedWhat()
+	message := "the " + what + " is not complete in time, and it is not known yet what becomes of it; the job goes on"
 	if why := p.engine().Message; why != "" {
 		message += ": " + why
 	}
-	op.Reason, op.Message = streamv1.ReasonSavepointFailed, cut(message)
+	op.Reason, op.Message = reason, cut(message)
 }
 
 // saved goes on with an upgrade after its savepoint.
 func (p *planner) saved(o outcome) {
 	switch o {
 	case succeeded:
-		if p.suspendWanted() {
+		if p.stopWanted() {
 			p.end(streamv1.EndStopped)
 			return
 		}
@@ -128,6 +139,22 @@ func (p *planner) saved(o outcome) {
 		p.launchCandidate("no savepoint was completed: " + p.whyLost())
 	case pending, failed:
 	}
+}
+
+// failedWhat is the reason of a snapshot that fails, and what it is.
+func (p *planner) failedWhat() (reason, what string) {
+	if p.st.Operation.Type == streamv1.CheckpointOperation {
+		return streamv1.ReasonCheckpointNotTaken, "checkpoint"
+	}
+	return streamv1.ReasonSavepointFailed, "savepoint"
+}
+
+// checkpointTaken takes up a checkpoint that was asked for.
+func (p *planner) checkpointTaken(o *contract.Operation) {
+	if p.st.LastCheckpoint == nil || p.st.LastCheckpoint.ID < o.Checkpoint {
+		p.st.LastCheckpoint = &streamv1.SnapshotReport{ID: o.Checkpoint, Path: o.Path, CompletedAt: seconds(o.EndedAt)}
+	}
+	p.event(Normal, "CheckpointCompleted", "Checkpoint", fmt.Sprintf("Checkpoint %d, which was asked for, is complete", o.Checkpoint))
 }
 
 func (p *planner) whyLost() string {

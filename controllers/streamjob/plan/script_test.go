@@ -40,6 +40,10 @@ func TestNext_Scripts(t *testing.T) {
 //	pod             trouble=REASON of a worker pod; none without
 //	wait d=DURATION lets time pass
 //	delete          marks the StreamJob as being deleted
+//	pause, unpause  sets and removes the annotation that keeps the operator from acting
+//	image is=IMAGE  is what the operator runs from now on
+//	drop-revision   grant=N deletes what is stored for a grant
+//	show WHAT       prints the stability, the rollback, the history or the upgrade of the status
 //	step [n=N]      plans N times (default 1), does what the plan says, prints it
 func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 	t.Helper()
@@ -82,6 +86,18 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 		w.job.Generation++
 	case "forget":
 		w.versions = nil
+	case "pause":
+		w.job.Annotations = map[string]string{streamv1.AnnotationPaused: "true"}
+	case "unpause":
+		w.job.Annotations = nil
+	case "image":
+		d.ScanArgs(t, "is", &w.image)
+	case "drop-revision":
+		var grant int64
+		d.ScanArgs(t, "grant", &grant)
+		delete(w.versions, grant)
+	case "show":
+		return w.show(d)
 	case "step":
 		n := 1
 		if d.HasArg("n") {
@@ -108,6 +124,7 @@ type world struct {
 	agents   []plan.Agent
 	trouble  *plan.Trouble
 	released bool
+	image    string
 	// asked counts the requests of each operation id.
 	asked map[string]int
 }
@@ -245,10 +262,19 @@ func (w *world) act(a plan.Action) string {
 	switch a := a.(type) {
 	case plan.Store:
 		v := w.version(a.Grant)
-		v.Stored = &plan.Stored{
+		s := plan.Stored{
 			Revision: revision(&w.job.Spec), PolicyRevision: policy(&w.job.Spec), Generation: w.job.Generation,
-			Spec: w.job.Spec.DeepCopy(), JobID: a.JobID,
+			Spec: w.job.Spec.DeepCopy(), Image: w.image,
 		}
+		if a.From != 0 {
+			if w.versions[a.From] == nil || w.versions[a.From].Stored == nil {
+				panic(fmt.Sprintf("%+v, but nothing is stored there", a))
+			}
+			s = *w.versions[a.From].Stored
+		}
+		s.JobID, s.NewJobID, s.RewindTo = a.JobID, a.NewJobID, a.RewindTo
+		v.Stored = &s
+		return storeText(a)
 	case plan.Apply:
 		w.version(a.Grant).Exists = true
 	case plan.Delete:
@@ -272,12 +298,51 @@ func (w *world) act(a plan.Action) string {
 		w.asked[a.Request.OperationID]++
 	case plan.TakeSavepoint:
 		w.asked[a.Request.OperationID]++
+	case plan.TakeCheckpoint:
+		w.asked[a.Request.OperationID]++
 	case plan.Cancel:
 		w.asked[a.Request.OperationID]++
 	case plan.Release:
 		w.released = true
 	}
 	return fmt.Sprintf("%T %+v", a, a)[len("plan."):]
+}
+
+func storeText(a plan.Store) string {
+	text := fmt.Sprintf("Store {Grant:%d JobID:%s NewJobID:%s", a.Grant, a.JobID, a.NewJobID)
+	if a.From != 0 {
+		text += fmt.Sprintf(" From:%d RewindTo:%s", a.From, a.RewindTo)
+	}
+	return text + "}"
+}
+
+// show prints a part of the status.
+func (w *world) show(d *datadriven.TestData) string {
+	var out strings.Builder
+	s := &w.job.Status
+	for _, arg := range d.CmdArgs {
+		var part any
+		switch arg.Key {
+		case "stability":
+			part = map[string]any{"stability": s.Stability, "lastStable": s.LastStable}
+		case "rollback":
+			part = s.Rollback
+		case "history":
+			part = s.History
+		case "upgrade":
+			part = s.LastUpgrade
+		case "restore":
+			part = s.Restore
+		case "nonces":
+			part = map[string]string{"restart": s.RestartNonce, "checkpoint": s.CheckpointTrigger, "savepoint": s.SavepointTrigger, "discarded": s.DiscardedState}
+		}
+		text, err := yaml.Marshal(part)
+		if err != nil {
+			return err.Error()
+		}
+		out.Write(text)
+	}
+	return out.String()
 }
 
 func (w *world) version(grant int64) *plan.Version {

@@ -45,8 +45,11 @@ type Stored struct {
 	Generation               int64
 	// Spec is the spec in it. Storage locations and maxParallelism are compared with it.
 	Spec *streamv1.StreamJobSpec
-	// JobID is the job that it goes on with; empty: it starts a new one.
-	JobID string
+	// Image is that of its pods.
+	Image string
+	// JobID is the job that it goes on with; empty, or the same as NewJobID: it starts a new one. RewindTo is a snapshot of that job to
+	// go back to; empty: its newest.
+	JobID, NewJobID, RewindTo string
 }
 
 // Pod is one pod as far as it matters.
@@ -106,8 +109,13 @@ type Action interface{ action() }
 // Store writes the current spec as the revision of a grant, in its config map: over what is stored there, if anything.
 type Store struct {
 	Grant int64
-	// JobID is the job to go on with; NewJobID the id of the one to start when JobID is empty.
+	// JobID is the job to go on with; NewJobID the id of the one to start when JobID is empty. Where both are the same, that one is started
+	// whatever else storage holds.
 	JobID, NewJobID string
+	// From is the grant whose stored revision is taken instead of the current spec; 0: none.
+	From int64
+	// RewindTo is a snapshot of the job to go back to; empty: it goes on from its newest.
+	RewindTo string
 }
 
 // Apply makes and keeps the objects of a grant as its stored revision says.
@@ -132,6 +140,12 @@ type Stop struct {
 type TakeSavepoint struct {
 	Grant   int64
 	Request contract.SavepointRequest
+}
+
+// TakeCheckpoint asks the coordinator of a grant for a checkpoint.
+type TakeCheckpoint struct {
+	Grant   int64
+	Request contract.CheckpointRequest
 }
 
 // Cancel asks the coordinator of a grant to cancel the job.
@@ -173,16 +187,17 @@ type DeleteAgent struct {
 // Release removes the finalizer.
 type Release struct{}
 
-func (Store) action()         {}
-func (Apply) action()         {}
-func (Delete) action()        {}
-func (Stop) action()          {}
-func (TakeSavepoint) action() {}
-func (Cancel) action()        {}
-func (SetPolicy) action()     {}
-func (RunAgent) action()      {}
-func (DeleteAgent) action()   {}
-func (Release) action()       {}
+func (Store) action()          {}
+func (Apply) action()          {}
+func (Delete) action()         {}
+func (Stop) action()           {}
+func (TakeSavepoint) action()  {}
+func (TakeCheckpoint) action() {}
+func (Cancel) action()         {}
+func (SetPolicy) action()      {}
+func (RunAgent) action()       {}
+func (DeleteAgent) action()    {}
+func (Release) action()        {}
 
 // EventType is Normal or Warning.
 type EventType string

@@ -1032,6 +1032,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: at
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: blockedBy
+      type:
+        scalar: string
     - name: completedAt
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -1041,6 +1044,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: fromRevision
       type:
         scalar: string
+    - name: grant
+      type:
+        scalar: numeric
     - name: message
       type:
         scalar: string

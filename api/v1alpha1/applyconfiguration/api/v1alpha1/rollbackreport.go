@@ -26,6 +26,10 @@ type RollbackReportApplyConfiguration struct {
 	Reason *string `json:"reason,omitempty"`
 	// message says what was wrong with it.
 	Message *string `json:"message,omitempty"`
+	// grant of the version that was deployed instead.
+	Grant *int64 `json:"grant,omitempty"`
+	// blockedBy says what kept the stable version from going on.
+	BlockedBy *string `json:"blockedBy,omitempty"`
 	// outcome is how far the rollback got.
 	Outcome *apiv1alpha1.RollbackOutcome `json:"outcome,omitempty"`
 	// path is the snapshot from before the version that was rolled back. Absent: none is known.
@@ -87,6 +91,22 @@ func (b *RollbackReportApplyConfiguration) WithReason(value string) *RollbackRep
 // If called multiple times, the Message field is set to the value of the last call.
 func (b *RollbackReportApplyConfiguration) WithMessage(value string) *RollbackReportApplyConfiguration {
 	b.Message = &value
+	return b
+}
+
+// WithGrant sets the Grant field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Grant field is set to the value of the last call.
+func (b *RollbackReportApplyConfiguration) WithGrant(value int64) *RollbackReportApplyConfiguration {
+	b.Grant = &value
+	return b
+}
+
+// WithBlockedBy sets the BlockedBy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the BlockedBy field is set to the value of the last call.
+func (b *RollbackReportApplyConfiguration) WithBlockedBy(value string) *RollbackReportApplyConfiguration {
+	b.BlockedBy = &value
 	return b
 }
 

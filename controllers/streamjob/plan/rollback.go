@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/runtime/contract"
+)
+
+const (
+	// defaultMaxRestarts is how many restarts a version may need before it is stable when the spec doesn't say.
+	defaultMaxRestarts = 3
+	// defaultStartDeadline is how long a version may take to run when the spec doesn't say.
+	defaultStartDeadline = 5 * time.Minute
+	// faultPatience is how long a pod must have a fault that will not pass before that ends the version: one failed pull is no such fault.
+	faultPatience = 10 * time.Second
+)
+
+// rollbackSettings are those of the spec; never nil.
+func (p *planner) rollbackSettings() streamv1.Rollback {
+	if u := p.spec.Upgrade; u != nil && u.Rollback != nil {
+		return *u.Rollback
+	}
+	return streamv1.Rollback{}
+}
+
+// held says that the version that the spec asks for was rolled back, and that nothing has changed that would have it tried again.
+func (p *planner) held() bool {
+	r := p.st.Rollback
+	return r != nil && r.FromRevision == p.o.Revision && (p.spec.RestartNonce == "" || p.spec.RestartNonce == r.RestartNonce)
+}
+
+// backInPlace says that the deployed version is the one that a rollback went back to.
+func (p *planner) backInPlace() bool {
+	r, d := p.st.Rollback, p.st.Deployment
+	return r != nil && d != nil && d.Grant == r.Grant
+}
+
+// rollbackTarget is the stable version to go back to from the deployed one; nil: there is none.
+func (p *planner) rollbackTarget() *Version {
+	d, stable, s := p.was.Deployment, p.st.LastStable, p.st.Stability
+	if d == nil || stable == nil || s == nil || s.Grant != d.Grant || stable.Grant == d.Grant || d.DiscardState != "" ||
+		p.st.Rollback != nil || p.rollbackSettings().Mode == streamv1.RollbackDisabled {
+		return nil
+	}
+	to, now := p.version(stable.Grant), p.deployed().Stored
+	if to.Stored == nil {
+		return nil
+	}
+	if stable.Revision == d.Revision && (now == nil || now.Image == to.Stored.Image) {
+		return nil // it is what runs
+	}
+	if now != nil && location(now.Spec.Storage) != location(to.Stored.Spec.Storage) {
+		return nil
+	}
+	return &to
+}
+
+// rollsBack begins to go back to the stable version, if the deployed one has failed for a cause that will not pass. What the user asks for
+// comes first: a newer version, or that the job stops.
+func (p *planner) rollsBack() bool {
+	op := p.was.Operation
+	switch {
+	case op == nil, op.Type == streamv1.UpgradeOperation && op.Phase == streamv1.OperationStarting:
+	case op.Type == streamv1.SavepointOperation, op.Type == streamv1.CheckpointOperation:
+	default:
+		return false
+	}
+	if p.stopWanted() || p.wantsUpgrade() && p.invalid() == "" {
+		return false
+	}
+	to := p.rollbackTarget()
+	if to == nil {
+		return false
+	}
+	cause := p.fatal()
+	if cause == nil {
+		return false
+	}
+	p.rollBack(cause, to)
+	return true
+}
+
+// rollBack begins to go back to a stable version.
+func (p *planner) rollBack(cause *Trouble, to *Version) {
+	d := p.was.Deployment
+	path := ""
+	if up := p.st.LastUpgrade; up != nil && up.ToRevision == d.Revision {
+		path = up.Path
+	}
+	if r := p.st.Restore; path == "" && r != nil {
+		path = r.Path
+	}
+	p.st.Rollback = &streamv1.RollbackReport{
+		FromRevision: d.Revision, FromGeneration: d.Generation, ToRevision: to.Stored.Revision, RestartNonce: p.spec.RestartNonce,
+		Reason: cause.Reason, Message: cut(cause.Message), Outcome: streamv1.RollbackStarted, Path: path, At: seconds(p.now),
+	}
+	p.begin(streamv1.RollbackOperation, streamv1.OperationChecking)
+	p.storeBack()
+	p.event(Warning, "RollingBack", "Rollback", fmt.Sprintf("Revision %s is rolled back to %s: %s", d.Revision, to.Stored.Revision, cause.Message))
+	p.again(100 * time.Millisecond)
+}
+
+// storeBack writes the stable version as the one of the next grant.
+func (p *planner) storeBack() {
+	p.do(Store{Grant: p.was.Grant + 1, From: p.st.LastStable.Grant, JobID: p.jobID(), RewindTo: p.st.Operation.Path})
+}
+
+// fatal says why the deployed version will not become stable; nil: it may.
+func (p *planner) fatal() *Trouble {
+	s := p.st.Stability
+	if e := p.engine(); e != nil && p.answers() {
+		if e.State == contract.JobFailed {
+			return &Trouble{Reason: streamv1.ReasonJobFailed, Message: "the job failed for good: " + p.failure()}
+		}
+		if problem := e.Problem; problem != nil && fatalProblem(problem.Reason) {
+			reason, message := describe(problem)
+			return &Trouble{Reason: reason, Message: message}
+		}
+		most := int32(defaultMaxRestarts)
+		if m := p.rollbackSettings().MaxRestarts; m != nil {
+			most = *m
+		}
+		if s.Restarts > most {
+			return &Trouble{Reason: streamv1.ReasonCrashLoop, Message: fmt.Sprintf("its tasks were restarted %d times before it was stable: %s", s.Restarts, p.failure())}
+		}
+	}
+	if t := p.fault(); t != nil {
+		if left := faultPatience - p.now.Sub(s.FailingSince.Time); left > 0 {
+			p.again(left)
+			return nil
+		}
+		return t
+	}
+	return p.late()
+}
+
+// fatalProblem says of a problem of a coordinator that it lies in the version and not in what is around it.
+func fatalProblem(reason contract.ProblemReason) bool {
+	return reason == contract.IncompatibleState || reason == contract.InvalidJob || reason == contract.RewindUnsafe
+}
+
+// fault is a fault of a pod that will not pass by itself while the tasks don't run; nil: there is none.
+func (p *planner) fault() *Trouble {
+	if p.running() {
+		return nil
+	}
+	v := p.deployed()
+	for _, pod := range slices.Concat(v.Coordinator, v.Workers) {
+		if t := pod.Trouble; t != nil && t.Reason != streamv1.ReasonUnschedulable {
+			return &Trouble{Reason: t.Reason, Message: cut("Pod " + pod.Name + ": " + t.Message)}
+		}
+	}
+	return nil
+}
+
+// late says that the version does not run in time, for whatever reason but a storage that doesn't answer: no version would run with that.
+func (p *planner) late() *Trouble {
+	h := p.entry()
+	if h == nil || p.st.Restore != nil && p.st.Restore.EffectiveMode != "" {
+		return nil // it ran
+	}
+	if problem := p.problem(); problem != nil && problem.Reason == contract.StorageUnavailable {
+		return nil
+	}
+	deadline := cmp.Or(p.rollbackSettings().StartDeadline.Duration, defaultStartDeadline)
+	if left := deadline - p.now.Sub(h.DeployedAt.Time); left > 0 {
+		p.again(left)
+		return nil
+	}
+	t := &Trouble{Reason: streamv1.ReasonStartDeadline, Message: fmt.Sprintf("it did not run within %v", deadline)}
+	if why := p.trouble(); why != nil {
+		t.Message += ": " + why.Message
+	} else if e := p.engine(); e != nil && e.Message != "" {
+		t.Message += ": " + e.Message
+	}
+	return t
+}
+
+// driveRollback goes on with a rollback.
+func (p *planner) driveRollback() {
+	defer p.lookAgainIfDone()
+	op := p.was.Operation
+	switch {
+	case p.st.Rollback == nil: // somebody has edited the status
+		p.drop()
+	case op.Phase == streamv1.OperationStarting:
+		p.driveBack()
+	case p.stopWanted(), !p.held() && p.invalid() == "":
+		// Nothing was torn down for it yet, so what the user asks for now comes first.
+		p.drop()
+		p.st.Rollback = nil
+	case op.Phase == streamv1.OperationWaiting:
+		p.retry(streamv1.OperationChecking)
+	default:
+		p.checkBack()
+	}
+}
+
+// checkBack has an agent pod of the stable version look whether it can go on from the newest state, or go back to the one before
+// the version that failed.
+func (p *planner) checkBack() {
+	op := p.st.Operation
+	grant := p.was.Grant + 1
+	candidate := p.version(grant).Stored
+	if stable := p.st.LastStable; stable == nil || candidate == nil && p.version(stable.Grant).Stored == nil {
+		p.blockRollback("the stored revision of the stable version is gone")
+		return
+	}
+	if candidate == nil || candidate.Revision != p.st.Rollback.ToRevision || candidate.RewindTo != op.Path {
+		p.storeBack()
+		p.again(100 * time.Millisecond)
+		return
+	}
+	agent := p.agent(RunAgent{Task: CheckTask, Revision: grant, Grant: grant}, candidate.Revision, op.Path)
+	switch {
+	case agent == nil:
+	case !agent.Ended && agent.Trouble != nil:
+		op.Reason, op.Message = agent.Trouble.Reason, cut("the stable version cannot be checked: "+agent.Trouble.Message)
+	case !agent.Ended:
+	case agent.Result == nil:
+		p.fail(streamv1.ReasonCheckFailed, "the check of the stable version ended without a result: "+agent.Message)
+	case agent.Result.OK:
+		op.Reason, op.Message = "", ""
+		p.launchBack(candidate)
+	default:
+		p.cannotGoBack(agent.Result.Problem)
+	}
+}
+
+// cannotGoBack is for a stable version that the state does not fit, or that can't be rewound.
+func (p *planner) cannotGoBack(problem *contract.Problem) {
+	op, r := p.st.Operation, p.st.Rollback
+	reason, message := describe(problem)
+	switch {
+	case reason == streamv1.ReasonIncompatibleState && op.Path == "" && r.Path != "":
+		op.Path = r.Path
+		op.Attempts++
+		p.enter(streamv1.OperationChecking)
+		p.storeBack()
+		p.again(100 * time.Millisecond)
+	case problem != nil && mayPass(problem.Reason):
+		p.fail(reason, "checking the stable version: "+message)
+	default:
+		p.blockRollback(message)
+	}
+}
+
+// mayPass says of a problem that it may go away without the version being another.
+func mayPass(reason contract.ProblemReason) bool {
+	switch reason {
+	case contract.StorageUnavailable, contract.StorageAccessDenied, contract.StorageNotFound, contract.Internal:
+		return true
+	default:
+		return false
+	}
+}
+
+// blockRollback leaves the version that failed where it is and asks.
+func (p *planner) blockRollback(why string) {
+	r := p.st.Rollback
+	r.Outcome, r.BlockedBy = streamv1.RollbackBlocked, cut(why)
+	p.event(Warning, "RollbackBlocked", "Rollback", p.blockedText())
+	p.drop()
+}
+
+// blockedText says why nothing is done and what there is to choose from.
+func (p *planner) blockedText() string {
+	r := p.st.Rollback
+	back := ""
+	if r.Path != "" {
+		back = fmt.Sprintf(", or, to go back to %s although output may then come twice, set spec.restoreFrom.path to it, and spec.upgrade.mode to "+
+			"Stateless with a new spec.upgrade.discardState", r.Path)
+	}
+	return cut(fmt.Sprintf("Revision %s failed (%s: %s), and the stable revision %s cannot go on from its state: %s. "+
+		"Choose: correct the spec, which goes on from the newest state%s", r.FromRevision, r.Reason, Cut(r.Message, 256), r.ToRevision, Cut(r.BlockedBy, 256), back))
+}
+
+// launchBack starts the stable version.
+func (p *planner) launchBack(stored *Stored) {
+	op, r := p.st.Operation, p.st.Rollback
+	grant := p.was.Grant + 1
+	p.close(streamv1.OutcomeRolledBack, r.Reason+": "+r.Message)
+	reason := "revision " + r.FromRevision + " was rolled back"
+	if op.Path != "" {
+		reason += ", and the stable version does not take its state, but no output came of that"
+	}
+	p.launch(launching{
+		grant: grant, revision: stored.Revision, generation: stored.Generation, requested: modeRollback, reason: reason, spec: stored.Spec, back: true,
+	})
+	r.Grant = grant
+	p.enter(streamv1.OperationStarting)
+}
+
+// driveBack waits for the stable version to run. A rollback that fails is not followed by another.
+func (p *planner) driveBack() {
+	switch t := p.fatal(); {
+	case p.running():
+		p.wentBack()
+		p.drop()
+	case p.stopWanted():
+		p.drop()
+	case t != nil:
+		p.st.Rollback.Outcome, p.st.Rollback.BlockedBy = streamv1.RollbackFailed, cut(t.Reason+": "+t.Message)
+		p.event(Warning, "RollbackFailed", "Rollback", "The stable version does not run either: "+t.Message)
+		p.drop()
+	}
+}
+
+// wentBack records that the stable version runs.
+func (p *planner) wentBack() {
+	r := p.st.Rollback
+	r.Outcome, r.BlockedBy, r.CompletedAt = streamv1.RollbackCompleted, "", seconds(p.now)
+	p.event(Warning, "RolledBack", "Rollback", fmt.Sprintf("Revision %s runs again%s; %s was rolled back: %s: %s",
+		r.ToRevision, from(p.st.Restore), r.FromRevision, r.Reason, r.Message))
+}
+
+// deployBack deploys what was deployed last anew: what was rolled back isn't what a suspension or a recovery ends with.
+func (p *planner) deployBack(requested, reason string) {
+	from := p.deployed()
+	if stable := p.st.LastStable; from.Stored == nil && stable != nil && stable.Revision == p.was.Deployment.Revision {
+		from = p.version(stable.Grant)
+	}
+	if from.Stored == nil {
+		p.block(streamv1.ReasonRollbackBlocked, "the stored revision of the stable version is gone: change the spec, or set spec.restartNonce to a new value, "+
+			"to run what the spec asks for")
+		return
+	}
+	grant := p.st.Grant + 1
+	p.do(Store{Grant: grant, From: from.Grant, JobID: p.jobID()})
+	p.launch(launching{
+		grant: grant, revision: from.Stored.Revision, generation: from.Stored.Generation, requested: requested, reason: reason, spec: from.Stored.Spec, back: true,
+	})
+	if p.st.Rollback != nil {
+		p.st.Rollback.Grant = grant
+	}
+}
+
+// rollbackText says how far a rollback got.
+func (p *planner) rollbackText(op *streamv1.OperationReport) string {
+	r := p.st.Rollback
+	text := "The stable revision " + r.ToRevision + " is being checked"
+	if op.Path != "" {
+		text += " against the state from before"
+	}
+	if op.Phase == streamv1.OperationStarting {
+		text = "The stable revision " + r.ToRevision + " is being started"
+	}
+	return fmt.Sprintf("%s, because revision %s failed (%s: %s)", text, r.FromRevision, r.Reason, Cut(r.Message, 512))
+}
+
+// heldVerdict is for a job whose stable version is deployed in place of the one that the spec asks for.
+func (p *planner) heldVerdict() verdict {
+	r := p.st.Rollback
+	text := fmt.Sprintf("Revision %s of generation %d was rolled back to %s (%s: %s)", r.FromRevision, r.FromGeneration, r.ToRevision, r.Reason, Cut(r.Message, 512))
+	v := verdict{reason: streamv1.ReasonRolledBack, phase: p.phaseOfRunning(), stalled: true}
+	if r.Outcome == streamv1.RollbackFailed || r.Outcome == streamv1.RollbackBlocked {
+		v.reason = streamv1.ReasonRollbackFailed
+		text += ", which does not run either: " + Cut(r.BlockedBy, 256)
+		if !p.running() {
+			v.phase = streamv1.PhaseStalled
+		}
+	}
+	v.message = cut(text + "; change the spec, or set spec.restartNonce to a new value to have it tried again")
+	return v
+}
+
+// rolledBackCondition says whether an older version runs than the spec asks for.
+func (p *planner) rolledBackCondition() {
+	r := p.st.Rollback
+	switch {
+	case r == nil, p.st.Deployment == nil, !p.held():
+		p.set(streamv1.ConditionRolledBack, truth(false), streamv1.ReasonNotRolledBack, "")
+	case p.backInPlace():
+		p.set(streamv1.ConditionRolledBack, truth(true), streamv1.ReasonRolledBack, p.heldVerdict().message)
+	case r.Outcome == streamv1.RollbackBlocked:
+		p.set(streamv1.ConditionRolledBack, truth(false), streamv1.ReasonRollbackBlocked, p.blockedText())
+	default:
+		p.set(streamv1.ConditionRolledBack, truth(false), streamv1.ReasonRollingBack, cut(r.Reason+": "+r.Message))
+	}
+}

@@ -207,6 +207,7 @@ func (m *Machine) record(now time.Time) {
 	}
 	m.updateHead(now, func(h *snapshot.Head) {
 		h.AddRestore(r)
+		m.outlive(h, r.Checkpoint)
 		leaveOut(h, r.LeftOut)
 		if a.source.foreign {
 			h.Origin = &snapshot.Origin{Path: a.source.path, Checkpoint: a.source.id}

@@ -3,6 +3,7 @@
 package job
 
 import (
+	"slices"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/snapshot"
@@ -16,6 +17,13 @@ func (m *Machine) rewind(before, next *snapshot.Head) ([]snapshot.CompletedCheck
 		return nil, nil
 	}
 	return next.RewindTo(m.o.Config.RewindTo)
+}
+
+// outlive notes in the head that the job is restored from a snapshot: savepoints that are newer are no way back any more, if its sinks commit.
+func (m *Machine) outlive(h *snapshot.Head, restored int64) {
+	if slices.ContainsFunc(m.o.Plan.Vertices, func(v Vertex) bool { return v.Transactional }) {
+		h.Outlive(restored)
+	}
 }
 
 // discard deletes what the claim took out of the head.

@@ -79,6 +79,9 @@ func newAPIServer(c jobControl, metrics http.Handler, secure *tls.Config, log lo
 	if secure != nil {
 		s.TLSConfig = secure.Clone()
 		s.TLSConfig.ClientAuth = tls.VerifyClientCertIfGiven
+		if secure.ClientAuth == tls.RequireAnyClientCert { // VerifyConnection does it
+			s.TLSConfig.ClientAuth = tls.RequestClientCert
+		}
 		if verify := secure.VerifyConnection; verify != nil {
 			s.TLSConfig.VerifyConnection = func(cs tls.ConnectionState) error {
 				if len(cs.PeerCertificates) == 0 {
@@ -129,7 +132,7 @@ func (a *api) guard(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 { // one that was given was verified in the handshake
 			a.writeError(w, &contract.APIError{
 				Status:  http.StatusUnauthorized,
 				Message: "a client certificate is needed",

@@ -59,10 +59,12 @@ func Check(ctx context.Context, o Options) (contract.AgentResult, error) {
 		r.Warnings = leftOutWarnings(p.from.leftOut)
 		r.Warnings = append(r.Warnings, assign.Warnings(p.shape, p.from.manifest, assign.Options{AllowNonRestoredState: p.cfg.AllowNonRestoredState})...)
 	}
-	warnings, err := c.checkSchemas(ctx, p)
-	r.Warnings = append(r.Warnings, warnings...)
-	if err != nil {
-		return r, err
+	for _, look := range []func(context.Context, *prepared) ([]string, error){c.checkOwner, c.checkSchemas} {
+		warnings, err := look(ctx, p)
+		r.Warnings = append(r.Warnings, warnings...)
+		if err != nil {
+			return r, err
+		}
 	}
 	r.OK = true
 	return r, nil
@@ -104,8 +106,8 @@ func Fence(ctx context.Context, o Options, operations []string) (contract.AgentR
 	return r, nil
 }
 
-// Dispose claims the head of a job with a grant and deletes the job's checkpoints, as cancelling it with retention Delete does. Savepoints
-// stay. The head stays too and says that the job was cancelled and has no state. It can be repeated until nothing is left.
+// Dispose claims the head of a job with a grant and deletes the job's checkpoints, as cancelling it with retention Delete does, and the snapshot that it
+// claimed when it first started. Other savepoints stay. The head stays too and says that the job was cancelled and has no state. It can be repeated until nothing is left.
 func Dispose(ctx context.Context, o Options) (contract.AgentResult, error) {
 	r := contract.AgentResult{Task: contract.AgentDispose}
 	c, err := New(o)
@@ -114,7 +116,9 @@ func Dispose(ctx context.Context, o Options) (contract.AgentResult, error) {
 	}
 	// The head stops naming the checkpoints before they go: nothing may be named that isn't there.
 	h, found, err := c.claimForAgent(ctx, func(h *snapshot.Head) {
-		h.Checkpoints, h.Origin, h.NamedState = nil, nil, false
+		h.LeaveBehind(h.Checkpoints)
+		h.Checkpoints, h.NamedState = nil, false
+		h.DropOrigin()
 		h.Final = &snapshot.Final{State: snapshot.FinalCanceled, At: time.Now()}
 	})
 	if err != nil {
@@ -131,6 +135,13 @@ func Dispose(ctx context.Context, o Options) (contract.AgentResult, error) {
 		r.Deleted += n
 		if err != nil {
 			return r, fmt.Errorf("deleting the checkpoints in %s: %w", located(dir+below, c.o.Location), err)
+		}
+	}
+	if o := h.Origin; o != nil && o.Claim == snapshot.Released {
+		n, err := deleteOwned(ctx, c.o.Store, snapshot.Directory(o.Path), h.JobID)
+		r.Deleted += int64(n)
+		if err != nil {
+			return r, err
 		}
 	}
 	c.tell(&r, &h)
@@ -158,6 +169,7 @@ func (c *Coordinator) claimForAgent(ctx context.Context, change func(*snapshot.H
 			return h, true, err
 		}
 		change(&next)
+		next.Remember(&h)
 		_, outcome, err := trySwap(ctx, c.o.Store, dir, v, next)
 		switch outcome {
 		case snapshot.Swapped:

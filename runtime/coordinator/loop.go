@@ -152,6 +152,10 @@ func (l *loop) carryOut(ctx context.Context, e job.Effect) {
 		l.readManifest(ctx, e)
 	case job.DeleteObjects:
 		l.deleteObjects(ctx, e)
+	case job.ClaimSnapshot:
+		l.claimSnapshot(ctx, e)
+	case job.DeleteOrigin:
+		l.deleteOrigin(ctx, e)
 	case job.Send:
 		l.send(e)
 	case job.DropWorker:

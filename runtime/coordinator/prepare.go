@@ -114,6 +114,9 @@ func (c *Coordinator) takesAtStart(ctx context.Context, p *prepared) error {
 			return nil
 		}
 	}
+	if _, err := c.checkOwner(ctx, p); err != nil {
+		return err
+	}
 	warnings, err := c.checkSchemas(ctx, p)
 	for _, w := range warnings {
 		c.o.Log.Info("Checking the snapshot to start from", "warning", w)
@@ -271,12 +274,12 @@ func (p *prepared) startsFrom() (snapshot.Newest, error) {
 		return n, nil
 	}
 	switch {
-	case h.Origin != nil:
+	case h.Origin.Usable():
 		return snapshot.Newest{Path: h.Origin.Path}, nil
 	case h.NamedState:
 		return snapshot.Newest{}, &GoneError{JobID: p.found.JobID, Location: "what its head names"}
 	default:
-		return snapshot.Newest{Path: p.cfg.RestoreFrom}, nil
+		return snapshot.Newest{Path: p.cfg.RestoreFrom}, h.Origin.CheckAgain(p.cfg.RestoreFrom)
 	}
 }
 

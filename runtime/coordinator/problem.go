@@ -73,6 +73,14 @@ func ProblemOf(err error) *contract.Problem {
 		p.Reason, p.Remedy = contract.RewindUnsafe, "go on from the newest state, or start a new job from the snapshot and accept what is said"
 		return p
 	}
+	if _, ok := errors.AsType[*snapshot.ClaimError](err); ok {
+		p.Reason = contract.RestoreClaimed
+		return p
+	}
+	if _, ok := errors.AsType[*snapshot.ReleasedError](err); ok {
+		p.Reason = contract.RestoreNotFound
+		return p
+	}
 	if _, ok := errors.AsType[*snapshot.NotNamedError](err); ok {
 		p.Reason, p.Remedy = contract.RestoreNotFound, "go on from the newest state, or start a new job from the snapshot"
 		return p

@@ -25,7 +25,7 @@ type attempt struct {
 	deadline time.Time
 	// source is the snapshot to restore; its path is empty for an empty start.
 	source source
-	// readAgainAt is when its manifest is read again.
+	// readAgainAt is when its manifest is read, or it is claimed, again.
 	readAgainAt time.Time
 	readError   string
 }
@@ -35,6 +35,7 @@ type attemptPhase uint8
 const (
 	waitingForSlots attemptPhase = iota
 	reading
+	claiming
 	recording
 	deploying
 	up
@@ -47,9 +48,11 @@ type source struct {
 	crc32c uint32
 	// foreign says that it is of another lineage: restoreFrom.
 	foreign bool
-	tasks   map[protocol.TaskID]protocol.TaskDeployment
-	id      int64
-	dir     string
+	// claim is what the head says, or is to say, of whose it is.
+	claim snapshot.OriginClaim
+	tasks map[protocol.TaskID]protocol.TaskDeployment
+	id    int64
+	dir   string
 	// leftOut are newer snapshots that are damaged.
 	leftOut []snapshot.LeftOut
 }
@@ -126,12 +129,12 @@ func (m *Machine) chooseSource() (source, error) {
 		return src, err
 	}
 	switch {
-	case h.Origin != nil:
-		return source{path: h.Origin.Path, foreign: true}, nil
+	case h.Origin.Usable():
+		return source{path: h.Origin.Path, foreign: true, claim: h.Origin.Claim}, nil
 	case h.NamedState:
 		return source{}, errNoState
 	case m.o.Config.RestoreFrom != "":
-		return source{path: m.o.Config.RestoreFrom, foreign: true}, nil
+		return m.fromElsewhere()
 	}
 	return source{}, nil
 }
@@ -172,7 +175,7 @@ func (m *Machine) HandleManifestRead(now time.Time, r ManifestRead) {
 		a.source.id = r.Manifest.Checkpoint
 		m.snapshots.SkipTo(r.Manifest.Checkpoint)
 	}
-	m.record(now)
+	m.claimFirst(now, r.Manifest)
 }
 
 // consented returns the manifest as a restore from src sees it. The savepoint of a stop that failed is that of a job that goes on: nobody
@@ -210,7 +213,7 @@ func (m *Machine) record(now time.Time) {
 		m.outlive(h, r.Checkpoint)
 		leaveOut(h, r.LeftOut)
 		if a.source.foreign {
-			h.Origin = &snapshot.Origin{Path: a.source.path, Checkpoint: a.source.id}
+			h.Origin = &snapshot.Origin{Path: a.source.path, Checkpoint: a.source.id, Claim: a.source.claim}
 			h.ReservedUntil = max(h.ReservedUntil, a.source.id+1)
 		}
 	}, func(now time.Time) {
@@ -306,7 +309,7 @@ func (m *Machine) attemptTime(now time.Time) {
 	a := m.attempt
 	if due(now, a.readAgainAt) {
 		a.readAgainAt = time.Time{}
-		m.emit(ReadManifest{Path: a.source.path, CRC32C: a.source.crc32c})
+		m.readAgain()
 	}
 	if !due(now, a.deadline) {
 		return
@@ -318,6 +321,8 @@ func (m *Machine) attemptTime(now time.Time) {
 			m.slots(), m.o.Plan.Slots, m.o.SlotTimeout)})
 	case reading:
 		m.fail(now, Failure{Error: fmt.Sprintf("the manifest of %s could not be read within %v: %s", a.source.path, m.o.DeployTimeout, a.readError)})
+	case claiming:
+		m.fail(now, Failure{Error: fmt.Sprintf("the snapshot %s could not be claimed within %v: %s", a.source.path, m.o.DeployTimeout, a.readError)})
 	case recording: // the head has its own deadline
 	case deploying:
 		m.fail(now, Failure{Error: fmt.Sprintf("%s did not start within %v", m.laggards(protocol.TaskDeploying), m.o.DeployTimeout)})

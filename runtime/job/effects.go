@@ -42,6 +42,18 @@ type DeleteObjects struct {
 	Paths  []string
 }
 
+// ClaimSnapshot makes the job the owner of the snapshot in Dir, which ends in "/", unless another job is. Doing it again does nothing. Answer with
+// HandleSnapshotClaimed.
+type ClaimSnapshot struct {
+	Dir string
+}
+
+// DeleteOrigin deletes the snapshot in Dir, which ends in "/", if the job owns it. Answer with HandleOriginDeleted, without an error only if
+// nothing of it is left to delete.
+type DeleteOrigin struct {
+	Dir string
+}
+
 // Send passes a message to a worker. It is best effort: a worker that can't be reached is reported as lost.
 type Send struct {
 	Worker  string
@@ -74,6 +86,8 @@ func (SwapHead) effect()      {}
 func (WriteManifest) effect() {}
 func (ReadManifest) effect()  {}
 func (DeleteObjects) effect() {}
+func (ClaimSnapshot) effect() {}
+func (DeleteOrigin) effect()  {}
 func (Send) effect()          {}
 func (DropWorker) effect()    {}
 func (Reply) effect()         {}

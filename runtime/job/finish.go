@@ -44,7 +44,9 @@ func (m *Machine) end(now time.Time, final snapshot.FinalState, why string, repl
 		gone := len(h.Checkpoints) - m.keeps(final, len(h.Checkpoints))
 		doomed, h.Checkpoints = h.Checkpoints[:gone], h.Checkpoints[gone:]
 		if m.deletes(final) {
-			h.Origin, h.NamedState = nil, false // the user asked for it: the next start may be empty
+			h.NamedState = false // the user asked for it: the next start may be empty
+			h.LeaveBehind(doomed)
+			h.DropOrigin()
 		}
 	}, func(now time.Time) {
 		e.saved = true

@@ -153,6 +153,7 @@ func (m *Machine) swapped(now time.Time) {
 			c.done(now)
 		}
 	}
+	m.deleteOrigin()
 	if m.ending.over() { // only now: other changes of the same swap are answered, too
 		m.leave()
 		return
@@ -176,6 +177,7 @@ func (m *Machine) nextSwap(now time.Time) {
 	for _, c := range w.waiting {
 		c.apply(&next)
 	}
+	m.releaseOrigin(&next)
 	next.Remember(&w.head)
 	w.riding, w.waiting = w.waiting, nil
 	w.next = &next
@@ -225,5 +227,6 @@ func (m *Machine) claimed(now time.Time) {
 	for _, name := range sortedKeys(m.workers) {
 		m.greet(name)
 	}
+	m.deleteOrigin()
 	m.startAttempt(now)
 }

@@ -64,6 +64,8 @@ type Machine struct {
 	cancel     *snapshot.Operation
 	cancelWith string
 
+	// origin is the deletion of the snapshot that the job started from and owns.
+	origin   originDeletion
 	ending   *ending
 	restored *snapshot.Restore
 }
@@ -178,6 +180,7 @@ func (m *Machine) NextWake() (time.Time, bool) {
 	at(m.heads.retryAt)
 	at(m.stopDeadline)
 	at(m.aloneEnds())
+	at(m.origin.retryAt)
 	if m.waitsToRestart() {
 		at(m.restartAt)
 	}
@@ -221,6 +224,10 @@ func (m *Machine) HandleTime(now time.Time) {
 	}
 	if m.attempt != nil {
 		m.attemptTime(now)
+	}
+	if due(now, m.origin.retryAt) {
+		m.origin.retryAt = time.Time{}
+		m.deleteOrigin()
 	}
 	if m.waitsToRestart() && due(now, m.restartAt) {
 		m.startAttempt(now)

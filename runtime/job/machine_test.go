@@ -40,9 +40,11 @@ type script struct {
 	regions  bool
 	out      strings.Builder
 	// damaged are the directories of manifests that can't be read; manifests are those with shared files.
-	damaged   map[string]bool
-	denied    string
-	manifests map[string]*snapshot.Manifest
+	damaged map[string]bool
+	denied  string
+	// claims and deletions are the outcomes to come of claiming the origin, and of deleting it; none: success.
+	claims, deletions []string
+	manifests         map[string]*snapshot.Manifest
 }
 
 var epochStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -97,6 +99,9 @@ func (s *script) create(d *datadriven.TestData) {
 		cfg.StateBackend = &contract.StateBackend{Incremental: true}
 	}
 	cfg.RestoreFrom, cfg.RewindTo = s.arg(d, "restoreFrom", ""), s.arg(d, "rewindTo", "")
+	if s.flag(d, "claim") {
+		cfg.RestoreMode = contract.Claim
+	}
 	if s.flag(d, "nostorage") {
 		cfg.Storage = nil
 	}
@@ -199,6 +204,14 @@ func (s *script) command(d *datadriven.TestData) {
 		s.printf("in force: %q", s.m.Policy().Revision)
 	case "damage": // a manifest, by the directory
 		s.damaged[d.CmdArgs[0].Key] = true
+	case "claims":
+		for _, a := range d.CmdArgs {
+			s.claims = append(s.claims, a.Key)
+		}
+	case "deletions":
+		for _, a := range d.CmdArgs {
+			s.deletions = append(s.deletions, a.Key)
+		}
 	case "deny": // reading a manifest, for good
 		s.denied = d.CmdArgs[0].Key
 	case "shutdown":
@@ -358,6 +371,10 @@ func (s *script) carryOut(e job.Effect) {
 	case job.DeleteObjects:
 		s.printf("delete %s%s", e.Prefix, strings.Join(e.Paths, ","))
 		s.m.HandleDeleted(s.now, e.Token, nil)
+	case job.ClaimSnapshot:
+		s.claimed(e)
+	case job.DeleteOrigin:
+		s.originDeleted(e)
 	case job.Send:
 		s.send(e)
 	case job.DropWorker:
@@ -367,6 +384,42 @@ func (s *script) carryOut(e job.Effect) {
 		s.printf("reply %s: %s %s path=%q error=%q", o.ID, o.Type, o.Outcome, o.Path, o.Error)
 	case job.Exit:
 		s.printf("EXIT %s fenced=%t err=%v", e.State, e.Fenced, e.Err)
+	}
+}
+
+// outcome takes the next one of those to come.
+func outcome(of *[]string) string {
+	if len(*of) == 0 {
+		return ""
+	}
+	o := (*of)[0]
+	*of = (*of)[1:]
+	return o
+}
+
+func (s *script) claimed(e job.ClaimSnapshot) {
+	o := outcome(&s.claims)
+	s.printf("claim %s %s", e.Dir, o)
+	switch o {
+	case "":
+		s.m.HandleSnapshotClaimed(s.now, e.Dir, nil, false)
+	case "lost":
+		s.m.HandleSnapshotClaimed(s.now, e.Dir, errors.New("no answer"), false)
+	case "owned":
+		s.m.HandleSnapshotClaimed(s.now, e.Dir, &snapshot.ClaimError{Why: "job x owns it"}, true)
+	case "crash":
+	}
+}
+
+func (s *script) originDeleted(e job.DeleteOrigin) {
+	o := outcome(&s.deletions)
+	s.printf("delete origin %s %s", e.Dir, o)
+	switch o {
+	case "":
+		s.m.HandleOriginDeleted(s.now, e.Dir, nil)
+	case "fails":
+		s.m.HandleOriginDeleted(s.now, e.Dir, errors.New("no answer"))
+	case "crash":
 	}
 }
 
@@ -382,6 +435,10 @@ func (s *script) readManifest(e job.ReadManifest) {
 		r.Manifest = s.manifests[e.Path]
 	case strings.Contains(e.Path, "missing"):
 		r.Err, r.Permanent = errors.New("it has no _metadata: check the path"), true
+	case strings.Contains(e.Path, "incremental"):
+		r.Manifest = &snapshot.Manifest{JobID: "other", Checkpoint: 40, MaxParallelism: 128, Operators: []snapshot.OperatorState{{
+			Name: "src", Subtasks: []snapshot.SubtaskState{{Keyed: []state.File{{Path: "../../shared/x", Shared: true}}}},
+		}}}
 	case strings.Contains(e.Path, "other"):
 		r.Manifest = &snapshot.Manifest{Checkpoint: 40, MaxParallelism: 64}
 	default:
@@ -456,6 +513,9 @@ func headText(h snapshot.Head) string {
 		for _, l := range h.Restores[n-1].LeftOut {
 			fmt.Fprintf(&b, " without=%d (%s)", l.Checkpoint, l.Reason)
 		}
+	}
+	if h.Origin != nil && h.Origin.Claim != snapshot.NotClaimed {
+		fmt.Fprintf(&b, " origin=%s", h.Origin.Claim)
 	}
 	if h.Final != nil {
 		fmt.Fprintf(&b, " final=%s", h.Final.State)

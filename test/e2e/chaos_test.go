@@ -33,7 +33,7 @@ var (
 const (
 	chaosJobs = 3
 	// faultsInARow are made before all jobs must have recovered.
-	faultsInARow = 12
+	faultsInARow = 20
 	// recoverTimeout is how long that may take. Back-offs of Kubernetes are a part of it: a container that was killed five times in a
 	// row is started again after 80 s or more.
 	recoverTimeout = 8 * time.Minute
@@ -91,7 +91,7 @@ func TestChaos_KeepsEveryRow(t *testing.T) {
 	for time.Now().Before(end) {
 		for range faultsInARow {
 			total += c.fault()
-			c.rest(time.Duration(c.rng.Int64N(int64(3 * time.Second))))
+			c.rest(time.Duration(c.rng.Int64N(int64(1500 * time.Millisecond))))
 		}
 		c.recover(total)
 	}

@@ -41,7 +41,11 @@ type origin struct{ requested, effective string }
 // newFigures starts with what the status of a StreamJob tells already.
 func newFigures(job *streamv1.StreamJob) *figures {
 	st := job.Status.DeepCopy()
-	return &figures{uid: job.UID, status: st, ran: st.LastCheckpoint != nil || st.LastStable != nil, restores: map[origin]int{}}
+	return &figures{
+		uid: job.UID, status: st, ran: st.LastCheckpoint != nil || st.LastStable != nil,
+		// One that people want to hear of is there from the beginning, at zero, so that its first rise is seen.
+		restores: map[origin]int{{string(streamv1.UpgradeFromSavepoint), string(streamv1.UpgradeFromLastCheckpoint)}: 0},
+	}
 }
 
 // take takes over what a StreamJob is like now, and counts what is new in it.

@@ -90,6 +90,7 @@ paused{streamjob="words"} 1
 ready{streamjob="words"} 1
 restarts_total{streamjob="words"} 3
 restore_age_seconds{streamjob="words"} 40
+restores_total{effective="LastCheckpoint",requested="Savepoint",streamjob="words"} 0
 rollbacks_total{streamjob="words"} 0
 rolled_back{reason="CrashLoop",streamjob="words"} 1
 running{streamjob="words"} 0

@@ -9,6 +9,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -72,6 +74,8 @@ type scope struct {
 	// live are the objects by name, stored the revisions that this pass has stored.
 	live   map[ref]client.Object
 	stored map[int64]*resources.Revision
+	// taken is what the spec got from the configuration of the operator; nil: nothing.
+	taken *resources.TakenDefaults
 	// again is when something needs another look though nothing changes; 0: nothing does.
 	again time.Duration
 }
@@ -96,6 +100,7 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	if !s.mem.current(s.live, s.now) {
 		return ctrl.Result{RequeueAfter: retryStale}, nil
 	}
+	s.applyDefaults()
 	heard, err := s.watchEngine(ctx)
 	if err != nil {
 		return ctrl.Result{}, s.fail(ctx, "issuing the certificates of the job", err)
@@ -112,6 +117,7 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 		s.publish(p.Events) // there is no status to write before
 		return ctrl.Result{}, nil
 	}
+	s.report(&p.Status)
 	if err := s.removeLostPods(ctx); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -157,7 +163,8 @@ func (s *scope) patchFinalizers(ctx context.Context, change func(client.Object, 
 func (s *scope) read(ctx context.Context) error {
 	configMaps, services, pods := &corev1.ConfigMapList{}, &corev1.ServiceList{}, &corev1.PodList{}
 	deployments, statefulSets := &appsv1.DeploymentList{}, &appsv1.StatefulSetList{}
-	for _, list := range []client.ObjectList{configMaps, services, pods, deployments, statefulSets} {
+	disruption, isolation := &policyv1.PodDisruptionBudgetList{}, &networkingv1.NetworkPolicyList{}
+	for _, list := range []client.ObjectList{configMaps, services, pods, deployments, statefulSets, disruption, isolation} {
 		if err := s.Client.List(ctx, list, client.InNamespace(s.key.Namespace),
 			client.MatchingLabels(resources.Selector(s.key.Name)), client.UnsafeDisableDeepCopy); err != nil {
 			return fmt.Errorf("reading the objects of the StreamJob: %w", err)
@@ -174,6 +181,8 @@ func (s *scope) read(ctx context.Context) error {
 	remember(s.live, pods.Items)
 	remember(s.live, deployments.Items)
 	remember(s.live, statefulSets.Items)
+	remember(s.live, disruption.Items)
+	remember(s.live, isolation.Items)
 	if isDeleting(s.job) {
 		s.objects.NamespaceEnding = s.namespaceEnding(ctx)
 	}

@@ -429,7 +429,7 @@ func TestReconcile_DeletesTheCoordinatorFirst(t *testing.T) {
 		w.asked()
 		w.plans(nil, plan.Delete{Grant: 1, KeepRevision: keep})
 		w.pass(t)
-		want := []string{"delete Deployment words-1-coordinator", "delete StatefulSet words-1-worker", "delete Service words-1"}
+		want := []string{"delete Deployment words-1-coordinator", "delete StatefulSet words-1-worker", "delete PodDisruptionBudget words-1", "delete Service words-1"}
 		if !keep {
 			want = append(want, "delete ConfigMap words-1")
 		}
@@ -470,11 +470,11 @@ func TestReconcile_RemovesPodsOfLostNodes(t *testing.T) {
 	}}
 	w := newWorld(t, deployed(), leaving)
 	w.plans(nil)
-	if result := w.pass(t); result.RequeueAfter != lostAfter {
-		t.Errorf("the next look is in %s, want %s", result.RequeueAfter, lostAfter)
+	if result := w.pass(t); result.RequeueAfter != resources.DefaultLostNodeTimeout {
+		t.Errorf("the next look is in %s, want %s", result.RequeueAfter, resources.DefaultLostNodeTimeout)
 	}
 	w.asked()
-	w.clock.SetTime(w.clock.Now().Add(lostAfter))
+	w.clock.SetTime(w.clock.Now().Add(resources.DefaultLostNodeTimeout))
 	w.pass(t)
 	if got := w.asked(); !slices.Contains(got, "delete Pod words-1-worker-0") {
 		t.Errorf("a pod that does not end is kept: %v", got)

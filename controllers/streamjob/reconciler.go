@@ -56,6 +56,8 @@ type Engines interface {
 // +kubebuilder:rbac:groups=stream.weir.dev,resources=streamjobs/status,verbs=patch
 // +kubebuilder:rbac:groups=stream.weir.dev,resources=streamjobs/finalizers,verbs=update
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=services;configmaps;pods,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;patch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get
@@ -73,6 +75,8 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 	// Settings end up in pods. EngineImage is required.
 	Settings resources.Settings
+	// Defaults are in force where a spec leaves a field unset. Default: none.
+	Defaults Defaults
 	// Engines are the coordinators of jobs. Default: an [engine.Poller], which runs under the manager.
 	Engines Engines
 	// Metrics are kept up to date when set.
@@ -102,6 +106,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		}).
 		WatchesRawSource(engineSource(r.Engines.Changes()))
+	if r.Defaults != nil {
+		b = b.WatchesRawSource(r.configSource())
+	}
 	for _, child := range childTypes() {
 		b = b.Watches(child, enqueueJobOf(), childPredicates())
 	}

@@ -7,6 +7,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -26,22 +28,29 @@ import (
 
 // childTypes are the kinds of objects that belong to a StreamJob and are watched. Secrets are not: the operator may not list them.
 func childTypes() []client.Object {
-	return []client.Object{&corev1.ConfigMap{}, &corev1.Service{}, &corev1.Pod{}, &appsv1.Deployment{}, &appsv1.StatefulSet{}}
+	return []client.Object{
+		&corev1.ConfigMap{}, &corev1.Service{}, &corev1.Pod{}, &appsv1.Deployment{}, &appsv1.StatefulSet{},
+		&policyv1.PodDisruptionBudget{}, &networkingv1.NetworkPolicy{},
+	}
 }
 
-// CacheOptions describe the cache that the reconciler reads from: StreamJobs, and of other kinds only the objects that belong to one. namespaces
+// CacheOptions describe the cache that the reconciler reads from: StreamJobs, StreamSnapshots, and of other kinds only the objects that belong to one. namespaces
 // are those that the operator looks after; none: all. Reading anything else fails instead of caching all of its kind.
 func CacheOptions(namespaces []string) (cache.Options, error) {
-	belongs, err := labels.NewRequirement(streamv1.LabelJob, selection.Exists, nil)
-	if err != nil {
-		return cache.Options{}, err
-	}
 	o := cache.Options{
 		DefaultTransform:            cache.TransformStripManagedFields(),
 		ReaderFailOnMissingInformer: true,
 		ByObject:                    map[client.Object]cache.ByObject{},
 	}
 	for _, child := range childTypes() {
+		label := streamv1.LabelJob
+		if _, pod := child.(*corev1.Pod); pod {
+			label = streamv1.LabelComponent // agents of a StreamSnapshot belong to no StreamJob
+		}
+		belongs, err := labels.NewRequirement(label, selection.Exists, nil)
+		if err != nil {
+			return cache.Options{}, err
+		}
 		o.ByObject[child] = cache.ByObject{Label: labels.NewSelector().Add(*belongs)}
 	}
 	if len(namespaces) > 0 {
@@ -56,7 +65,11 @@ func CacheOptions(namespaces []string) (cache.Options, error) {
 // enqueueJobOf reconciles the StreamJob that an object belongs to by its label.
 func enqueueJobOf() handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetLabels()[streamv1.LabelJob]}}}
+		name := o.GetLabels()[streamv1.LabelJob]
+		if name == "" {
+			return nil // of a StreamSnapshot
+		}
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
 	})
 }
 

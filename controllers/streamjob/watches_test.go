@@ -24,7 +24,7 @@ func TestCacheOptions_KeepOnlyWhatBelongsToStreamJobs(t *testing.T) {
 		if _, secret := kind.(*corev1.Secret); secret {
 			t.Error("secrets are cached")
 		}
-		if by.Label == nil || by.Label.Matches(labels.Set{"app": "x"}) || !by.Label.Matches(labels.Set{streamv1.LabelJob: "words"}) {
+		if by.Label == nil || by.Label.Matches(labels.Set{"app": "x"}) || !by.Label.Matches(labels.Set{streamv1.LabelJob: "words", streamv1.LabelComponent: "worker"}) {
 			t.Errorf("of %T those are cached that match %v", kind, by.Label)
 		}
 	}

@@ -34,6 +34,11 @@ func coordinatorTemplate(spec *streamv1.StreamJobSpec) *streamv1.PodTemplate {
 	return spec.Coordinator.PodTemplate
 }
 
+// HasTemplates says whether a user adds anything to the pods of a job.
+func HasTemplates(spec *streamv1.StreamJobSpec) bool {
+	return workerTemplate(spec) != nil || coordinatorTemplate(spec) != nil
+}
+
 // merge is one merge of a template into a pod that the operator has made.
 type merge struct {
 	template *streamv1.PodTemplate

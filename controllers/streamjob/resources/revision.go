@@ -11,6 +11,7 @@ import (
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/controllers/jobconfig"
+	"github.com/weir-stream/weir/controllers/operatorconfig"
 	"github.com/weir-stream/weir/runtime/contract"
 )
 
@@ -36,6 +37,8 @@ type Settings struct {
 	EngineImage string
 	// EngineImagePullPolicy is when that image is pulled; empty: what Kubernetes makes of its tag.
 	EngineImagePullPolicy corev1.PullPolicy
+	// OperatorNamespace is where the operator runs; empty: it is not known. Network policies let it in.
+	OperatorNamespace string
 }
 
 // Revision is a version of a job as it was when it was stored for a grant: everything that its pods are made from.
@@ -49,8 +52,22 @@ type Revision struct {
 	// JobID is the job to go on with; NewJobID that of the one to start when JobID is empty.
 	JobID    string `json:"jobID,omitempty"`
 	NewJobID string `json:"newJobID,omitempty"`
+	// RewindTo is a snapshot of the job to go back to; empty: it goes on from its newest.
+	RewindTo string `json:"rewindTo,omitempty"`
 	// Form is how the operator that stored it made the pods of a version; 0: as it did before there was a form.
 	Form int `json:"form,omitempty"`
+	// Defaults are what the operator's configuration added to the spec; nil: nothing.
+	Defaults *TakenDefaults `json:"defaults,omitempty"`
+}
+
+// TakenDefaults is what the operator's configuration added to a spec.
+type TakenDefaults struct {
+	// Written is the [RevisionHash] of the spec as the user has written it: as long as that stays, these defaults do.
+	Written string `json:"written"`
+	// Taken names the fields that were added, ascending.
+	Taken []string `json:"taken,omitempty"`
+	// Defaults are all that were in force.
+	Defaults operatorconfig.Defaults `json:"defaults,omitzero"`
 }
 
 // NewRevision returns the revision of a StreamJob as it is now.
@@ -68,6 +85,13 @@ func NewRevision(job *streamv1.StreamJob, s Settings, jobID, newJobID string) Re
 		r.Image, r.ImagePullPolicy = p.Image, p.ImagePullPolicy
 	}
 	return r
+}
+
+// IsFirstForm says whether the pod of a coordinator has the form of versions from before there was one.
+func IsFirstForm(pod *corev1.PodSpec, r *Revision) bool {
+	t := coordinatorTemplate(&r.Spec)
+	return (t == nil || t.TerminationGracePeriodSeconds == 0) &&
+		pod.TerminationGracePeriodSeconds != nil && *pod.TerminationGracePeriodSeconds == endSeconds
 }
 
 // ReadRevision returns the revision that a config map holds.
@@ -89,7 +113,7 @@ func (r Revision) jobConfig(job *streamv1.StreamJob) (contract.JobConfig, error)
 	if err != nil {
 		return config, fmt.Errorf("translating StreamJob %s: %w", job.Name, err)
 	}
-	config.JobID, config.NewJobID = r.JobID, r.NewJobID
+	config.JobID, config.NewJobID, config.RewindTo = r.JobID, r.NewJobID, r.RewindTo
 	return config, nil
 }
 

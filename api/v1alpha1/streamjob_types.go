@@ -237,6 +237,17 @@ type Program struct {
 	Args []string `json:"args,omitempty"`
 }
 
+// RestoreMode says whose the snapshot is that a job starts from.
+type RestoreMode string
+
+// The restore modes.
+const (
+	// RestoreNoClaim leaves the snapshot to its owner.
+	RestoreNoClaim RestoreMode = "NoClaim"
+	// RestoreClaim makes the snapshot the job's own, which deletes it once it isn't needed any more.
+	RestoreClaim RestoreMode = "Claim"
+)
+
 // RestoreFrom names a snapshot.
 //
 // +kubebuilder:validation:ExactlyOneOf=path;snapshot
@@ -253,6 +264,13 @@ type RestoreFrom struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`
 	Snapshot string `json:"snapshot,omitempty"`
+
+	// mode says whose the snapshot is from then on. NoClaim leaves it to its owner: the job reads it and never deletes any of it. Claim makes it
+	// the job's own, which deletes it once it has as many completed checkpoints as checkpointing.retention keeps, and with
+	// checkpointing.retention.onCancel Delete also when it ends before. Only a savepoint can be claimed, and by one job only. Unset means NoClaim.
+	// +optional
+	// +kubebuilder:validation:Enum=NoClaim;Claim
+	Mode RestoreMode `json:"mode,omitempty"`
 
 	// allowDrained lets the job start from a savepoint of a job that was stopped with drain: its operators
 	// have finished, so they may behave as if the time in between had passed. Unset means that such a start is

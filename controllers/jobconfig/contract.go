@@ -43,6 +43,7 @@ func ToContract(job *streamv1.StreamJob) (contract.JobConfig, error) {
 	}
 	if spec.RestoreFrom != nil {
 		config.RestoreFrom = string(spec.RestoreFrom.Path)
+		config.RestoreMode = contract.RestoreMode(spec.RestoreFrom.Mode)
 		config.AllowDrained = spec.RestoreFrom.AllowDrained
 	}
 	return config, nil

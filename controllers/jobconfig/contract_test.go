@@ -37,7 +37,7 @@ spec:
     s3: {bucket: bkt, prefix: a/b, region: eu-central-1}
     savepoints: {prefix: sp}
   upgrade: {allowNonRestoredState: true}
-  restoreFrom: {path: s3://bkt/sp/one, allowDrained: true}
+  restoreFrom: {path: s3://bkt/sp/one, mode: Claim, allowDrained: true}
   dataflow:
     operators:
     - name: texts
@@ -109,7 +109,7 @@ func everyFieldConfig() contract.JobConfig {
 			S3:              &contract.S3{Endpoint: "https://s3.eu-central-1.amazonaws.com", Bucket: "bkt", Prefix: "a/b", Region: "eu-central-1"},
 			SavepointPrefix: "sp",
 		},
-		RestoreFrom: "s3://bkt/sp/one", AllowNonRestoredState: true, AllowDrained: true,
+		RestoreFrom: "s3://bkt/sp/one", RestoreMode: contract.Claim, AllowNonRestoredState: true, AllowDrained: true,
 		Dataflow: &contract.Dataflow{Operators: []contract.Operator{
 			{Name: "texts", PreviousNames: []string{"old"}, Parallelism: 2, Files: &contract.FilesSource{
 				Path: "s3://input/texts", Format: contract.JSONFormat,

@@ -971,12 +971,17 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: allowDrained
       type:
         scalar: boolean
+    - name: mode
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.RestoreMode
     - name: path
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.Location
     - name: snapshot
       type:
         scalar: string
+- name: com.github.weir-stream.weir.api.v1alpha1.RestoreMode
+  scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.RestoreReport
   map:
     fields:

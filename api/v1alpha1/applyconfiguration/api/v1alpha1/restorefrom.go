@@ -19,6 +19,10 @@ type RestoreFromApplyConfiguration struct {
 	// snapshot names a StreamSnapshot of this namespace. The job starts once that is complete, from the path in its status, which must lie in
 	// the storage of the job.
 	Snapshot *string `json:"snapshot,omitempty"`
+	// mode says whose the snapshot is from then on. NoClaim leaves it to its owner: the job reads it and never deletes any of it. Claim makes it
+	// the job's own, which deletes it once it has as many completed checkpoints as checkpointing.retention keeps, and with
+	// checkpointing.retention.onCancel Delete also when it ends before. Only a savepoint can be claimed, and by one job only. Unset means NoClaim.
+	Mode *apiv1alpha1.RestoreMode `json:"mode,omitempty"`
 	// allowDrained lets the job start from a savepoint of a job that was stopped with drain: its operators
 	// have finished, so they may behave as if the time in between had passed. Unset means that such a start is
 	// refused.
@@ -44,6 +48,14 @@ func (b *RestoreFromApplyConfiguration) WithPath(value apiv1alpha1.Location) *Re
 // If called multiple times, the Snapshot field is set to the value of the last call.
 func (b *RestoreFromApplyConfiguration) WithSnapshot(value string) *RestoreFromApplyConfiguration {
 	b.Snapshot = &value
+	return b
+}
+
+// WithMode sets the Mode field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Mode field is set to the value of the last call.
+func (b *RestoreFromApplyConfiguration) WithMode(value apiv1alpha1.RestoreMode) *RestoreFromApplyConfiguration {
+	b.Mode = &value
 	return b
 }
 

@@ -136,6 +136,10 @@ func (p *planner) endedVerdict(how streamv1.JobEnd) verdict {
 		return verdict{ready: true, reason: streamv1.ReasonCompleted, message: "All input was read to its end", phase: streamv1.PhaseCompleted}
 	case how == streamv1.EndCancelled && p.cancelWanted():
 		return verdict{ready: true, reason: streamv1.ReasonCancelled, message: "The job is cancelled" + savedAt(p.st), phase: streamv1.PhaseCancelled}
+	case how == streamv1.EndFailed && p.held() && p.st.Rollback.Outcome == streamv1.RollbackBlocked:
+		v := p.stall(streamv1.ReasonRollbackBlocked, p.blockedText())
+		v.phase = streamv1.PhaseFailed
+		return v
 	case how == streamv1.EndFailed && (p.st.Deployment.Revision == p.o.Revision || p.held()):
 		return verdict{reason: streamv1.ReasonJobFailed, phase: streamv1.PhaseFailed, stalled: true, message: cut("The job failed for good: " + p.failure() +
 			" (change the spec, or suspend and resume the job, to start it again from its newest state)")}

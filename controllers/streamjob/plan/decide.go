@@ -227,7 +227,7 @@ func (p *planner) jobID() string {
 func (p *planner) steady() {
 	v := p.deployed()
 	switch {
-	case p.adopts(), p.overtakes():
+	case p.comesBack(), p.adopts(), p.overtakes():
 	case p.cancelWanted():
 		p.beginCancel()
 	case p.suspendWanted():

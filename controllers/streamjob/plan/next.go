@@ -187,6 +187,8 @@ func (p *planner) hearRestore(e *contract.JobStatus) {
 		return
 	}
 	switch {
+	case r.RequestedMode == modeStateless && p.st.Deployment.DiscardState != "" && p.spec.RestoreFrom != nil:
+		r.EffectiveMode, r.Reason = modeRestoreFrom, "spec.restoreFrom says what to start from in place of the state"
 	case r.RequestedMode == modeAdopted || r.RequestedMode == modeRestoreFrom:
 		r.EffectiveMode = r.RequestedMode
 	case from.Kind == "Savepoint":
@@ -197,7 +199,7 @@ func (p *planner) hearRestore(e *contract.JobStatus) {
 	r.Path, r.CheckpointID, r.TakenAt = from.Path, from.ID, seconds(from.CompletedAt)
 	p.noteRestore()
 	kind, reason := Normal, "Restored"
-	if r.RequestedMode == modeStateless || r.RequestedMode == string(streamv1.UpgradeFromSavepoint) && r.EffectiveMode != r.RequestedMode {
+	if r.RequestedMode == modeStateless && r.EffectiveMode != modeRestoreFrom || r.RequestedMode == string(streamv1.UpgradeFromSavepoint) && r.EffectiveMode != r.RequestedMode {
 		kind, reason = Warning, "RestoredFromCheckpoint"
 		r.Reason = cmp.Or(r.Reason, "the newest state is none that was taken for this")
 	}

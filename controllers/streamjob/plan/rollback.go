@@ -102,7 +102,7 @@ func (p *planner) rollBack(cause *Trouble, to *Version) {
 	}
 	p.begin(streamv1.RollbackOperation, streamv1.OperationChecking)
 	p.storeBack()
-	p.event(Warning, "RollingBack", "Rollback", fmt.Sprintf("Revision %s is rolled back to %s: %s", d.Revision, to.Stored.Revision, cause.Message))
+	p.event(Warning, "RollingBack", "Rollback", fmt.Sprintf("Revision %s is rolled back to %s: %s", d.Revision, stableName(p.st.Rollback), cause.Message))
 	p.again(100 * time.Millisecond)
 }
 
@@ -274,8 +274,8 @@ func (p *planner) blockedText() string {
 	r := p.st.Rollback
 	back := ""
 	if r.Path != "" {
-		back = fmt.Sprintf(", or, to go back to %s although output may then come twice, set spec.restoreFrom.path to it, and spec.upgrade.mode to "+
-			"Stateless with a new spec.upgrade.discardState", r.Path)
+		back = fmt.Sprintf(", or, to go back to %s although output may then come twice, set spec.restoreFrom.path to it, spec.upgrade.mode to "+
+			"Stateless, and spec.upgrade.discardState and spec.restartNonce to new values", r.Path)
 	}
 	return cut(fmt.Sprintf("Revision %s failed (%s: %s), and the stable revision %s cannot go on from its state: %s. "+
 		"Choose: correct the spec, which goes on from the newest state%s", r.FromRevision, r.Reason, Cut(r.Message, 256), r.ToRevision, Cut(r.BlockedBy, 256), back))
@@ -316,8 +316,26 @@ func (p *planner) driveBack() {
 func (p *planner) wentBack() {
 	r := p.st.Rollback
 	r.Outcome, r.BlockedBy, r.CompletedAt = streamv1.RollbackCompleted, "", seconds(p.now)
-	p.event(Warning, "RolledBack", "Rollback", fmt.Sprintf("Revision %s runs again%s; %s was rolled back: %s: %s",
-		r.ToRevision, from(p.st.Restore), r.FromRevision, r.Reason, r.Message))
+	p.event(Warning, "RolledBack", "Rollback", fmt.Sprintf("Stable revision %s runs again%s; %s was rolled back: %s: %s",
+		stableName(r), from(p.st.Restore), r.FromRevision, r.Reason, r.Message))
+}
+
+// comesBack notices that a stable version runs whose start had been given up.
+func (p *planner) comesBack() bool {
+	if !p.backInPlace() || !p.running() || p.st.Rollback.Outcome == streamv1.RollbackCompleted {
+		return false
+	}
+	p.wentBack()
+	p.again(poll)
+	return true
+}
+
+// stableName names the version that a rollback goes back to.
+func stableName(r *streamv1.RollbackReport) string {
+	if r.ToRevision == r.FromRevision {
+		return "the same with the image from before"
+	}
+	return r.ToRevision
 }
 
 // deployBack deploys what was deployed last anew: what was rolled back isn't what a suspension or a recovery ends with.
@@ -344,12 +362,12 @@ func (p *planner) deployBack(requested, reason string) {
 // rollbackText says how far a rollback got.
 func (p *planner) rollbackText(op *streamv1.OperationReport) string {
 	r := p.st.Rollback
-	text := "The stable revision " + r.ToRevision + " is being checked"
+	text := "The stable revision, " + stableName(r) + ", is being checked"
 	if op.Path != "" {
 		text += " against the state from before"
 	}
 	if op.Phase == streamv1.OperationStarting {
-		text = "The stable revision " + r.ToRevision + " is being started"
+		text = "The stable revision, " + stableName(r) + ", is being started"
 	}
 	return fmt.Sprintf("%s, because revision %s failed (%s: %s)", text, r.FromRevision, r.Reason, Cut(r.Message, 512))
 }
@@ -357,7 +375,7 @@ func (p *planner) rollbackText(op *streamv1.OperationReport) string {
 // heldVerdict is for a job whose stable version is deployed in place of the one that the spec asks for.
 func (p *planner) heldVerdict() verdict {
 	r := p.st.Rollback
-	text := fmt.Sprintf("Revision %s of generation %d was rolled back to %s (%s: %s)", r.FromRevision, r.FromGeneration, r.ToRevision, r.Reason, Cut(r.Message, 512))
+	text := fmt.Sprintf("Revision %s of generation %d was rolled back to %s (%s: %s)", r.FromRevision, r.FromGeneration, stableName(r), r.Reason, Cut(r.Message, 512))
 	v := verdict{reason: streamv1.ReasonRolledBack, phase: p.phaseOfRunning(), stalled: true}
 	if r.Outcome == streamv1.RollbackFailed || r.Outcome == streamv1.RollbackBlocked {
 		v.reason = streamv1.ReasonRollbackFailed

@@ -57,6 +57,9 @@ func (p *planner) gate(e *contract.JobStatus) {
 			return
 		}
 		p.st.Stability = p.newStability(launching{grant: d.Grant, spec: p.deployedSpec()})
+		if stable {
+			p.st.Stability.RestartsBefore = job.Restarts
+		}
 		if h := p.entry(); h != nil && h.Outcome == streamv1.OutcomeStable {
 			h.Outcome = streamv1.OutcomeDeployed
 		}
@@ -75,7 +78,7 @@ func (p *planner) gate(e *contract.JobStatus) {
 		return
 	}
 	if s.Since.IsZero() {
-		s.Since, s.AfterCheckpoint = seconds(p.now), startOf(e, restarts)
+		s.Since, s.AfterCheckpoint = seconds(p.now), p.startOf(e, restarts)
 	}
 	p.count(e)
 	if p.isStable() {
@@ -84,13 +87,21 @@ func (p *planner) gate(e *contract.JobStatus) {
 }
 
 // startOf is the newest checkpoint that does not speak for the version as it runs now.
-func startOf(e *contract.JobStatus, restarts int32) int64 {
+func (p *planner) startOf(e *contract.JobStatus, restarts int32) int64 {
 	var id int64
 	if e.RestoredFrom != nil {
 		id = e.RestoredFrom.ID
 	}
-	if restarts > 0 && e.LastCheckpoint != nil { // a part of the job may have been restarted alone
+	if restarts == 0 {
+		return id
+	}
+	if e.LastCheckpoint != nil { // a part of the job may have been restarted alone
 		id = max(id, e.LastCheckpoint.ID)
+	}
+	if h := p.o.Engine.Checkpoints; h != nil {
+		for i := range h.Recent {
+			id = max(id, h.Recent[i].ID)
+		}
 	}
 	return id
 }

@@ -193,7 +193,9 @@ func TestUsers(t *testing.T) {
 		})},
 		"by name": {jobs: job(func(j *streamv1.StreamJob) { j.Spec.RestoreFrom = &streamv1.RestoreFrom{Snapshot: "mine"} }), want: []string{"StreamJob fork (spec.restoreFrom)"}},
 		"by path": {
-			jobs: job(func(j *streamv1.StreamJob) { j.Spec.RestoreFrom = &streamv1.RestoreFrom{Path: "s3://bkt/savepoints/s1/_metadata"} }),
+			jobs: job(func(j *streamv1.StreamJob) {
+				j.Spec.RestoreFrom = &streamv1.RestoreFrom{Path: "s3://bkt/savepoints/s1/_metadata"}
+			}),
 			want: []string{"StreamJob fork (spec.restoreFrom)"},
 		},
 		"before its first checkpoint": {

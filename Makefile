@@ -19,7 +19,7 @@ BENCHSTAT := $(BIN)/benchstat
 .PHONY: help
 help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-zA-Z_-]+:.*##/ {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-zA-Z_-]+:.*##/ {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: clean
 clean: ## Remove what the other targets built.
@@ -66,6 +66,10 @@ test-race: test ## The same as test: the race detector is always on.
 .PHONY: test-envtest
 test-envtest: envtest-assets ## Run the tests of API and operator against a real API server.
 	go test -race -timeout 15m ./test/envtest/...
+
+.PHONY: prometheus-test
+prometheus-test: envtest-assets ## Test alert rules and dashboard with promtool and a Prometheus, both built from modules.
+	go test -count=1 ./test/prometheus
 
 .PHONY: test-fast
 test-fast: ## Run the short tests without the race detector, for use while editing.

@@ -74,8 +74,8 @@ func (c *Coordinator) commitOf(now time.Time, p *pending, crc uint32, size int64
 	if !p.savepoint() {
 		u.Complete = &snapshot.CompletedCheckpoint{
 			ID: p.id, Path: p.dir, ManifestCRC32C: crc, ManifestSize: size, Size: p.stats.Size,
-			SinksMayHaveCommitted: c.transactional(),
-			CompletedAt:           now,
+			SinksMayHaveCommitted: c.transactional(), SourcesMayHaveTrimmed: c.trims(),
+			CompletedAt: now,
 		}
 		u.Complete.Shared = c.shared.Refers(p.id)
 		u.Subsume = c.subsumedBy(p)
@@ -88,7 +88,8 @@ func (c *Coordinator) commitOf(now time.Time, p *pending, crc uint32, size int64
 		Checkpoint: p.id, Path: p.dir, ManifestCRC32C: crc, ManifestSize: size, Size: p.stats.Size, At: now,
 	}
 	if p.request.stop != record.StopNone {
-		u.Operation.Outcome, u.Operation.SinksMayHaveCommitted = snapshot.OutcomeStopping, c.transactional()
+		u.Operation.Outcome = snapshot.OutcomeStopping
+		u.Operation.SinksMayHaveCommitted, u.Operation.SourcesMayHaveTrimmed = c.transactional(), c.trims()
 	}
 	return u
 }
@@ -96,6 +97,11 @@ func (c *Coordinator) commitOf(now time.Time, p *pending, crc uint32, size int64
 // transactional says whether the job has a sink that commits to the outside.
 func (c *Coordinator) transactional() bool {
 	return slices.ContainsFunc(c.o.Vertices, func(v Vertex) bool { return v.Transactional })
+}
+
+// trims says whether the job has a source that gives up its input upstream.
+func (c *Coordinator) trims() bool {
+	return slices.ContainsFunc(c.o.Vertices, func(v Vertex) bool { return v.Trims })
 }
 
 // HandleHeadUpdated says that the head with the update is swapped in.

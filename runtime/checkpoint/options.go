@@ -32,6 +32,8 @@ type Vertex struct {
 	Inputs []Input
 	// Bounded says that it ends by itself.
 	Bounded bool
+	// Trims says that it is a source which may give up its input upstream when a snapshot is complete.
+	Trims bool
 	// Transactional says that an operator of the chain commits to the outside when a snapshot is complete.
 	Transactional bool
 }

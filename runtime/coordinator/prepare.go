@@ -334,7 +334,7 @@ func machinePlan(plan *graph.Plan) job.Plan {
 		jv := job.Vertex{Name: v.Name, Parallelism: v.Parallelism, Bounded: v.Source() && v.Nodes[0].Bounded}
 		for _, n := range v.Nodes {
 			jv.Operators = append(jv.Operators, n.Name)
-			jv.Transactional = jv.Transactional || n.Transactional
+			jv.Transactional, jv.Trims = jv.Transactional || n.Transactional, jv.Trims || n.Trims
 			if d := n.TransactionTimeout; n.Transactional && d > 0 && (out.TransactionTimeout == 0 || d < out.TransactionTimeout) {
 				out.TransactionTimeout = d
 			}

@@ -214,3 +214,25 @@ func (r *running) runsOrEnds() {
 	}
 	r.t.Fatal("it neither runs nor ends")
 }
+
+// What the graph says of a source that gives up its input is in every checkpoint that the head names.
+func TestMachinePlan_SaysWhichSourcesTrim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		o := c.options()
+		o.Build = func(cfg contract.JobConfig) (*graph.Graph, error) {
+			g, err := buildTwo(cfg)
+			g.Nodes[0].Trims = true
+			return g, err
+		}
+		r := c.start(o)
+		r.worker("w1")
+		r.await("a checkpoint", hasCheckpoint)
+		r.stop("stop-1")
+		_, _ = r.wait()
+		h := c.head()
+		if op, _ := h.Operation("stop-1"); len(h.Checkpoints) == 0 || !h.Checkpoints[0].SourcesMayHaveTrimmed || !op.SourcesMayHaveTrimmed {
+			t.Errorf("the head says %+v", h)
+		}
+	})
+}

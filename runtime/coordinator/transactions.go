@@ -27,6 +27,11 @@ func checkTransactions(plan *graph.Plan, c *contract.Checkpointing) error {
 			if !n.Transactional {
 				continue
 			}
+			if n.TransactionTimeout > 0 && c.Interval <= 0 {
+				errs = append(errs, fmt.Errorf("operator %q: checkpoints have no interval, so nothing commits a transaction before the outside drops it after %v: "+
+					"set checkpointing.interval", n.Name, n.TransactionTimeout))
+				continue
+			}
 			if err := txn.CheckTimeout(n.TransactionTimeout, interval, timeout); err != nil {
 				errs = append(errs, fmt.Errorf("operator %q: %w", n.Name, err))
 			}

@@ -27,6 +27,9 @@ func TestCheckTransactions_RefusesATimeoutThatIsTooShort(t *testing.T) {
 		"less than twice the sum":  {6*time.Minute - 1, &contract.Checkpointing{Interval: minute, Timeout: 2 * minute}, "at least 6m0s"},
 		"default timeout":          {20 * time.Minute, &contract.Checkpointing{Interval: minute}, "at least 22m0s"},
 		"a long pause":             {9 * time.Minute, &contract.Checkpointing{Interval: minute, MinPause: 3 * minute, Timeout: 2 * minute}, "at least 10m0s"},
+		"no interval":              {time.Hour, &contract.Checkpointing{Timeout: minute}, "checkpoints have no interval"},
+		"a pause alone":            {time.Hour, &contract.Checkpointing{Timeout: minute, MinPause: minute}, "checkpoints have no interval"},
+		"no interval, no expiry":   {0, &contract.Checkpointing{Timeout: minute}, ""},
 		"without checkpoints":      {time.Second, nil, ""},
 		"not a transactional sink": {time.Second, &contract.Checkpointing{Interval: minute, Mode: "other"}, ""},
 	}

@@ -62,6 +62,9 @@ type Node struct {
 	Output record.Type
 	// Bounded says of a source that it ends by itself.
 	Bounded bool
+	// Trims says of a source that it may give up its input upstream, up to its position in a completed snapshot: acknowledge or delete what it has
+	// read. Then nothing may go back behind that snapshot.
+	Trims bool
 	// Transactional says that it commits to the outside on completion of a snapshot.
 	Transactional bool
 	// TransactionTimeout is how long a transaction of it may be open before the outside drops it; 0 for as long as it takes.

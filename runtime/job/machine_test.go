@@ -119,7 +119,7 @@ func (s *script) create(d *datadriven.TestData) {
 		s.t.Fatal(err)
 	}
 	vertices := []job.Vertex{
-		{Name: "src", Parallelism: 2, Operators: []string{"src"}},
+		{Name: "src", Parallelism: 2, Operators: []string{"src"}, Trims: s.flag(d, "trims")},
 		{Name: "out", Parallelism: 2, Operators: []string{"out"}, Inputs: []checkpoint.Input{{Vertex: "src"}}, Transactional: !s.flag(d, "plain")},
 	}
 	if s.regions = s.flag(d, "regions"); s.regions {

@@ -94,7 +94,7 @@ type Preparer interface {
 }
 
 // Listener hears how snapshots end. Notifications may be lost, late or repeated: completion of
-// n covers everything up to n.
+// n covers everything up to n. A source may give up its input upstream, up to its position in n; its node must be declared so (Trims).
 type Listener interface {
 	// NotifyComplete is called after the head names the snapshot: commit everything up to it, idempotently.
 	// An error fails the job.

@@ -20,12 +20,13 @@ type Source[T any] interface {
 	Close() error
 }
 
-// From begins a stream with a source made anew for each subtask.
+// From begins a stream with a source made anew for each subtask. One that is also an [operator.Listener] hears of completed checkpoints, and is taken to give up
+// its input upstream then: such a job never goes back behind a checkpoint that it may have heard of.
 func From[T any](j *Job, name string, newSource func() Source[T], opts ...Option) Stream[T] {
 	out := newStream[T](j, name, nil)
 	typ := out.typ
 	j.add(&graph.Node{
-		Name: name, Output: out.output(),
+		Name: name, Output: out.output(), Trims: listens(newSource()),
 		NewSource: func() operator.Source {
 			s := newSource()
 			if st, ok := s.(operator.Stateful); ok {
@@ -35,6 +36,15 @@ func From[T any](j *Job, name string, newSource func() Source[T], opts ...Option
 		},
 	}, opts)
 	return out
+}
+
+// listens says whether a source wants to hear how snapshots end. A wrapper passes on what it hears, if there is anybody.
+func listens(s any) bool {
+	if w, ok := s.(interface{ listens() bool }); ok {
+		return w.listens()
+	}
+	_, ok := s.(operator.Listener)
+	return ok
 }
 
 type source[T any] struct {

@@ -91,6 +91,9 @@ func (m *marked[T]) NotifyComplete(ctx context.Context, checkpoint int64) error 
 	return nil
 }
 
+// listens says whether the source wants to hear of that.
+func (m *marked[T]) listens() bool { return listens(m.Source) }
+
 // NotifyAborted hands the end of a snapshot on.
 func (m *marked[T]) NotifyAborted(checkpoint int64) {
 	if l, ok := m.Source.(operator.Listener); ok {

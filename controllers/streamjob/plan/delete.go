@@ -107,6 +107,14 @@ func (p *planner) canceled(e *contract.JobStatus) bool {
 	op := p.st.Operation
 	i := slices.IndexFunc(e.Operations, func(o contract.Operation) bool { return o.ID == op.ID })
 	switch {
+	case i >= 0 && e.Operations[i].Phase == contract.OperationSucceeded && p.disposes() && !e.State.Ended():
+		// The end is in the head, and the engine is deleting the checkpoints: its pods stay until it has.
+		if p.now.Before(op.Deadline.Time) {
+			return false
+		}
+		p.end(streamv1.EndCancelled)
+		p.afterEnd()
+		return true
 	case i >= 0 && e.Operations[i].Phase == contract.OperationSucceeded:
 		if path := e.Operations[i].Path; path != "" {
 			p.event(Normal, "SavepointCompleted", "Delete", "Savepoint "+path+" is complete")

@@ -9,9 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weir-stream/weir/controllers/operatorconfig"
 	"github.com/weir-stream/weir/controllers/streamjob"
 )
 
@@ -58,6 +60,11 @@ func TestReference_NamesEveryFlagAndMetric(t *testing.T) {
 	flags(&options{}, func(string) string { return "" }).VisitAll(func(f *flag.Flag) { names = append(names, "`--"+f.Name+"`") })
 	descriptions := make(chan *prometheus.Desc, 100)
 	streamjob.NewMetrics().Describe(descriptions)
+	config, err := operatorconfig.Open(t.Context(), "", logr.Discard(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Describe(descriptions)
 	close(descriptions)
 	for d := range descriptions {
 		name := regexp.MustCompile(`fqName: "([^"]+)"`).FindStringSubmatch(d.String())

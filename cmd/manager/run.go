@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -25,6 +26,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/operatorconfig"
 	"github.com/weir-stream/weir/controllers/streamjob"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
 )
@@ -53,7 +55,7 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 		return fmt.Errorf("finding the cluster: %w", err)
 	}
 	config.UserAgent = "weir-manager/" + version()
-	mgr, err := newManager(config, o)
+	mgr, err := newManager(ctx, config, o)
 	if err != nil {
 		return err
 	}
@@ -65,7 +67,7 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 }
 
 // newManager returns a manager with the controller of StreamJobs.
-func newManager(config *rest.Config, o *options) (ctrl.Manager, error) {
+func newManager(ctx context.Context, config *rest.Config, o *options) (ctrl.Manager, error) {
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
@@ -99,14 +101,41 @@ func newManager(config *rest.Config, o *options) (ctrl.Manager, error) {
 	if err := addChecks(mgr); err != nil {
 		return nil, err
 	}
-	return mgr, addController(mgr, o)
+	return mgr, addController(ctx, mgr, o)
 }
 
-func addController(mgr ctrl.Manager, o *options) error {
+// namespaceFile is where a pod finds the name of its namespace.
+const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// operatorNamespace returns the namespace that the manager runs in; empty: it does not run in a pod.
+func operatorNamespace(o *options) string {
+	if o.namespace != "" {
+		return o.namespace
+	}
+	text, err := os.ReadFile(namespaceFile)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+func addController(ctx context.Context, mgr ctrl.Manager, o *options) error {
+	defaults, err := operatorconfig.Open(ctx, o.config, ctrl.Log.WithName("config"), nil)
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(defaults); err != nil {
+		return fmt.Errorf("adding the configuration: %w", err)
+	}
+	if err := metrics.Registry.Register(defaults); err != nil {
+		return fmt.Errorf("registering the metrics of the configuration: %w", err)
+	}
 	r := &streamjob.Reconciler{
 		Settings: resources.Settings{
 			EngineImage: o.engineImage, EngineImagePullPolicy: corev1.PullPolicy(o.engineImagePullPolicy),
+			OperatorNamespace: operatorNamespace(o),
 		},
+		Defaults:    defaults,
 		Metrics:     streamjob.NewMetrics(),
 		Concurrency: o.concurrency,
 	}

@@ -222,6 +222,12 @@ func (c *coordinator) readHead() {
 			if n, ok := h.Newest(); ok {
 				h.ReservedUntil = n.ID + 1
 			}
+		case RewindOverRestores:
+			for i := range h.Operations {
+				if o := &h.Operations[i]; o.Role == snapshot.RoleOutlived {
+					o.Role = snapshot.RoleUsual
+				}
+			}
 		default:
 		}
 		c.do(func(now time.Time) { c.machine.HandleHeadRead(now, h, found, err) })

@@ -15,10 +15,24 @@ import (
 // A job that was drained goes on from its savepoint only if the user consents. One that was to be drained and goes on because a task
 // failed, or its coordinator, after the savepoint was complete, needs no consent.
 
-// needsConsent says whether the job can go on only with consent: it came to its end by being drained, or starts from the savepoint of a job that did.
+// drainedWith says whether the job came to its end by being drained with a savepoint.
+func drainedWith(h *snapshot.Head, id int64) bool {
+	return h.StoppedWith(id) && slices.ContainsFunc(h.Operations, func(o snapshot.Operation) bool {
+		return o.Checkpoint == id && o.Stop == record.StopDrain
+	})
+}
+
+// needsConsent says whether the job can go on only with consent: it came to its end by being drained, also if it went on from that later and
+// what it wrote since is damaged, or starts from the savepoint of a job that did.
 func (l *lineage) needsConsent() bool {
-	if n, ok := l.head.Newest(); ok {
-		return n.Stop == record.StopDrain && l.head.StoppedWith(n.ID)
+	ids := restorable(&l.head)
+	for _, id := range slices.Backward(ids) {
+		if l.intact(id) {
+			return drainedWith(&l.head, id)
+		}
+	}
+	if len(ids) > 0 {
+		return false
 	}
 	if l.from == "" {
 		return false
@@ -38,12 +52,9 @@ func (w *world) manifestOf(dir string) (*snapshot.Manifest, error) {
 
 // consent decides whether the user of a new version consents: now and then not before the job says that it is needed.
 func (w *world) consent() bool {
-	if !w.line.needsConsent() {
-		return false
-	}
 	asked := w.asked
 	w.asked = false
-	return asked || !w.clock.chance(3)
+	return asked || w.line.needsConsent() && !w.clock.chance(3)
 }
 
 // unconsented says whether a job failed because it needs consent and has none. The next version has it.
@@ -58,8 +69,8 @@ func (l *lineage) checkConsent(c *coordinator, old *snapshot.Head, r *snapshot.R
 		return
 	}
 	drained := false
-	if n, ok := old.Newest(); ok {
-		drained = n.ID == r.Checkpoint && n.Stop == record.StopDrain && old.StoppedWith(n.ID)
+	if _, ok := old.Newest(); ok {
+		drained = drainedWith(old, r.Checkpoint)
 	} else if m, err := l.w.manifestOf(r.Path); err == nil {
 		drained = m.Stop == record.StopDrain
 	}

@@ -26,6 +26,10 @@ type lineage struct {
 	partOf    map[string][]int64
 	completed int64
 	triggered map[triggerKey]protocol.Attempt
+	// outlived are snapshots that are newer than what an attempt started from since.
+	outlived map[int64]bool
+	// begunAfter is the newest snapshot when the job began anew, after its end took its state along.
+	begunAfter int64
 	// dirs are the directories of all snapshots.
 	dirs map[int64]string
 	// startedFrom is the newest snapshot when the present version started.
@@ -42,7 +46,7 @@ type triggerKey struct {
 func (w *world) startLineage(id, from string) {
 	l := &lineage{
 		w: w, id: id, dir: "jobs/" + id + "/", from: from, named: map[int64]bool{}, partOf: map[string][]int64{}, triggered: map[triggerKey]protocol.Attempt{},
-		dirs: map[int64]string{},
+		dirs: map[int64]string{}, outlived: map[int64]bool{},
 	}
 	l.begin()
 	w.line = l
@@ -52,8 +56,11 @@ func (w *world) startLineage(id, from string) {
 // begin gives the job an outside on which nothing has happened.
 func (l *lineage) begin() {
 	w := l.w
+	for id := range l.named {
+		l.begunAfter = max(l.begunAfter, id)
+	}
 	lax := w.scenario.atLeastOnce
-	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, mutation: w.mutation, keep: w.scenario.rots != ""}
+	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, mutation: w.mutation, keep: w.scenario.rots != "" || w.scenario.rewinds}
 	l.out.ledger.lax = lax || w.scenario.plain
 	for _, n := range w.scenario.nodes {
 		l.out.loose = l.out.loose || n.keep || n.kind == delayNode && !w.scenario.ordered
@@ -111,11 +118,12 @@ func (l *lineage) headSwapped(c *coordinator, h snapshot.Head) {
 	}
 	for _, o := range h.Operations {
 		if o.Checkpoint > 0 {
-			l.checkNamed(o.Checkpoint, o.Path, o.ManifestCRC32C, o.NamesStop())
+			l.checkNamed(o.Checkpoint, o.Path, o.ManifestCRC32C, o.Restorable())
 		}
 	}
 	if h.Epoch.Compare(old.Epoch) > 0 {
-		c.inherited = h.Checkpoints
+		c.inherited = old.Checkpoints
+		l.checkRewind(c, &old, &h)
 	}
 	for _, k := range old.Checkpoints {
 		if !slices.ContainsFunc(h.Checkpoints, func(n snapshot.CompletedCheckpoint) bool { return n.ID == k.ID }) {
@@ -128,6 +136,7 @@ func (l *lineage) headSwapped(c *coordinator, h snapshot.Head) {
 			w.tracef(c.p, "falls back to %d behind %+v", r.Checkpoint, r.LeftOut)
 		}
 		l.checkRestore(&old, &h.Restores[len(h.Restores)-1])
+		l.outlive(h.Restores[len(h.Restores)-1].Checkpoint)
 		l.checkConsent(c, &old, &h.Restores[len(h.Restores)-1])
 	}
 	l.failStopped(c, &old, &h)

@@ -64,6 +64,10 @@ const (
 	SilentFallBack Mutation = "SilentFallBack"
 	// FallBackOverCommits leaves out damaged checkpoints with which a sink has committed.
 	FallBackOverCommits Mutation = "FallBackOverCommits"
+	// RewindOverCommits goes back to a snapshot although a sink has committed with a newer one.
+	RewindOverCommits Mutation = "RewindOverCommits"
+	// RewindOverRestores goes back to a savepoint although the job was restored from an older snapshot since.
+	RewindOverRestores Mutation = "RewindOverRestores"
 
 	// DuplicateAckDeletes deletes the files of an acknowledgement that came before.
 	DuplicateAckDeletes Mutation = "DuplicateAckDeletes"
@@ -95,7 +99,7 @@ func Mutations() []Mutation {
 		NoAlignment, LateBarrier, OvertakenRows, CancelIgnored, ChannelsForgotten, RemainderForgotten, EndlessCapture, LateState, NotFrozen, TimersNotFrozen, EarlyFinish,
 		CompleteMeansNewest, AnyAbortThaws,
 		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
-		DrainedUnasked, DrainedIsDrained, SilentFallBack, FallBackOverCommits,
+		DrainedUnasked, DrainedIsDrained, SilentFallBack, FallBackOverCommits, RewindOverCommits, RewindOverRestores,
 		DuplicateAckDeletes, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
 		EarlyTrim, AbortDiscards, RestoreSkipsCommit, ForkTouchesOrigin,
 	}

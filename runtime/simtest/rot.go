@@ -123,7 +123,7 @@ func restorable(h *snapshot.Head) []int64 {
 		ids = append(ids, c.ID)
 	}
 	for _, o := range h.Operations {
-		if o.NamesStop() {
+		if o.Restorable() {
 			ids = append(ids, o.Checkpoint)
 		}
 	}

@@ -77,6 +77,8 @@ type scenario struct {
 	// at once, so that rows may come again.
 	rots  contract.OnCorruption
 	plain bool
+	// rewinds makes new versions go back to older snapshots often; nothing speaks against it, since sinks don't commit and sources keep their input.
+	rewinds bool
 	// volatile means no storage: snapshots live as long as the coordinator.
 	volatile bool
 }
@@ -95,6 +97,8 @@ type version struct {
 	// limited says that the restart strategy may give up or might have, patient that it must not.
 	limited, patient bool
 	scenario         *scenario
+	// target is the snapshot that it goes back to; none if its id is 0.
+	target target
 }
 
 // newScenario makes a small job.
@@ -115,6 +119,8 @@ func newScenario(r *rand.Rand) *scenario {
 		if r.IntN(4) == 0 {
 			s.rots = contract.FailOnCorruption
 		}
+	case 4:
+		s.rewinds, s.plain = true, true
 	}
 	switch r.IntN(5) {
 	case 0:
@@ -256,6 +262,11 @@ func (s *scenario) fill(x *graph.Node, n *node, out *outside) {
 	}
 }
 
+// hidesCommits says that the coordinator doesn't know that sinks commit, which mutations do to it.
+func (v *version) hidesCommits() bool {
+	return v.line != nil && (v.line.w.mutation == FallBackOverCommits || v.line.w.mutation == RewindOverCommits && v.scenario.rots == "")
+}
+
 // jobPlan is what the life of the job has to know of the plan.
 func (v *version) jobPlan() job.Plan {
 	p := job.Plan{Slots: v.plan.Slots, MaxParallelism: v.plan.MaxParallelism, Fingerprint: v.plan.Fingerprint}
@@ -264,7 +275,7 @@ func (v *version) jobPlan() job.Plan {
 		jv := job.Vertex{Name: x.Name, Parallelism: x.Parallelism, Bounded: !x.Source() || x.Nodes[0].Bounded}
 		for _, n := range x.Nodes {
 			jv.Operators = append(jv.Operators, n.Name)
-			jv.Transactional = jv.Transactional || n.Transactional && (v.line == nil || v.line.w.mutation != FallBackOverCommits)
+			jv.Transactional = jv.Transactional || n.Transactional && !v.hidesCommits()
 		}
 		for _, e := range x.Inputs {
 			jv.Inputs = append(jv.Inputs, job.Input{Vertex: e.From.Name, Forward: e.Partition == graph.Forward})

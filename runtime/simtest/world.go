@@ -110,8 +110,8 @@ type world struct {
 	trace   []string
 	failure error
 	done    bool
-	// asked says that the job ended because going on needs the user's consent.
-	asked bool
+	// asked says that the job ended because going on needs the user's consent, refused that it did because it could not go back.
+	asked, refused bool
 	// finished counts the versions that processed all input.
 	finished int
 	// closing is the version that is being ended because it has processed all rows of its endless sources.
@@ -240,6 +240,8 @@ func (w *world) nextVersion() {
 	}
 	v.line, v.config.JobID, v.config.RestoreFrom = w.line, w.line.id, w.line.from
 	v.config.AllowDrained = w.consent()
+	v.target = w.rewind()
+	v.config.RewindTo = v.target.path
 	w.line.startedFrom = 0
 	if n, ok := w.line.head.Newest(); ok {
 		w.line.startedFrom = n.ID
@@ -286,6 +288,8 @@ func (w *world) exited(c *coordinator, e job.Exit) {
 	case e.State == job.StateFailed && w.version.limited && strings.Contains(e.Err.Error(), "not restarted"):
 		w.scheduleVersion()
 	case w.unconsented(e):
+		w.scheduleVersion()
+	case w.refusedRewind(c, e):
 		w.scheduleVersion()
 	case w.rotted(e):
 		w.done = true
@@ -348,7 +352,7 @@ func (w *world) finish() {
 	case w.finished == 1 && w.clock.chance(4):
 		// A job that is started again after its end has nothing to do and changes nothing.
 		w.scheduleVersion()
-	case len(w.savepoints) > 0 && w.scenario.rots == "" && w.clock.chance(2):
+	case len(w.savepoints) > 0 && w.scenario.rots == "" && !w.scenario.plain && w.clock.chance(2):
 		w.fork()
 	default:
 		w.done = true

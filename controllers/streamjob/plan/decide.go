@@ -27,6 +27,13 @@ func (p *planner) decide() {
 		}
 		return
 	}
+	if t := p.o.RestoreTrouble; t != nil && p.jobID() == "" && !p.suspendWanted() {
+		p.block(t.Reason, t.Message)
+		if live(p.was) {
+			p.keep()
+		}
+		return
+	}
 	if live(p.was) {
 		p.steady()
 		return

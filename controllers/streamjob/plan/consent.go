@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -26,19 +27,29 @@ func (p *planner) consent() string {
 // stateless says that the next version is to start without the state in storage.
 func (p *planner) stateless() bool { return p.mode() == modeStateless && p.spec.Storage != nil }
 
-// discards says that the next version starts a lineage of its own beside the state that there is, which somebody has consented to.
-func (p *planner) discards() bool {
-	c := p.consent()
-	return p.stateless() && c != "" && (p.begun(c) || p.hasState() && p.st.Job.ID != p.lineage(c))
+// pending is the consent by which the deployed version was started; empty once it ran, and when it was started otherwise. The job stays with
+// the lineage that began then, whatever becomes of the version and of the spec.
+func (p *planner) pending() string {
+	if d := p.was.Deployment; d != nil && d.DiscardState != p.st.DiscardedState && !p.adopting {
+		return d.DiscardState
+	}
+	return ""
 }
 
-// begun says that a version is to start by a consent, or was, and has never run.
-func (p *planner) begun(consent string) bool {
-	return p.was.Deployment == nil || p.was.Deployment.DiscardState == consent && consent != p.st.DiscardedState
+// discards says that the next version starts a lineage of its own beside the state that there is, which somebody has consented to.
+func (p *planner) discards() bool {
+	return p.stateless() && (p.pending() != "" || p.consent() != "" && (p.was.Deployment == nil || p.hasState()))
+}
+
+// leaves says that this very step turns away from state, so that what may still write to it must be shut out.
+func (p *planner) leaves() bool {
+	return p.discards() && p.pending() == "" && p.was.Deployment != nil
 }
 
 // wouldLose says that the next version would start empty over state without consent.
-func (p *planner) wouldLose() bool { return p.stateless() && p.consent() == "" && p.hasState() }
+func (p *planner) wouldLose() bool {
+	return p.stateless() && p.consent() == "" && p.pending() == "" && p.hasState()
+}
 
 // blockLoss says so, and what can be done.
 func (p *planner) blockLoss() {
@@ -67,43 +78,45 @@ func (p *planner) hasState() bool {
 // firstID is the id of the first job of this StreamJob.
 func (p *planner) firstID() string { return strings.ReplaceAll(string(p.job.UID), "-", "") }
 
-// lineage is the id of the job that a consent starts: the same for the same consent, so that a start that is tried again, or whose status
-// was lost, starts no other one.
+// lineage is the id of the job that a consent starts: the same when that is tried again, and another one for each time that state is left. The
+// first half of it tells the StreamJob.
 func (p *planner) lineage(consent string) string {
-	sum := sha256.Sum256([]byte(string(p.job.UID) + "/" + consent))
-	return hex.EncodeToString(sum[:])[:idLength]
+	before := ""
+	if p.st.DiscardedState != "" && p.st.Job != nil {
+		before = p.st.Job.ID
+	}
+	return digits(string(p.job.UID)) + digits(string(p.job.UID)+"/"+consent+"/"+before)
 }
 
-// newJobID is the id of a job that this StreamJob starts.
+// digits are half of the id of a job, made of a text.
+func digits(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])[:idLength/2]
+}
+
+// ownID says that a job was started by this StreamJob.
+func (p *planner) ownID(id string) bool {
+	return id == p.firstID() || len(id) == idLength && strings.HasPrefix(id, digits(string(p.job.UID)))
+}
+
+// firstConsent is the consent that the very first version is started by.
+func (p *planner) firstConsent() string {
+	if p.was.Deployment == nil && p.spec.Storage != nil {
+		return p.consent()
+	}
+	return ""
+}
+
+// newJobID is the id of a job that this StreamJob starts where storage has none.
 func (p *planner) newJobID() string {
-	if c := p.consent(); c != "" && p.spec.Storage != nil && p.begun(c) {
+	if c := cmp.Or(p.pending(), p.firstConsent()); c != "" {
 		return p.lineage(c)
 	}
 	return p.firstID()
 }
 
-// ownID says that a job was started by this StreamJob.
-func (p *planner) ownID(id string) bool {
-	if id == p.firstID() {
-		return true
-	}
-	consents := []string{p.st.DiscardedState}
-	if u := p.spec.Upgrade; u != nil {
-		consents = append(consents, u.DiscardState)
-	}
-	for _, c := range consents {
-		if c != "" && id == p.lineage(c) {
-			return true
-		}
-	}
-	return false
-}
-
 // leaveState turns to a new lineage. The old one stays in storage.
 func (p *planner) leaveState(id string) {
-	if p.st.Job != nil && p.st.Job.ID == id {
-		return
-	}
 	note := "The job starts without state, as spec.upgrade.discardState says"
 	if j := p.st.Job; j != nil && j.ID != "" {
 		note += fmt.Sprintf("; that of job %s stays in storage", j.ID)

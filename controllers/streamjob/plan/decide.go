@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -181,14 +182,14 @@ type launching struct {
 func (p *planner) launch(l launching) {
 	d := &streamv1.DeploymentReport{Grant: l.grant, Revision: l.revision, Generation: l.generation}
 	p.close(streamv1.OutcomeReplaced, "")
+	d.DiscardState = p.pending()
 	if !l.back {
 		p.st.Rollback = nil
 		d.RestartNonce = p.spec.RestartNonce
-		if c := p.consent(); c != "" && p.spec.Storage != nil && (p.discards() || p.begun(c)) {
-			d.DiscardState = c
-		}
-		if p.discards() {
-			p.leaveState(p.lineage(p.consent()))
+		d.DiscardState = cmp.Or(d.DiscardState, p.firstConsent())
+		if p.leaves() {
+			d.DiscardState = p.consent()
+			p.leaveState(p.nextID())
 		}
 	}
 	p.st.Grant, p.st.Deployment = l.grant, d
@@ -205,21 +206,36 @@ func (p *planner) launch(l launching) {
 
 // store writes the current spec as the revision of the next version.
 func (p *planner) store(grant int64) {
-	if p.discards() {
-		id := p.lineage(p.consent())
-		p.do(Store{Grant: grant, JobID: id, NewJobID: id})
+	if p.leaves() {
+		p.do(Store{Grant: grant, JobID: p.nextID(), NewJobID: p.nextID()})
 		return
 	}
 	p.storeAgain(grant)
 }
 
+// ids fills in the job as it is.
+func (p *planner) ids(s Store) Store {
+	s.JobID = p.jobID()
+	switch {
+	case s.JobID == "":
+		s.NewJobID = p.newJobID()
+	case p.pending() != "":
+		s.NewJobID = s.JobID // it may not have begun yet
+	}
+	return s
+}
+
+// nextID is the job that the next version goes on with; empty: it starts the first one.
+func (p *planner) nextID() string {
+	if p.leaves() {
+		return p.lineage(p.consent())
+	}
+	return p.jobID()
+}
+
 // storeAgain writes the current spec as the revision of a grant that goes on with the job as it is.
 func (p *planner) storeAgain(grant int64) {
-	s := Store{Grant: grant, JobID: p.jobID()}
-	if s.JobID == "" {
-		s.NewJobID = p.newJobID()
-	}
-	p.do(s)
+	p.do(p.ids(Store{Grant: grant}))
 }
 
 // jobID is the job whose state the next version takes; empty when there is none.
@@ -284,6 +300,13 @@ func (p *planner) adopts() bool {
 		p.st.Job = &streamv1.JobReport{}
 	}
 	p.st.Job.ID = problem.JobID
+	if p.stateless() && p.pending() != "" && !p.ownID(problem.JobID) {
+		// The state of another StreamJob of this name, and somebody has consented to start without it.
+		p.leaveState(p.lineage(p.pending()))
+		p.deploy(modeStateless, "")
+		return true
+	}
+	p.adopting = true
 	note := fmt.Sprintf("Storage holds the state of an earlier job of this name (%s, grant %d)", problem.JobID, problem.HeadGrant)
 	if problem.HeadFinal == string(streamv1.EndFinished) {
 		p.end(streamv1.EndFinished)

@@ -72,6 +72,8 @@ type planner struct {
 	waits string
 	// usedAgents are the agent pods that are still of use.
 	usedAgents map[string]bool
+	// adopting says that the job turns to state that was found.
+	adopting bool
 	// released says that nothing is left to do for a deleted job.
 	released bool
 }
@@ -201,7 +203,9 @@ func (p *planner) hearRestore(e *contract.JobStatus) {
 	kind, reason := Normal, "Restored"
 	if r.RequestedMode == modeStateless && r.EffectiveMode != modeRestoreFrom || r.RequestedMode == string(streamv1.UpgradeFromSavepoint) && r.EffectiveMode != r.RequestedMode {
 		kind, reason = Warning, "RestoredFromCheckpoint"
-		r.Reason = cmp.Or(r.Reason, "the newest state is none that was taken for this")
+		r.Reason = cmp.Or(r.Reason, map[bool]string{
+			true: "nothing consents to a start without state", false: "the newest state is none that was taken for this",
+		}[r.RequestedMode == modeStateless])
 	}
 	p.event(kind, reason, "Restore", fmt.Sprintf("The job goes on from snapshot %d in %s: asked for %s, done %s%s", r.CheckpointID, r.Path,
 		r.RequestedMode, r.EffectiveMode, because(r.Reason)))

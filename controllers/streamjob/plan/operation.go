@@ -149,7 +149,7 @@ func (p *planner) driveChecking() {
 	op := p.st.Operation
 	grant := p.was.Grant + 1
 	candidate := p.version(grant).Stored
-	if candidate == nil || candidate.Revision != p.o.Revision || candidate.PolicyRevision != p.o.PolicyRevision {
+	if candidate == nil || candidate.Revision != p.o.Revision || candidate.PolicyRevision != p.o.PolicyRevision || candidate.JobID != p.nextID() {
 		p.store(grant)
 		p.again(100 * time.Millisecond)
 		return
@@ -184,7 +184,7 @@ func (p *planner) checked() {
 	op := p.st.Operation
 	op.CheckMillis = p.now.Sub(p.was.Operation.PhaseStartedAt.Time).Milliseconds()
 	switch {
-	case p.discards() && p.was.Deployment.DiscardState != p.consent():
+	case p.leaves():
 		// The new lineage has a head of its own, so nothing but that of the old one can shut the old version out.
 		p.enter(streamv1.OperationFencing)
 		return
@@ -232,8 +232,8 @@ func (p *planner) canSave() (ready bool, never string) {
 func (p *planner) launchCandidate(reason string) {
 	grant := p.was.Grant + 1
 	candidate := p.version(grant).Stored
-	if candidate == nil {
-		// Somebody deleted it in between: what is wanted now is as good.
+	if candidate == nil || candidate.JobID != p.nextID() {
+		// Somebody deleted it in between, or whose state it takes is another now: what is wanted now is as good.
 		p.deploy(p.mode(), reason)
 	} else {
 		p.launch(launching{

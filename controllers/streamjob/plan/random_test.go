@@ -3,6 +3,7 @@
 package plan_test
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -35,7 +36,7 @@ func TestNext_RandomLives(t *testing.T) {
 	}
 	for s := first; s < first+n; s++ {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
-			l := &life{world: newWorld(), t: t, rand: rand.New(rand.NewPCG(s, 1)), saved: map[string]int64{}}
+			l := &life{world: newWorld(), t: t, rand: rand.New(rand.NewPCG(s, 1)), saved: map[string]int64{}, lines: map[string]*line{}, bad: map[string]int{}, consents: map[string]bool{}, back: map[string]int{}}
 			l.edit()
 			for range 300 {
 				l.disturb()
@@ -51,14 +52,36 @@ type life struct {
 	*world
 	t    *testing.T
 	rand *rand.Rand
-	// head is the grant that owns the job, newest the id of its newest snapshot; saved are the savepoints by operation.
-	head, newest int64
-	saved        map[string]int64
-	jobID        string
-	storageDown  bool
+	// lines are the lineages of state by job id, jobID the one that is in force; saved are the snapshots by operation, newest is the id of
+	// the newest one of all.
+	lines       map[string]*line
+	jobID       string
+	saved       map[string]int64
+	newest      int64
+	storageDown bool
+	// bad says of revisions how they fail once they are deployed, incompatible which one does not take the newest state.
+	bad          map[string]int
+	incompatible string
+	// back counts the rollbacks by what was rolled back.
+	back map[string]int
+	// consents are those that were ever given.
+	consents map[string]bool
 	// isCalm says that nothing goes wrong any more.
 	isCalm bool
 }
+
+// line is one lineage of state: the grant that owns it, that of the coordinator that may commit to it, and its newest snapshot; 0: there
+// is none.
+type line struct{ head, committer, state int64 }
+
+// How a bad revision fails.
+const (
+	_ = iota
+	neverClaims
+	crashes
+	fails
+	kinds
+)
 
 func (l *life) one(n int) bool { return !l.isCalm && l.rand.IntN(n) == 0 }
 
@@ -69,18 +92,41 @@ func (l *life) edit() {
 		Checkpointing: &streamv1.Checkpointing{Interval: metav1.Duration{Duration: time.Duration(1+l.rand.IntN(2)) * time.Second}},
 		Storage:       &streamv1.Storage{S3: &streamv1.S3Storage{Bucket: "bkt"}},
 	}
-	if l.rand.IntN(4) == 0 {
+	switch l.rand.IntN(8) {
+	case 0, 1:
 		spec.State = streamv1.StateSuspended
+	case 2:
+		spec.State = streamv1.StateCancelled
+	}
+	switch l.rand.IntN(6) {
+	case 0, 1:
+		spec.Upgrade = &streamv1.Upgrade{Mode: streamv1.UpgradeFromLastCheckpoint}
+	case 2:
+		spec.Upgrade = &streamv1.Upgrade{Mode: streamv1.UpgradeStateless, DiscardState: fmt.Sprint(l.rand.IntN(4))}
 	}
 	if l.rand.IntN(3) == 0 {
-		spec.Upgrade = &streamv1.Upgrade{Mode: streamv1.UpgradeFromLastCheckpoint}
+		spec.RestartNonce = fmt.Sprint(l.rand.IntN(3))
+	}
+	if l.rand.IntN(4) == 0 {
+		spec.Checkpoint = &streamv1.CheckpointNow{Trigger: fmt.Sprint(l.rand.IntN(5))}
+	}
+	if l.rand.IntN(4) == 0 {
+		spec.Checkpointing.Retention = &streamv1.Retention{OnCancel: streamv1.DeleteOnCancel}
 	}
 	if l.rand.IntN(3) == 0 {
 		spec.Savepoint = &streamv1.Savepoint{Trigger: fmt.Sprint(l.rand.IntN(5))}
 	}
+	l.consent(&spec)
 	if !reflect.DeepEqual(spec, l.job.Spec) {
 		l.job.Spec = spec
 		l.job.Generation++
+	}
+}
+
+// consent notes what a spec consents to.
+func (l *life) consent(spec *streamv1.StreamJobSpec) {
+	if u := spec.Upgrade; u != nil && u.DiscardState != "" {
+		l.consents[u.DiscardState] = true
 	}
 }
 
@@ -91,6 +137,17 @@ func (l *life) disturb() {
 	}
 	if l.one(15) {
 		l.storageDown = !l.storageDown
+	}
+	if l.one(40) {
+		l.bad[fmt.Sprintf("p%d", 1+l.rand.IntN(3))] = l.rand.IntN(kinds)
+	}
+	if l.one(40) {
+		l.incompatible = fmt.Sprintf("p%d", 1+l.rand.IntN(5))
+	}
+	if l.one(30) {
+		l.job.Annotations = map[string]string{streamv1.AnnotationPaused: "true"}
+	} else if l.rand.IntN(5) == 0 || l.isCalm {
+		l.job.Annotations = nil
 	}
 	if l.one(30) {
 		l.invalid = []string{"wrong"}
@@ -110,6 +167,7 @@ func (l *life) disturb() {
 
 // runEngine is the coordinator of the deployed grant, if it has pods.
 func (l *life) runEngine() {
+	defer l.settle()
 	d := l.job.Status.Deployment
 	if d == nil || l.versions[d.Grant] == nil || !l.versions[d.Grant].Exists {
 		l.engine = nil
@@ -128,37 +186,86 @@ func (l *life) runEngine() {
 			s.Problem = &contract.Problem{Reason: contract.StorageUnavailable, Message: "down"}
 		}
 		return
-	case d.Grant < l.head:
-		s.State, s.Problem = contract.JobStarting, &contract.Problem{Reason: contract.Fenced, Message: "fenced", HeadGrant: l.head}
+	case l.fenced(s, d.Grant):
+		return
+	case s.Epoch.Grant == 0 && l.bad[d.Revision] == neverClaims:
+		s.Problem = &contract.Problem{Reason: contract.InvalidJob, Message: "no graph"}
 		return
 	case s.Epoch.Grant == 0:
 		l.claim(s, d.Grant)
-	case s.State == contract.JobRunning && l.one(10):
+	case s.State == contract.JobRunning && l.bad[d.Revision] == fails:
+		s.State, s.LastFailure = contract.JobFailed, &contract.Failure{Message: "for good"}
+		return
+	case s.State == contract.JobRunning && (l.one(10) || l.bad[d.Revision] == crashes):
 		s.State, s.LastFailure = contract.JobRestarting, &contract.Failure{Message: "crash"}
+		s.Restarts++
+		return
 	default:
 		s.State = contract.JobRunning
 	}
 	if s.State == contract.JobRunning && l.rand.IntN(3) == 0 {
 		l.newest++
+		l.lines[l.jobID].state = l.newest
 		s.LastCheckpoint = &contract.SnapshotInfo{ID: l.newest, Kind: "Checkpoint", Path: fmt.Sprint("chk-", l.newest)}
 	}
+}
+
+// settle notes that a coordinator has ended.
+func (l *life) settle() {
+	if e := l.engine; e != nil && e.Status.State.Ended() {
+		if own := l.lines[l.jobID]; own != nil && own.committer == e.Grant {
+			own.committer = 0
+		}
+	}
+}
+
+// idOf is the job that the version of a grant goes on with.
+func (l *life) idOf(grant int64) string {
+	stored := l.versions[grant].Stored
+	return cmp.Or(stored.JobID, stored.NewJobID)
+}
+
+// fenced says that a higher grant owns what a coordinator claims.
+func (l *life) fenced(s *contract.JobStatus, grant int64) bool {
+	id := s.JobID
+	if v := l.versions[grant]; id == "" && v.Stored != nil {
+		id = l.idOf(grant)
+	}
+	if owned := l.lines[id]; owned == nil || grant >= owned.head {
+		return false
+	}
+	s.State, s.Problem = contract.JobStarting, &contract.Problem{Reason: contract.Fenced, Message: "fenced", HeadGrant: l.lines[id].head, JobID: id}
+	return true
 }
 
 // claim takes the head and restores the newest state.
 func (l *life) claim(s *contract.JobStatus, grant int64) {
 	stored := l.versions[grant].Stored
-	id := stored.JobID
-	if id == "" {
-		id = "000011"
+	if stored == nil {
+		return // its pods wait for what they mount
 	}
+	id, d := l.idOf(grant), l.job.Status.Deployment
 	if l.jobID != "" && l.jobID != id {
-		l.t.Fatalf("grant %d goes on with job %s instead of %s: state is lost", grant, id, l.jobID)
+		if l.lines[id] != nil || !l.consents[d.DiscardState] {
+			l.t.Fatalf("grant %d goes on with job %s instead of %s: state is lost", grant, id, l.jobID)
+		}
+		if old := l.lines[l.jobID]; old.committer != 0 {
+			l.t.Fatalf("grant %d starts job %s, and nothing shuts out grant %d of job %s", grant, id, old.committer, l.jobID)
+		}
 	}
-	l.jobID, l.head = id, grant
+	if l.lines[id] == nil {
+		l.lines[id] = &line{}
+	}
+	own := l.lines[id]
+	if stored.RewindTo == "" && l.incompatible == stored.Revision && own.state > 0 {
+		s.Problem = &contract.Problem{Reason: contract.IncompatibleState, Message: "does not fit"}
+		return
+	}
+	l.jobID, own.head, own.committer = id, grant, grant
 	s.Problem, s.State, s.JobID, s.Epoch, s.MaxParallelism = nil, contract.JobRunning, id, contract.Epoch{Grant: grant, N: 1}, 128
 	s.PolicyRevision = stored.PolicyRevision
-	if l.newest > 0 {
-		s.RestoredFrom = &contract.SnapshotInfo{ID: l.newest, Kind: "Checkpoint", Path: fmt.Sprint("chk-", l.newest)}
+	if own.state > 0 {
+		s.RestoredFrom = &contract.SnapshotInfo{ID: own.state, Kind: "Checkpoint", Path: fmt.Sprint("chk-", own.state)}
 	}
 }
 
@@ -177,6 +284,7 @@ func (l *life) asks(id string, final contract.JobState) {
 		}
 		l.newest++
 		l.saved[id] = l.newest
+		l.lines[l.jobID].state = l.newest
 		o.Checkpoint, o.Path = l.newest, fmt.Sprint("sp-", l.newest)
 		if final != "" {
 			s.State = final
@@ -198,12 +306,35 @@ func (l *life) runAgents() {
 		case l.one(5):
 			a.Message = "evicted"
 		default:
-			a.Result = &contract.AgentResult{OK: true, Newest: &contract.SnapshotInfo{ID: l.newest, Kind: "Checkpoint", Path: "x"}}
-			if strings.Contains(a.Name, "-fence-") {
-				l.head = max(l.head, l.job.Status.Grant)
-			}
+			a.Result = l.runAgent(a.Name)
 		}
 	}
+}
+
+// runAgent is what an agent pod finds or does.
+func (l *life) runAgent(name string) *contract.AgentResult {
+	own := l.lines[l.jobID]
+	r := &contract.AgentResult{OK: true}
+	switch st := &l.job.Status; {
+	case strings.Contains(name, "-check-"):
+		v := l.versions[st.Grant+1]
+		if v == nil || v.Stored == nil || v.Stored.Revision != l.incompatible || own == nil || own.state == 0 {
+			break
+		}
+		r = &contract.AgentResult{Problem: &contract.Problem{Reason: contract.IncompatibleState, Message: "does not fit"}}
+		if v.Stored.RewindTo != "" {
+			r = &contract.AgentResult{OK: l.rand.IntN(2) == 0, Problem: &contract.Problem{Reason: contract.RewindUnsafe, Message: "committed"}}
+		}
+	case own == nil:
+	case strings.Contains(name, "-dispose-"):
+		own.head, own.committer, own.state = max(own.head, st.Grant), 0, 0
+	default:
+		own.head, own.committer = max(own.head, st.Grant), 0
+	}
+	if own != nil && own.state > 0 {
+		r.Newest = &contract.SnapshotInfo{ID: own.state, Kind: "Checkpoint", Path: "x"}
+	}
+	return r
 }
 
 // turn plans once and does what the plan says; with crash, only a part of it.
@@ -223,12 +354,22 @@ func (l *life) turn(crash bool) plan.Plan {
 	}
 	if !crash {
 		l.job.Status = p.Status
+		for _, e := range p.Events {
+			if e.Reason == "RollingBack" {
+				r := p.Status.Rollback
+				key := fmt.Sprint(r.FromRevision, " of ", r.FromGeneration, " with ", r.RestartNonce, " as grant ", o.Job.Status.Deployment.Grant)
+				if l.back[key]++; l.back[key] > 1 && o.Job.Status.Rollback != nil {
+					l.t.Fatalf("%s is rolled back again", key)
+				}
+			}
+		}
 	}
 	return p
 }
 
 func (l *life) carryOut(a plan.Action) {
 	l.act(a)
+	defer l.settle()
 	reachable := l.engine != nil && l.engine.UnreachableSince.IsZero()
 	switch a := a.(type) {
 	case plan.Stop:
@@ -238,6 +379,20 @@ func (l *life) carryOut(a plan.Action) {
 	case plan.TakeSavepoint:
 		if reachable {
 			l.asks(a.Request.OperationID, "")
+		}
+	case plan.TakeCheckpoint:
+		if reachable {
+			l.asks(a.Request.OperationID, "")
+		}
+	case plan.Cancel:
+		if !reachable || l.engine.Status.State.Ended() || l.engine.Status.Epoch.Grant == 0 {
+			return
+		}
+		s := l.engine.Status
+		s.State = contract.JobCancelled
+		s.Operations = append(s.Operations, contract.Operation{ID: a.Request.OperationID, Phase: contract.OperationSucceeded})
+		if c := l.job.Spec.Checkpointing; c.Retention != nil {
+			l.lines[l.jobID].state = 0
 		}
 	case plan.SetPolicy:
 		if reachable {
@@ -249,6 +404,15 @@ func (l *life) carryOut(a plan.Action) {
 // check looks whether a plan breaks a rule.
 func (l *life) check(o plan.Observation, p plan.Plan) {
 	was, st := &o.Job.Status, &p.Status
+	if o.Job.Annotations != nil && len(p.Actions) > 0 {
+		l.t.Fatalf("it is paused, but %+v", p.Actions)
+	}
+	if st.RestartNonce != was.RestartNonce && (l.engine.Status.State != contract.JobRunning || was.Deployment.RestartNonce != st.RestartNonce) {
+		l.t.Fatalf("the restart %q is used up, but the job does not run: %s", st.RestartNonce, summary(st))
+	}
+	if len(st.History) > 10 {
+		l.t.Fatalf("the history has %d entries", len(st.History))
+	}
 	if st.Grant < was.Grant {
 		l.t.Fatalf("the grant goes back from %d to %d", was.Grant, st.Grant)
 	}
@@ -283,8 +447,14 @@ func (l *life) check(o plan.Observation, p plan.Plan) {
 
 // calm lets everything go well and expects the job to get where its spec wants it, and then to rest.
 func (l *life) calm() {
-	l.isCalm, l.storageDown, l.invalid = true, false, nil
+	l.isCalm, l.storageDown, l.invalid, l.incompatible = true, false, nil, ""
+	clear(l.bad)
 	l.job.Generation++
+	l.job.Spec.RestartNonce = "calm"
+	if u := l.job.Spec.Upgrade; u != nil && u.DiscardState != "" {
+		u.DiscardState = "calm"
+	}
+	l.consent(&l.job.Spec)
 	for range 400 {
 		l.disturb()
 		l.turn(false)
@@ -297,7 +467,13 @@ func (l *life) calm() {
 	if ready.Status != metav1.ConditionTrue {
 		l.t.Fatalf("not Ready in the end: %s", summary(st))
 	}
-	suspended := l.job.Spec.State == streamv1.StateSuspended
+	suspended := l.job.Spec.State != ""
+	if !suspended && st.RestartNonce != "calm" {
+		l.t.Fatalf("the job was not restarted: %s", summary(st))
+	}
+	if c := l.job.Spec.Checkpoint; c != nil && !suspended && st.CheckpointTrigger != c.Trigger {
+		l.t.Fatalf("the checkpoint %s was not taken: %s", c.Trigger, summary(st))
+	}
 	if live := st.Deployment != nil && st.Deployment.Ended == ""; live == suspended {
 		l.t.Fatalf("suspended is %t, but %s", suspended, summary(st))
 	}

@@ -350,7 +350,7 @@ func (p *planner) deployBack(requested, reason string) {
 		return
 	}
 	grant := p.st.Grant + 1
-	p.do(Store{Grant: grant, From: from.Grant, JobID: p.jobID()})
+	p.do(p.ids(Store{Grant: grant, From: from.Grant}))
 	p.launch(launching{
 		grant: grant, revision: from.Stored.Revision, generation: from.Stored.Generation, requested: requested, reason: reason, spec: from.Stored.Spec, back: true,
 	})

@@ -136,6 +136,10 @@ func (p *planner) saved(o outcome) {
 		}
 		p.launchCandidate("")
 	case lost:
+		if p.leaves() {
+			p.enter(streamv1.OperationFencing) // nothing else shuts the old version out
+			return
+		}
 		p.launchCandidate("no savepoint was completed: " + p.whyLost())
 	case pending, failed:
 	}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,10 +26,12 @@ type refusing struct {
 	storage.Store
 	key string
 	err error
+	// granted ends it.
+	granted atomic.Bool
 }
 
-func (r refusing) Get(ctx context.Context, key string) (data []byte, version string, err error) {
-	if key == r.key {
+func (r *refusing) Get(ctx context.Context, key string) (data []byte, version string, err error) {
+	if key == r.key && !r.granted.Load() {
 		return nil, "", r.err
 	}
 	return r.Store.Get(ctx, key)
@@ -40,16 +43,19 @@ func TestDamaged_IsNotTrouble(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err     error
 		damaged bool
+		// again says that reading it again may help.
+		again bool
 	}{
 		"missing":       {err: &storage.Error{Op: "reading", Err: storage.ErrNotFound}, damaged: true},
-		"access denied": {err: &storage.Error{Op: "reading", Reason: storage.AccessDenied, Err: errors.New("403")}},
-		"unreachable":   {err: &storage.Error{Op: "reading", Retriable: true, Err: errors.New("no route")}},
+		"access denied": {err: &storage.Error{Op: "reading", Reason: storage.AccessDenied, Err: errors.New("403")}, again: true},
+		"unreachable":   {err: &storage.Error{Op: "reading", Retriable: true, Err: errors.New("no route")}, again: true},
+		"refused":       {err: &storage.Error{Op: "reading", Reason: storage.Unsuitable, Err: errors.New("501")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, _, err := readManifest(t.Context(), refusing{Store: mem, key: "chk-1/_metadata", err: tc.err}, "chk-1/", 0)
-			if err == nil || damaged(err) != tc.damaged {
-				t.Errorf("%v counts as damage: %t, want %t", err, damaged(err), tc.damaged)
+			_, permanent, err := readManifest(t.Context(), &refusing{Store: mem, key: "chk-1/_metadata", err: tc.err}, "chk-1/", 0)
+			if err == nil || damaged(err) != tc.damaged || permanent == tc.again {
+				t.Errorf("%v counts as damage: %t, want %t; permanent: %t, want %t", err, damaged(err), tc.damaged, permanent, !tc.again)
 			}
 		})
 	}
@@ -124,25 +130,72 @@ func TestCorruption_RefusesByDefault(t *testing.T) {
 	})
 }
 
+// Storage that refuses to let the newest manifest be read says nothing about it: it is tried again, for as long as deploying may take, and then the restart strategy
+// has the word. Neither is the job at its end, nor does it fall back.
 func TestCorruption_StorageThatRefusesIsNone(t *testing.T) {
+	for name, granted := range map[string]bool{"until access is granted": true, "for good": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t)
+				o := c.options()
+				o.Job.Checkpointing.RetentionCount = 3
+				key := c.withTwoCheckpoints(o)
+				o.Job.Checkpointing.OnCorruption = contract.FallBackOnCorruption
+				o.Job.Restart = contract.Restart{None: &struct{}{}}
+				denied := &refusing{Store: o.Store, key: key, err: &storage.Error{Op: "reading", Key: key, Reason: storage.AccessDenied, Err: errors.New("403")}}
+				o.Store = denied
+				r := c.start(o)
+				r.worker("w2")
+				s := r.await("the denial to be told", func(s *contract.JobStatus) bool { return strings.Contains(s.Message, "403") })
+				if s.State != contract.JobDeploying {
+					t.Errorf("the job is %s", s.State)
+				}
+				if !granted {
+					res, err := r.wait()
+					if res.State != contract.JobFailed || err != nil || strings.Contains(res.Error, "falling back") || !strings.Contains(res.Error, "could not be read within 5m0s") || !strings.Contains(res.Error, "403") {
+						t.Errorf("ended %s with %q, %v", res.State, res.Error, err)
+					}
+				} else {
+					denied.granted.Store(true)
+					s = r.await("running", isRunning)
+					if s.RestoredFrom == nil || s.RestoredFrom.Path+snapshot.ManifestName != "/test/"+key {
+						t.Errorf("it went on from %+v", s.RestoredFrom)
+					}
+					r.cancel()
+					_, _ = r.wait()
+					return
+				}
+				h, _, _, _ := readHead(t.Context(), c.store.Client(memstore.Options{}), jobsDir(o.Job)+o.Job.JobID+"/")
+				if n, _ := h.Newest(); n.Path+snapshot.ManifestName != key {
+					t.Errorf("the head names %s as the newest, want %s", n.Path, key)
+				}
+			})
+		})
+	}
+}
+
+// A savepoint of a stop that turned out to be damaged, so that the job went back behind it, isn't the last savepoint that there is.
+func TestCorruption_ALeftOutSavepointIsNotTheLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		o := c.options()
 		o.Job.Checkpointing.RetentionCount = 3
-		key := c.withTwoCheckpoints(o)
-		o.Job.Checkpointing.OnCorruption = contract.FallBackOnCorruption
-		denied := &storage.Error{Op: "reading", Key: key, Reason: storage.AccessDenied, Err: errors.New("403")}
-		o.Store = refusing{Store: o.Store, key: key, err: denied}
+		c.withTwoCheckpoints(o)
 		r := c.start(o)
 		r.worker("w2")
-		res, err := r.wait()
-		if res.State != contract.JobFailed || err != nil || strings.Contains(res.Error, "falling back") {
-			t.Errorf("ended %s with %q, %v", res.State, res.Error, err)
+		r.await("running", isRunning)
+		r.stop("stop-1")
+		_, _ = r.wait()
+		c.store.Corrupt("savepoints/savepoint-012345-stop-1/"+snapshot.ManifestName, func(b []byte) []byte { return b[:len(b)-1] })
+		o.Grant, o.Job.Checkpointing.OnCorruption = 2, contract.FallBackOnCorruption
+		r = c.start(o)
+		r.worker("w3")
+		s := r.await("running again", isRunning)
+		if s.LastSavepoint != nil || s.RestoredFrom == nil || s.RestoredFrom.Kind != "Checkpoint" {
+			t.Errorf("the last savepoint is said to be %+v, and it went on from %+v", s.LastSavepoint, s.RestoredFrom)
 		}
-		h, _, _, _ := readHead(t.Context(), c.store.Client(memstore.Options{}), jobsDir(o.Job)+o.Job.JobID+"/")
-		if n, _ := h.Newest(); n.Path+snapshot.ManifestName != key {
-			t.Errorf("the head names %s as the newest, want %s", n.Path, key)
-		}
+		r.cancel()
+		_, _ = r.wait()
 	})
 }
 

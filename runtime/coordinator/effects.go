@@ -130,7 +130,9 @@ func readManifest(ctx context.Context, s storage.Reader, path string, sum uint32
 		return nil, true, fmt.Errorf("reading the snapshot %s: it has no %s: check the path: %w", path, snapshot.ManifestName, err)
 	}
 	if err != nil {
-		return nil, !storage.Retriable(err), fmt.Errorf("reading the manifest %s: %w", key, err)
+		// Access that is denied may be granted again: the snapshot is not to blame.
+		permanent := !storage.Retriable(err) && storage.ReasonOf(err) != storage.AccessDenied
+		return nil, permanent, fmt.Errorf("reading the manifest %s: %w", key, err)
 	}
 	if got := snapshot.Checksum(b); sum != 0 && got != sum {
 		return nil, true, &snapshot.CorruptError{Object: key, Detail: fmt.Sprintf("its checksum is %08x and the head says %08x", got, sum)}

@@ -215,7 +215,8 @@ func (l *loop) reportSnapshots(out *contract.JobStatus, s job.Status) {
 		out.LastCheckpoint = new(l.completed(s, s.Completed[n-1]))
 	}
 	for _, op := range slices.Backward(s.Operations) {
-		if op.Checkpoint > 0 && op.Type != snapshot.OperationCheckpoint {
+		// A failed one with a savepoint was left out: that is damaged.
+		if op.Checkpoint > 0 && op.Type != snapshot.OperationCheckpoint && op.Outcome != snapshot.OutcomeFailed {
 			out.LastSavepoint = &contract.SnapshotInfo{
 				ID: op.Checkpoint, Kind: kindName(record.Savepoint), Path: l.located(op.Path),
 				CompletedAt: op.At, SizeBytes: op.Size, DurationMillis: durationOf(s.History, op.Checkpoint).Milliseconds(),

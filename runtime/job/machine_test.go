@@ -212,7 +212,7 @@ func (s *script) command(d *datadriven.TestData) {
 		for _, a := range d.CmdArgs {
 			s.deletions = append(s.deletions, a.Key)
 		}
-	case "deny": // reading a manifest, for good
+	case "deny": // reading a manifest, for good, without any damage
 		s.denied = d.CmdArgs[0].Key
 	case "shutdown":
 		s.m.HandleShutdown(s.now)
@@ -428,7 +428,7 @@ func (s *script) readManifest(e job.ReadManifest) {
 	r := job.ManifestRead{Path: e.Path}
 	switch {
 	case s.denied == e.Path:
-		r.Err, r.Permanent = errors.New("access denied"), true
+		r.Err, r.Permanent = errors.New("it has format 99, which this version does not read"), true
 	case s.damaged[e.Path]:
 		r.Err, r.Permanent, r.Damaged = errors.New("its checksum is wrong"), true, true
 	case s.manifests[e.Path] != nil:

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -47,7 +48,9 @@ type LocalOptions struct {
 	Terminal bool
 	// Err takes what worker processes write.
 	Err io.Writer
-	// Signals asks for the end: the first stops the job with a savepoint, the second cancels it, the third ends at once.
+	// Signals asks for the end: the first stops the job with a savepoint, the second cancels it, or ends at once if it is SIGTERM, the third ends at
+	// once. The first ends at once, too, if the job doesn't run, so that there is nothing to take a savepoint of. Ended like that, the job
+	// goes on from its newest snapshot the next time.
 	Signals <-chan os.Signal
 	// Version of this build.
 	Version string
@@ -204,9 +207,9 @@ func (l *local) interrupt(parent context.Context, group *errgroup.Group, sig os.
 	l.askedAt = now
 	id := newName("signal")
 	switch {
-	case l.asked > 2:
-		l.show.notef("%v again: ending at once; the job can be resumed from its last checkpoint", sig)
-		l.abort(errors.New("interrupted"))
+	case l.asked > 2 || l.asked == 2 && sig == syscall.SIGTERM && l.o.Job.Storage != nil:
+		l.show.notef("%v again: ending at once; %s", sig, resumable)
+		l.abort(errInterrupted)
 	case l.asked == 2 || l.o.Job.Storage == nil:
 		if l.o.Job.Storage == nil && l.asked == 1 {
 			l.show.notef("%v: cancelling; without storage there is no savepoint to resume from", sig)
@@ -216,6 +219,9 @@ func (l *local) interrupt(parent context.Context, group *errgroup.Group, sig os.
 		l.asked = 2
 		op, err := l.c.Cancel(ctx, contract.CancelRequest{OperationID: id})
 		l.follow(parent, group, op, err)
+	case !l.runs(ctx):
+		l.show.notef("%v: the job isn't running, so there is nothing to take a savepoint of: ending; %s", sig, resumable)
+		l.abort(errInterrupted)
 	default:
 		l.show.notef("%v: stopping with a savepoint; press Ctrl-C again to cancel instead", sig)
 		op, err := l.c.Stop(ctx, contract.StopRequest{OperationID: id})
@@ -223,10 +229,34 @@ func (l *local) interrupt(parent context.Context, group *errgroup.Group, sig os.
 	}
 }
 
+// resumable says what becomes of a job that is ended without a savepoint; errInterrupted ends it like that.
+const resumable = "the job can be resumed from its newest checkpoint"
+
+var errInterrupted = errors.New("interrupted")
+
+// runs says whether all tasks of the job run, as far as its coordinator answers.
+func (l *local) runs(ctx context.Context) bool {
+	s, err := l.c.Job(ctx)
+	return err == nil && (s.State == contract.JobRunning || s.State == contract.JobStopping || s.State.Ended())
+}
+
+// giveUp ends everything when a stop that a signal asked for came to nothing because the job fails again and again; false if the job runs.
+func (l *local) giveUp(parent context.Context) bool {
+	ctx, cancel := context.WithTimeout(parent, statusTimeout)
+	defer cancel()
+	if l.runs(ctx) {
+		return false
+	}
+	l.tellf("the job isn't running: ending; %s", resumable)
+	l.abort(errInterrupted)
+	return true
+}
+
 // follow says when an operation that a signal asked for failed; its success shows in how the job ends.
 func (l *local) follow(ctx context.Context, group *errgroup.Group, op contract.Operation, err error) {
 	if err != nil {
 		l.show.notef("it was refused: %v", err)
+		l.giveUp(ctx)
 		return
 	}
 	group.Go(func() error {
@@ -236,6 +266,9 @@ func (l *local) follow(ctx context.Context, group *errgroup.Group, op contract.O
 				return nil //nolint:nilerr // the coordinator ended, which says it all
 			}
 			op = next
+		}
+		if op.Phase == contract.OperationFailed && op.Type == contract.StopOperation && l.giveUp(ctx) {
+			return nil
 		}
 		if op.Phase == contract.OperationFailed {
 			text := fmt.Sprintf("the %s failed, the job goes on: %s", strings.ToLower(string(op.Type)), op.Error)

@@ -88,6 +88,9 @@ func (s *openedStorage) checkRestore(ctx context.Context, o *LocalOptions) error
 	if o.Restore == "" {
 		return nil
 	}
+	if directory(o.Job.RestoreFrom) != directory(o.Restore) {
+		o.Job.RestoreMode = contract.NoClaim // it was said of another one
+	}
 	o.Job.RestoreFrom = o.Restore
 	if o.Fresh {
 		return nil

@@ -117,7 +117,7 @@ func TestAssign_Compatibility(t *testing.T) {
 		"no parallelism":          {func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.Vertices[0].Parallelism = 0 }, []string{`"src" is 0`}},
 		"operator twice":          {func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.Vertices[0].Operators[1].Name = "sink" }, []string{`two operators "sink"`}},
 		"vertex twice":            {func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.Vertices[0].Name = "count" }, []string{`two vertices "count"`}},
-		"drained":                 {func(_ *Shape, m *snapshot.Manifest, _ *Options) { m.Stop = record.StopDrain }, []string{"allowDrained"}},
+		"drained":                 {func(_ *Shape, m *snapshot.Manifest, _ *Options) { m.Stop = record.StopDrain }, []string{"spec.restoreFrom.allowDrained"}},
 		"drained, allowed":        {func(_ *Shape, m *snapshot.Manifest, o *Options) { m.Stop, o.AllowDrained = record.StopDrain, true }, nil},
 		"stopped":                 {func(_ *Shape, m *snapshot.Manifest, _ *Options) { m.Stop = record.StopFreeze }, nil},
 		"no longer keyed":         {func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.Vertices[1].Operators[0].Keyed = false }, []string{`"count" has keyed state`, "key its input"}},

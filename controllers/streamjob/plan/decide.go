@@ -128,12 +128,20 @@ func (p *planner) start() {
 	case p.wantsUpgrade() && p.wouldLose():
 		p.blockLoss()
 	case d.Ended == streamv1.EndFailed:
-		p.deploy(p.mode(), "the job had failed, so no savepoint could be taken")
+		p.deploy(p.mode(), p.whyNoSavepoint("the job had failed, so no savepoint could be taken"))
 	case p.discards():
 		p.deploy(modeStateless, "")
 	default:
 		p.deploy(modeResume, p.resumeReason())
 	}
+}
+
+// whyNoSavepoint is the reason of a start without a savepoint, where one was asked for.
+func (p *planner) whyNoSavepoint(why string) string {
+	if p.mode() != string(streamv1.UpgradeFromSavepoint) {
+		return ""
+	}
+	return why
 }
 
 // firstMode is what a job without state starts from.

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	networkingv1ac "k8s.io/client-go/applyconfigurations/networking/v1"
 	"k8s.io/client-go/tools/events"
 	testclock "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -156,6 +157,14 @@ func (w *world) asked() []string {
 func (w *world) counting() interceptor.Funcs {
 	return interceptor.Funcs{
 		Apply: func(ctx context.Context, c client.WithWatch, o kruntime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			var applying client.ApplyOptions
+			applying.ApplyOptions(opts)
+			if len(applying.DryRun) > 0 { // the fake client makes it
+				return w.request("try", o)
+			}
+			if policy, ok := o.(*networkingv1ac.NetworkPolicyApplyConfiguration); ok { // the fake client can't merge these
+				return errors.Join(w.request("apply", o), createPolicy(ctx, c, policy))
+			}
 			return errors.Join(w.request("apply", o), c.Apply(ctx, o, opts...))
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
@@ -177,6 +186,18 @@ func (w *world) counting() interceptor.Funcs {
 			return c.SubResource(sub).Patch(ctx, o, p, opts...)
 		},
 	}
+}
+
+func createPolicy(ctx context.Context, c client.Client, config *networkingv1ac.NetworkPolicyApplyConfiguration) error {
+	policy := &networkingv1.NetworkPolicy{}
+	if err := convert(config, policy); err != nil {
+		return err
+	}
+	if err := c.Create(ctx, policy); err != nil {
+		return err
+	}
+	config.WithResourceVersion(policy.ResourceVersion).WithUID(policy.UID)
+	return nil
 }
 
 func (w *world) countingReads() interceptor.Funcs {

@@ -152,7 +152,7 @@ func (p *planner) notCanceled(unused bool) {
 	if !unused {
 		p.event(Warning, "NotCancelled", "Delete", "The job ends without its coordinator having answered: "+p.whyNot())
 	}
-	if p.job.DeletionTimestamp == nil && !unused && !p.disposes() && p.spec.Storage != nil && p.st.Job != nil && p.st.Job.ID != "" {
+	if p.job.DeletionTimestamp == nil && !unused && p.spec.Storage != nil && p.st.Job != nil && p.st.Job.ID != "" {
 		p.enter(streamv1.OperationFencing) // what its pods do next must not count any more
 		return
 	}

@@ -382,7 +382,8 @@ func (p *planner) fence(how streamv1.JobEnd) {
 		p.fenced()
 		return
 	case how == streamv1.EndCancelled:
-		p.settleCancel()
+		p.end(how)
+		p.afterEnd()
 		return
 	}
 	why := p.was.Operation.Message

@@ -111,8 +111,10 @@ func readOwner(ctx context.Context, s storage.Reader, dir string) (*snapshot.Own
 	return &o, nil
 }
 
-// deleteOwned deletes the snapshot in dir if the job owns it, and returns how many objects that were. Without its owner it was deleted, or given free, before. The
-// manifest goes first, so that what is left of an interrupted deletion can't be taken for a snapshot, the owner last. One that is pinned stays.
+// deleteOwned deletes the snapshot in dir if the job owns it, and returns how many objects that were. Without its owner it was deleted, or given free, before: the
+// owner goes last. One that is pinned stays. A directory with the name that the engine gives to those of savepoints goes with all that is in it, the manifest
+// first, so that what is left of an interrupted deletion can't be taken for a savepoint. Another one may hold other things: only
+// what the manifest lists goes, and then the manifest.
 func deleteOwned(ctx context.Context, s storage.Store, dir, jobID string) (int, error) {
 	owner, err := readOwner(ctx, s, dir)
 	if err != nil {
@@ -121,30 +123,65 @@ func deleteOwned(ctx context.Context, s storage.Store, dir, jobID string) (int, 
 	if owner == nil || owner.JobID != jobID {
 		return 0, nil
 	}
-	keys, err := ownedKeys(ctx, s, dir)
+	all, err := ownedKeys(ctx, s, dir)
 	if err != nil {
 		return 0, err
 	}
-	manifest, mark := dir+snapshot.ManifestName, dir+snapshot.OwnerName
-	rest := slices.DeleteFunc(keys, func(k string) bool { return k == manifest || k == mark })
-	batches := append([][]string{{manifest}}, slices.Collect(slices.Chunk(rest, deleteBatch))...)
-	for _, batch := range batches {
-		if err := s.Delete(ctx, batch...); err != nil {
-			return 0, fmt.Errorf("deleting the snapshot %s: %w", dir, err)
+	order := deletionOrder(dir, all)
+	if !strings.HasPrefix(path.Base(dir), "savepoint-") {
+		if order, err = listedOrder(ctx, s, dir); err != nil {
+			return 0, err
+		}
+	}
+	n := 0
+	for _, keys := range order {
+		for batch := range slices.Chunk(keys, deleteBatch) {
+			if err := s.Delete(ctx, batch...); err != nil {
+				return n, fmt.Errorf("deleting the snapshot %s: %w", dir, err)
+			}
+			n += len(batch)
 		}
 	}
 	// A list may be behind: the owner goes only when nothing else is there.
 	left, err := ownedKeys(ctx, s, dir)
 	if err != nil {
-		return 0, err
+		return n, err
 	}
-	if len(left) > 1 || len(left) == 1 && left[0] != mark {
-		return 0, fmt.Errorf("deleting the snapshot %s: %d objects are still there", dir, len(left))
+	for _, keys := range order {
+		if i := slices.IndexFunc(keys, func(k string) bool { return slices.Contains(left, k) }); i >= 0 {
+			return n, fmt.Errorf("deleting the snapshot %s: %s is still there", dir, keys[i])
+		}
 	}
-	if err := s.Delete(ctx, mark); err != nil {
-		return 0, fmt.Errorf("deleting the snapshot %s: %w", dir, err)
+	if err := s.Delete(ctx, dir+snapshot.OwnerName); err != nil {
+		return n, fmt.Errorf("deleting the snapshot %s: %w", dir, err)
 	}
-	return len(rest) + 2, nil
+	return n + 1, nil
+}
+
+// deletionOrder is that of the objects in the directory of a savepoint, but for its owner: the manifest, then the others.
+func deletionOrder(dir string, all []string) [][]string {
+	manifest, mark := dir+snapshot.ManifestName, dir+snapshot.OwnerName
+	rest := slices.DeleteFunc(all, func(k string) bool { return k == manifest || k == mark })
+	return [][]string{{manifest}, rest}
+}
+
+// listedOrder is that of the files of a savepoint, and then its manifest, which says which they are; nothing once that is gone.
+func listedOrder(ctx context.Context, s storage.Reader, dir string) ([][]string, error) {
+	m, _, err := readManifest(ctx, s, dir, 0)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("deleting the snapshot %s: %w", dir, err)
+	}
+	var files []string
+	for _, f := range m.Files() {
+		files = append(files, snapshot.FileKey(dir, f.Path))
+	}
+	for _, f := range m.ChannelFiles() {
+		files = append(files, snapshot.FileKey(dir, f.Path))
+	}
+	return [][]string{files, {dir + snapshot.ManifestName}}, nil
 }
 
 // ownedKeys lists the objects of a snapshot; it fails if one is a pin.

@@ -181,6 +181,35 @@ func TestClaim_APinKeepsTheSavepoint(t *testing.T) {
 	})
 }
 
+// A savepoint that was moved may lie beside other things: they stay.
+func TestClaim_LeavesForeignFilesInAForeignDirectory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.stopped()
+		o := c.fork("aaaaaa")
+		manifest, _, err := o.Store.Get(t.Context(), claimed+snapshot.ManifestName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, data := range map[string]string{"mine/" + snapshot.ManifestName: string(manifest), "mine/photos/1": "x"} {
+			if err := o.Store.PutIfAbsent(t.Context(), key, []byte(data)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o.Job.RestoreFrom = "/test/mine/_metadata"
+		r := c.start(o)
+		r.worker("w1")
+		r.until("the deletion", func() bool {
+			h := c.headOfJob(o)
+			return h.Origin != nil && h.Origin.Claim == snapshot.Deleted
+		})
+		if left := c.keysBelow("mine/"); len(left) != 1 || left[0] != "mine/photos/1" {
+			t.Errorf("there is %v", left)
+		}
+		r.ends()
+	})
+}
+
 func TestClaim_DisposeDeletesItToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)

@@ -242,6 +242,14 @@ func TestRemove_RefusesWhatIsNeeded(t *testing.T) {
 			},
 			want: "the job in ns/fork/abcdef",
 		},
+		"a pin of the savepoint": {
+			path: savepoint,
+			set: func(b *bench) {
+				b.names(1)
+				b.put(savepoint+"pins/reader", "")
+			},
+			want: "the pin " + savepoint + "pins/reader",
+		},
 		"another pin": {
 			path: chk2,
 			set: func(b *bench) {

@@ -111,7 +111,8 @@ func usersOf(ctx context.Context, s storage.Store, f *Found, job, pin string) (r
 		}
 	}
 	if job == "" {
-		return retained, users, nil
+		pins, err := ownPins(ctx, s, f)
+		return retained, append(users, pins...), err
 	}
 	pins, err := otherPins(ctx, s, f, job, pin)
 	return retained, append(users, pins...), err
@@ -137,8 +138,21 @@ func readsFrom(ctx context.Context, s storage.Reader, key, dir string) (names, s
 	}
 	names = slices.ContainsFunc(h.Checkpoints, func(c snapshot.CompletedCheckpoint) bool { return same(c.Path) })
 	newest, ok := h.Newest()
-	starts = (ok && same(newest.Path)) || (!ok && h.Origin != nil && same(h.Origin.Path))
+	starts = (ok && same(newest.Path)) || (!ok && h.Origin.Usable() && same(h.Origin.Path))
 	return names, starts, nil
+}
+
+// ownPins names the pins in the directory of a savepoint, which keep the job that claimed it from deleting it, too.
+func ownPins(ctx context.Context, s storage.Lister, f *Found) ([]string, error) {
+	var users []string
+	err := s.List(ctx, f.Dir+sweep.PinsDir, func(o storage.Object) error {
+		users = append(users, "the pin "+o.Key)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for pins of the snapshot %s: %w", f.Dir, err)
+	}
+	return users, nil
 }
 
 // otherPins names the pins of the job that hold the checkpoint, but for the given one.

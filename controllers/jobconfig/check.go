@@ -17,7 +17,7 @@ func Check(job *streamv1.StreamJob) []string {
 		found = append(found, fmt.Sprintf("spec.dataflow.operators: Invalid value: operators must not form a cycle: %s",
 			strings.Join(cycle, " -> ")))
 	}
-	return found
+	return append(found, checkSchedule(job)...)
 }
 
 // findCycle returns the names along one cycle, first and last the same, in the direction in which rows flow.

@@ -108,7 +108,13 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	if !heard {
 		return ctrl.Result{RequeueAfter: retryUnheard}, nil
 	}
-	p := s.next(observe.Observe(s.objects, s.Engines.Report(s.key)), s.now)
+	trouble, err := s.resolveRestore(ctx)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	o := observe.Observe(s.objects, s.Engines.Report(s.key))
+	o.RestoreTrouble = trouble
+	p := s.next(o, s.now)
 	released, refused, err := s.act(ctx, p.Actions)
 	if err != nil {
 		return ctrl.Result{}, err

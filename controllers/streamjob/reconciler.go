@@ -112,6 +112,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	for _, child := range childTypes() {
 		b = b.Watches(child, enqueueJobOf(), childPredicates())
 	}
+	b = b.Watches(&streamv1.StreamSnapshot{}, r.enqueueJobsFrom(), childPredicates())
 	if err := b.Complete(r); err != nil {
 		return fmt.Errorf("setting up the controller of StreamJobs: %w", err)
 	}

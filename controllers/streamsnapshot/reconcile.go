@@ -109,6 +109,9 @@ func (s *scope) read(ctx context.Context) error {
 		switch {
 		case err == nil:
 			s.o.Job, s.o.Engine = job, s.Engines.Report(key)
+			if err := s.deployedStorage(ctx, job); err != nil {
+				return err
+			}
 		case !apierrors.IsNotFound(err):
 			return fmt.Errorf("reading the StreamJob: %w", err)
 		}
@@ -133,7 +136,27 @@ func (s *scope) read(ctx context.Context) error {
 	return err
 }
 
-// users says who needs the snapshot.
+// deployedStorage puts the storage of the version that is deployed in the place of that of the spec: it may come from the configuration of the operator.
+func (s *scope) deployedStorage(ctx context.Context, job *streamv1.StreamJob) error {
+	d := job.Status.Deployment
+	if d == nil {
+		return nil
+	}
+	config := &corev1.ConfigMap{}
+	err := s.Client.Get(ctx, client.ObjectKey{Namespace: job.Namespace, Name: resources.Name(job.Name, d.Grant, "")}, config)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the stored revision of the StreamJob: %w", err)
+	}
+	if r, err := resources.ReadRevision(config); err == nil && r.Spec.Storage != nil {
+		job.Spec.Storage = r.Spec.Storage
+	}
+	return nil
+}
+
+// usersOf returns what says who needs a snapshot of a namespace.
 func (r *Reconciler) usersOf(ctx context.Context, namespace string) (func(*streamv1.StreamSnapshot) []string, error) {
 	jobs, snaps := &streamv1.StreamJobList{}, &streamv1.StreamSnapshotList{}
 	for _, list := range []client.ObjectList{jobs, snaps} {

@@ -4,14 +4,13 @@ package plan
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/robfig/cron/v3"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/jobconfig"
 )
 
 const (
@@ -35,18 +34,6 @@ type Schedule struct {
 	Next time.Duration
 }
 
-// ParseSchedule reads five fields of cron. Times are in UTC.
-func ParseSchedule(text string) (cron.Schedule, error) {
-	if strings.ContainsAny(text, "=@") {
-		return nil, fmt.Errorf("%q is no schedule: give five fields, such as \"0 3 * * *\"; times are in UTC", text)
-	}
-	s, err := cron.ParseStandard(text)
-	if err != nil {
-		return nil, fmt.Errorf("%q is no schedule: %w: give minute, hour, day of month, month and day of week, such as \"0 3 * * *\"", text, err)
-	}
-	return s, nil
-}
-
 // ScheduledName is the name of the StreamSnapshot of a job for a time.
 func ScheduledName(job string, at time.Time) string {
 	return job + "-" + at.UTC().Format("20060102-1504")
@@ -66,7 +53,7 @@ func NextScheduled(job *streamv1.StreamJob, made []streamv1.StreamSnapshot, need
 		return out
 	}
 	out.Delete = prune(job.Spec.Savepoint.Retention, made, needed, now, &out)
-	schedule, err := ParseSchedule(job.Spec.Savepoint.Schedule)
+	schedule, err := jobconfig.ParseSchedule(job.Spec.Savepoint.Schedule)
 	if err != nil {
 		return out // the StreamJob says that it is invalid
 	}

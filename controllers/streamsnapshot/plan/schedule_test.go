@@ -154,19 +154,6 @@ func TestNextScheduled_Prunes(t *testing.T) {
 	}
 }
 
-func TestParseSchedule(t *testing.T) {
-	for _, good := range []string{"0 3 * * *", "*/5 8-18 * * 1-5", "0 0 1 JAN,JUL *"} {
-		if _, err := ParseSchedule(good); err != nil {
-			t.Errorf("%s: %v", good, err)
-		}
-	}
-	for _, bad := range []string{"", "0 3 * *", "61 * * * *", "@daily", "CRON_TZ=Europe/Berlin 0 3 * * *", "TZ=UTC 0 3 * * *", "0 3 * * * *"} {
-		if _, err := ParseSchedule(bad); err == nil {
-			t.Errorf("%s was taken", bad)
-		}
-	}
-}
-
 func TestUsers(t *testing.T) {
 	const path = "s3://bkt/savepoints/s1/"
 	snap := &streamv1.StreamSnapshot{

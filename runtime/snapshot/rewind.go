@@ -172,13 +172,13 @@ func (h *Head) RewindTo(path string) ([]CompletedCheckpoint, error) {
 		}
 	}
 	if r.operation >= 0 {
-		h.Operations[r.operation].rewound()
+		startFrom(&h.Operations[r.operation])
 	}
 	return dropped, nil
 }
 
-// rewound makes the savepoint one that a recovery starts from.
-func (o *Operation) rewound() {
+// startFrom makes the savepoint of an operation one that a recovery starts from.
+func startFrom(o *Operation) {
 	o.Role = RoleUsual
 	if !o.NamesStop() {
 		// The restore commits what the sinks had prepared with it.

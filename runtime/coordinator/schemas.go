@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/graph"
@@ -39,7 +40,10 @@ type schemaProblem struct {
 }
 
 // String names the operator and why.
-func (s schemaProblem) String() string { return fmt.Sprintf("operator %q: %v", s.operator, s.err) }
+func (s schemaProblem) String() string {
+	name := fmt.Sprintf("operator %q: ", s.operator)
+	return name + strings.TrimPrefix(s.err.Error(), name) // some of them name it
+}
 
 // schemaProblems opens one instance of each operator with keyed state over the smallest part of the state that it is to take. Only operators know what state they
 // use, and they say so when they are opened; one that can't be opened here for another reason, such as a server that it can't reach, is a

@@ -5,6 +5,8 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/snapshot"
@@ -72,7 +74,7 @@ func refuse(plan *contract.StatePlan, s schemaProblem) {
 	plan.Problems = append(plan.Problems, s.String())
 	for i := range plan.Operators {
 		if op := &plan.Operators[i]; op.Name == s.operator && op.Outcome == contract.StateMaps {
-			op.Outcome, op.Reason = contract.StateIncompatible, s.err.Error()
+			op.Outcome, op.Reason = contract.StateIncompatible, strings.TrimPrefix(s.err.Error(), fmt.Sprintf("operator %q: ", s.operator))
 		}
 	}
 }

@@ -61,7 +61,7 @@ func (c Command) root(signals <-chan os.Signal) *cobra.Command {
 		Use: c.Name, Short: c.Short, SilenceUsage: true, SilenceErrors: true, Version: c.Version,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(c.coordinatorCommand(signals), WorkerCommand(c), c.agentCommand(signals))
+	root.AddCommand(c.coordinatorCommand(signals), WorkerCommand(c), c.agentCommand(signals), c.planCommand())
 	if c.Defaults != nil {
 		root.AddCommand(c.runCommand(signals))
 	}

@@ -36,6 +36,7 @@ func (a *App) snapshotCommand() *cobra.Command {
 		snapshotSubcommand(&o, "ls", "List the snapshots below a directory", a.snapshotList),
 		snapshotSubcommand(&o, "inspect", "Show what a snapshot holds", a.snapshotInspect),
 		snapshotSubcommand(&o, "verify", "Read every byte of a snapshot and compare it with what was written", a.snapshotVerify),
+		a.planCommand(&o),
 		a.sweepCommand(&o),
 	)
 	return c

@@ -187,6 +187,10 @@ func (c *coordinator) carryOut(e job.Effect) {
 		c.readManifest(e)
 	case job.DeleteObjects:
 		c.deleteObjects(e)
+	case job.ClaimSnapshot:
+		c.claimSnapshot(e)
+	case job.DeleteOrigin:
+		c.deleteOrigin(e)
 	case job.Send:
 		c.send(e.Worker, e.Message)
 	case job.DropWorker:

@@ -188,7 +188,7 @@ func (w *world) explained(s *custody, dir, name string) bool {
 func (l *lineage) needs(needed map[string]bool) {
 	needed[l.headName()] = true
 	for name, ids := range l.partOf {
-		if slices.ContainsFunc(ids, l.keeps) {
+		if slices.ContainsFunc(ids, l.keeps) && !l.w.released(name) {
 			needed[name] = true
 		}
 	}

@@ -18,7 +18,9 @@ type lineage struct {
 	dir string
 	// from is the savepoint of another job that it starts from.
 	from string
-	out  *outside
+	// claims says that it is to own that.
+	claims bool
+	out    *outside
 	// head is what storage holds, named every snapshot that a head ever named.
 	head  snapshot.Head
 	named map[int64]bool
@@ -60,7 +62,7 @@ func (l *lineage) begin() {
 		l.begunAfter = max(l.begunAfter, id)
 	}
 	lax := w.scenario.atLeastOnce
-	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, mutation: w.mutation, keep: w.scenario.rots != "" || w.scenario.rewinds}
+	l.out = &outside{ledger: newLedger(w.failf), rnd: w.clock.rnd, lax: lax, mutation: w.mutation, keep: w.scenario.keeps}
 	l.out.ledger.lax = lax || w.scenario.plain
 	for _, n := range w.scenario.nodes {
 		l.out.loose = l.out.loose || n.keep || n.kind == delayNode && !w.scenario.ordered
@@ -139,6 +141,7 @@ func (l *lineage) headSwapped(c *coordinator, h snapshot.Head) {
 		l.outlive(h.Restores[len(h.Restores)-1].Checkpoint)
 		l.checkConsent(c, &old, &h.Restores[len(h.Restores)-1])
 	}
+	l.checkClaim(c, &old, &h)
 	l.failStopped(c, &old, &h)
 	l.head = h.Clone()
 	if w.tracing {
@@ -198,7 +201,7 @@ func (l *lineage) checkDelete(name string) {
 		w.failf("the head is deleted")
 	}
 	for _, id := range l.partOf[name] {
-		if l.keeps(id) {
+		if l.keeps(id) && !w.released(name) {
 			w.failf("%s is deleted, but snapshot %d in the head needs it", name, id)
 		}
 	}

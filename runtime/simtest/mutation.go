@@ -66,11 +66,15 @@ const (
 	FallBackOverCommits Mutation = "FallBackOverCommits"
 	// RewindOverCommits goes back to a snapshot although a sink has committed with a newer one.
 	RewindOverCommits Mutation = "RewindOverCommits"
+	// RewindOverTrims goes back to a snapshot although a source has given up input with a newer one.
+	RewindOverTrims Mutation = "RewindOverTrims"
 	// RewindOverRestores goes back to a savepoint although the job was restored from an older snapshot since.
 	RewindOverRestores Mutation = "RewindOverRestores"
 
 	// DuplicateAckDeletes deletes the files of an acknowledgement that came before.
 	DuplicateAckDeletes Mutation = "DuplicateAckDeletes"
+	// OriginDeletedEarly deletes a savepoint that a job claims as soon as it owns it.
+	OriginDeletedEarly Mutation = "OriginDeletedEarly"
 	// DeleteBeforeHead deletes what a new head won't name before it is swapped in.
 	DeleteBeforeHead Mutation = "DeleteBeforeHead"
 
@@ -99,8 +103,8 @@ func Mutations() []Mutation {
 		NoAlignment, LateBarrier, OvertakenRows, CancelIgnored, ChannelsForgotten, RemainderForgotten, EndlessCapture, LateState, NotFrozen, TimersNotFrozen, EarlyFinish,
 		CompleteMeansNewest, AnyAbortThaws,
 		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
-		DrainedUnasked, DrainedIsDrained, SilentFallBack, FallBackOverCommits, RewindOverCommits, RewindOverRestores,
-		DuplicateAckDeletes, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
+		DrainedUnasked, DrainedIsDrained, SilentFallBack, FallBackOverCommits, RewindOverCommits, RewindOverTrims, RewindOverRestores,
+		DuplicateAckDeletes, OriginDeletedEarly, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
 		EarlyTrim, AbortDiscards, RestoreSkipsCommit, ForkTouchesOrigin,
 	}
 }

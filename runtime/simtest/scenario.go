@@ -77,8 +77,8 @@ type scenario struct {
 	// at once, so that rows may come again.
 	rots  contract.OnCorruption
 	plain bool
-	// rewinds makes new versions go back to older snapshots often; nothing speaks against it, since sinks don't commit and sources keep their input.
-	rewinds bool
+	// rewinds makes new versions go back to older snapshots often; sinks don't commit. keeps makes sources keep all input.
+	rewinds, keeps bool
 	// volatile means no storage: snapshots live as long as the coordinator.
 	volatile bool
 }
@@ -115,12 +115,12 @@ func newScenario(r *rand.Rand) *scenario {
 	case 1:
 		s.volatile = true
 	case 2, 3:
-		s.rots, s.plain = contract.FallBackOnCorruption, r.IntN(3) > 0
+		s.rots, s.plain, s.keeps = contract.FallBackOnCorruption, r.IntN(3) > 0, true
 		if r.IntN(4) == 0 {
 			s.rots = contract.FailOnCorruption
 		}
 	case 4:
-		s.rewinds, s.plain = true, true
+		s.rewinds, s.plain, s.keeps = true, true, r.IntN(2) == 0
 	}
 	switch r.IntN(5) {
 	case 0:
@@ -267,6 +267,11 @@ func (v *version) hidesCommits() bool {
 	return v.line != nil && (v.line.w.mutation == FallBackOverCommits || v.line.w.mutation == RewindOverCommits && v.scenario.rots == "")
 }
 
+// hidesTrims says that the coordinator doesn't know that sources give up input: they don't, or a mutation hides it.
+func (v *version) hidesTrims() bool {
+	return v.scenario.keeps || v.line != nil && v.line.w.mutation == RewindOverTrims
+}
+
 // jobPlan is what the life of the job has to know of the plan.
 func (v *version) jobPlan() job.Plan {
 	p := job.Plan{Slots: v.plan.Slots, MaxParallelism: v.plan.MaxParallelism, Fingerprint: v.plan.Fingerprint}
@@ -275,6 +280,7 @@ func (v *version) jobPlan() job.Plan {
 		jv := job.Vertex{Name: x.Name, Parallelism: x.Parallelism, Bounded: !x.Source() || x.Nodes[0].Bounded}
 		for _, n := range x.Nodes {
 			jv.Operators = append(jv.Operators, n.Name)
+			jv.Trims = jv.Trims || n.NewSource != nil && !v.hidesTrims()
 			jv.Transactional = jv.Transactional || n.Transactional && !v.hidesCommits()
 		}
 		for _, e := range x.Inputs {

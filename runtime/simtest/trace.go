@@ -188,6 +188,9 @@ func describeHead(h *snapshot.Head) string {
 	for _, o := range h.Operations {
 		fmt.Fprintf(&s, ", %s %s %s (%d)", o.Type, o.ID, o.Outcome, o.Checkpoint)
 	}
+	if o := h.Origin; o != nil && o.Claim != snapshot.NotClaimed {
+		fmt.Fprintf(&s, ", origin %s", o.Claim)
+	}
 	if h.Final != nil {
 		fmt.Fprintf(&s, ", final %s", h.Final.State)
 	}

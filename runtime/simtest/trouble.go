@@ -27,6 +27,10 @@ func (w *world) scheduleTrouble() {
 }
 
 func (w *world) trouble() {
+	if w.scenario.rewinds && w.clock.chance(4) {
+		w.abandon()
+		return
+	}
 	switch w.clock.rnd.IntN(20) {
 	case 0, 1, 2, 3:
 		w.killWorker()

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/job"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/record"
@@ -207,20 +208,30 @@ func (w *world) scheduleVersion() {
 	v := w.version
 	v.gone = true
 	w.clock.after(nil, w.clock.between(0, time.Second), func() {
-		if w.version == v && !w.done {
-			w.startEmpty()
-			w.nextVersion()
+		if w.version != v || w.done {
+			return
 		}
+		if _, claim := w.line.origin(); w.line.claims && claim != snapshot.Claimed && w.deleted() {
+			w.done = true // with its state went what it started from
+			return
+		}
+		w.startEmpty()
+		w.nextVersion()
 	})
+}
+
+// deleted says whether the end of the present version took its state along.
+func (w *world) deleted() bool {
+	f := w.line.head.Final
+	return w.scenario.deletes && f != nil && (f.State == snapshot.FinalFinished || f.State == snapshot.FinalCanceled)
 }
 
 // startEmpty makes a new beginning if the end of the present version took its state along.
 func (w *world) startEmpty() {
-	f := w.line.head.Final
 	switch {
 	case w.scenario.volatile:
 		w.startLineage(fmt.Sprintf("v%d", w.versions), "")
-	case w.scenario.deletes && f != nil && (f.State == snapshot.FinalFinished || f.State == snapshot.FinalCanceled):
+	case w.deleted():
 		if n := len(w.line.head.Checkpoints); n > 0 {
 			w.failf("the end of job %s should have deleted its checkpoints, %d are left", w.line.id, n)
 		}
@@ -239,6 +250,9 @@ func (w *world) nextVersion() {
 		return
 	}
 	v.line, v.config.JobID, v.config.RestoreFrom = w.line, w.line.id, w.line.from
+	if w.line.claims {
+		v.config.RestoreMode = contract.Claim
+	}
 	v.config.AllowDrained = w.consent()
 	v.target = w.rewind()
 	v.config.RewindTo = v.target.path
@@ -374,7 +388,7 @@ func (w *world) fork() {
 	}
 	w.tracef(nil, "another job starts from %s", from)
 	w.startLineage("k", from)
-	w.line.out.before = before
+	w.line.out.before, w.line.claims = before, w.clock.chance(2)
 	w.faults.until = w.clock.now.Add(w.clock.between(0, 3*time.Second))
 	w.scheduleVersion()
 	w.scheduleTrouble()

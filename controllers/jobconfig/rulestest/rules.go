@@ -22,6 +22,7 @@ func Cases() map[string]Case {
 	all := map[string]Case{}
 	for group, cases := range map[string]map[string]Case{
 		"spec": specRules(), "life cycle": lifeCycleRules(), "restart": restartRules(), "graph": graphRules(), "operator": operatorRules(),
+		"pods": podRules(), "snapshots": snapshotRules(),
 	} {
 		for name, tc := range maps.All(cases) {
 			all[group+"/"+name] = tc

@@ -80,6 +80,7 @@ var effects = map[string]string{
 	"restoreFrom.path":                     live,
 	"restoreFrom.allowDrained":             live,
 	"restoreFrom.snapshot":                 live,
+	"restoreFrom.mode":                     live,
 	"savepoint.schedule":                   neither,
 	"savepoint.retention.count":            neither,
 	"savepoint.retention.maxAge":           neither,

@@ -29,7 +29,7 @@ func (c *coordinator) claimSnapshot(e job.ClaimSnapshot) {
 	done := func(err error, permanent bool) {
 		c.do(func(now time.Time) { c.machine.HandleSnapshotClaimed(now, e.Dir, err, permanent) })
 		if err == nil && w.mutation == OriginDeletedEarly {
-			c.deleteOrigin(job.DeleteOrigin{Dir: e.Dir})
+			c.deleteOrigin(job.DeleteOrigin(e))
 		}
 	}
 	call(w, c.p, "create "+name, func() (bool, error) { return true, w.store.create(name, mark) }, func(_ bool, err error) {

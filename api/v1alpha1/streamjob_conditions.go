@@ -88,6 +88,10 @@ const (
 	ReasonRestoreNotFound = "RestoreNotFound"
 	// ReasonRestoreCorrupt means that the snapshot to start from is damaged.
 	ReasonRestoreCorrupt = "RestoreCorrupt"
+	// ReasonRestoreClaimed means that another job owns the snapshot to start from.
+	ReasonRestoreClaimed = "RestoreClaimed"
+	// ReasonRewindUnsafe means that the stable version cannot go back to the snapshot from before the version that failed.
+	ReasonRewindUnsafe = "RewindUnsafe"
 	// ReasonIncompatibleState means that the state does not fit the job.
 	ReasonIncompatibleState = "IncompatibleState"
 	// ReasonInvalidJob means that the graph of the job cannot be built.

@@ -10,3 +10,8 @@ import _ "embed"
 //
 //go:embed bases/stream.weir.dev_streamjobs.yaml
 var StreamJobs []byte
+
+// StreamSnapshots is the definition of StreamSnapshot, as YAML.
+//
+//go:embed bases/stream.weir.dev_streamsnapshots.yaml
+var StreamSnapshots []byte

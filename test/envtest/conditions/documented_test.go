@@ -57,7 +57,7 @@ func TestDocumentation_HasEveryConditionAndReason(t *testing.T) {
 	}
 	reasons := constants(t, declared, "Reason")
 	conditions := constants(t, declared, "Condition")
-	if len(reasons) < 30 || len(conditions) != 6 {
+	if len(reasons) < 30 || len(conditions) != 7 {
 		t.Fatalf("found only the conditions %v and the reasons %v in %s", conditions, reasons, declared)
 	}
 	rows := map[string]int{}

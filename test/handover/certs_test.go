@@ -6,6 +6,7 @@ package handover
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -23,8 +24,14 @@ import (
 // mounted writes the secrets of a job to directories, as Kubernetes mounts them.
 func mounted(t *testing.T) (directories map[certs.Role]string, client *corev1.Secret) {
 	t.Helper()
+	return mountedAt(t, time.Now())
+}
+
+// mountedAt does that with secrets that were made at a time.
+func mountedAt(t *testing.T, now time.Time) (directories map[certs.Role]string, client *corev1.Secret) {
+	t.Helper()
 	job := &streamv1.StreamJob{ObjectMeta: metav1.ObjectMeta{Name: "clicks", Namespace: "prod", UID: "1"}}
-	apply, _, err := certs.Secrets(job, nil, time.Now())
+	apply, _, err := certs.Secrets(job, nil, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +58,24 @@ func mounted(t *testing.T) (directories map[certs.Role]string, client *corev1.Se
 // meet makes a TLS connection and returns what server and client say of it.
 func meet(t *testing.T, server, client *tls.Config) (error, error) {
 	t.Helper()
-	a, b := net.Pipe()
-	t.Cleanup(func() { _, _ = a.Close(), b.Close() })
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0") // not a pipe: both sides may have something to say at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _, _ = a.Close(), b.Close(), l.Close() })
+	deadline := time.Now().Add(20 * time.Second)
+	if err := errors.Join(a.SetDeadline(deadline), b.SetDeadline(deadline)); err != nil {
+		t.Fatal(err)
+	}
 	accepted := make(chan error, 1)
 	go func() {
 		err := tls.Server(a, server).HandshakeContext(t.Context())
@@ -119,5 +142,69 @@ func TestSecrets_OfAnotherJobAreRefused(t *testing.T) {
 	worker := transport.CertFiles(theirs[certs.Worker], "worker")
 	if accepted, dialed := meet(t, must(files.Server(transport.RoleWorker)), must(worker.Client(transport.RoleCoordinator))); accepted == nil && dialed == nil {
 		t.Error("the worker of another job is accepted")
+	}
+}
+
+// TestPorts_RefuseWhoDoesNotBelong tries to get in through each port of a job, as whoever reaches it might.
+func TestPorts_RefuseWhoDoesNotBelong(t *testing.T) {
+	ours, _ := mounted(t)
+	theirs, _ := mounted(t)
+	expired, _ := mountedAt(t, time.Now().AddDate(-2, 0, 0))
+	early, _ := mountedAt(t, time.Now().AddDate(0, 0, 3))
+	must := config(t)
+	files := func(directories map[certs.Role]string, role certs.Role) transport.TLSConfig {
+		return transport.CertFiles(directories[role], string(role))
+	}
+	coordinator, worker := files(ours, certs.Coordinator), files(ours, certs.Worker)
+	ports := map[string]struct {
+		server *tls.Config
+		role   certs.Role // who may
+		name   transport.Role
+	}{
+		"control": {must(coordinator.Server(transport.RoleWorker)), certs.Worker, transport.RoleCoordinator},
+		"api":     {must(coordinator.Server(transport.RoleClient, transport.RoleCoordinator)), certs.Client, transport.RoleCoordinator},
+		"data":    {must(worker.Server(transport.RoleWorker)), certs.Worker, transport.RoleWorker},
+	}
+	// trusting has the certificate of a directory, and takes any server: it's the server that must refuse.
+	trusting := func(directories map[certs.Role]string, role certs.Role, server transport.Role) *tls.Config {
+		c := must(files(directories, role).Client(server))
+		c.VerifyConnection = nil
+		return c
+	}
+	for name, port := range ports {
+		t.Run(name, func(t *testing.T) {
+			attackers := map[string]*tls.Config{
+				"without a certificate":       {MinVersion: tls.VersionTLS13, InsecureSkipVerify: true},
+				"of another job":              trusting(theirs, port.role, port.name),
+				"expired":                     trusting(expired, port.role, port.name),
+				"not valid yet":               trusting(early, port.role, port.name),
+				"an older version of TLS":     {MaxVersion: tls.VersionTLS12, InsecureSkipVerify: true}, //nolint:gosec // that's the attack
+				"the server's own, sent back": trusting(ours, certs.Coordinator, port.name),
+			}
+			if name == "api" {
+				delete(attackers, "the server's own, sent back") // coordinators of a job hand over to each other
+			}
+			for who, client := range attackers {
+				accepted, _ := meet(t, port.server, client)
+				if accepted == nil {
+					t.Errorf("%s is let in", who)
+				}
+			}
+			if accepted, dialed := meet(t, port.server, must(files(ours, port.role).Client(port.name))); accepted != nil || dialed != nil {
+				t.Errorf("who belongs there is refused: %v, %v", accepted, dialed)
+			}
+			// And the other way round: nobody of ours talks to a server that isn't of the job.
+			for who, directories := range map[string]map[certs.Role]string{"another job": theirs, "an expired one": expired} {
+				role := certs.Coordinator
+				if name == "data" {
+					role = certs.Worker
+				}
+				server := must(files(directories, role).Server(transport.RoleWorker, transport.RoleClient))
+				server.ClientAuth, server.VerifyConnection = tls.NoClientCert, nil
+				if _, dialed := meet(t, server, must(files(ours, port.role).Client(port.name))); dialed == nil {
+					t.Errorf("the server of %s is believed", who)
+				}
+			}
+		})
 	}
 }

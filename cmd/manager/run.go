@@ -29,6 +29,7 @@ import (
 	"github.com/weir-stream/weir/controllers/operatorconfig"
 	"github.com/weir-stream/weir/controllers/streamjob"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
+	"github.com/weir-stream/weir/controllers/streamsnapshot"
 )
 
 const (
@@ -66,7 +67,7 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	return nil
 }
 
-// newManager returns a manager with the controller of StreamJobs.
+// newManager returns a manager with the controllers of StreamJobs and StreamSnapshots.
 func newManager(ctx context.Context, config *rest.Config, o *options) (ctrl.Manager, error) {
 	scheme, err := newScheme()
 	if err != nil {
@@ -142,7 +143,10 @@ func addController(ctx context.Context, mgr ctrl.Manager, o *options) error {
 	if err := metrics.Registry.Register(r.Metrics); err != nil {
 		return fmt.Errorf("registering the metrics of StreamJobs: %w", err)
 	}
-	return r.SetupWithManager(mgr)
+	if err := r.SetupWithManager(mgr); err != nil {
+		return err
+	}
+	return (&streamsnapshot.Reconciler{Settings: r.Settings, Defaults: defaults, Engines: r.Engines}).SetupWithManager(mgr)
 }
 
 func addChecks(mgr ctrl.Manager) error {

@@ -217,7 +217,11 @@ func (s *scope) ask(ctx context.Context, a plan.Ask) {
 }
 
 func (s *scope) runAgent(ctx context.Context, a plan.RunAgent) error {
-	config, err := resources.SnapshotAgentPod(s.snap, s.Settings, resources.SnapshotAgentOptions{
+	settings := s.Settings
+	if s.Defaults != nil {
+		settings.EngineImage, settings.EngineImagePullPolicy = s.Defaults.For(s.snap.Namespace).ImageOf(settings.EngineImage, settings.EngineImagePullPolicy)
+	}
+	config, err := resources.SnapshotAgentPod(s.snap, settings, resources.SnapshotAgentOptions{
 		Name: a.Name, Task: a.Task, Storage: a.Storage, Path: a.Path, Pin: a.Pin, JobID: a.JobID, Checkpoint: a.Checkpoint, Job: s.o.Job,
 	})
 	if err != nil {

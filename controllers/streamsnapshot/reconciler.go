@@ -68,6 +68,8 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 	// Settings end up in agent pods. EngineImage is required.
 	Settings resources.Settings
+	// Defaults are what the configuration of the operator says: the image. Default: nothing.
+	Defaults streamjob.Defaults
 	// Engines are the coordinators of jobs. Required.
 	Engines Engines
 	// Concurrency is how many StreamSnapshots are reconciled at once. Default 4.

@@ -236,3 +236,31 @@ func TestMachinePlan_SaysWhichSourcesTrim(t *testing.T) {
 		}
 	})
 }
+
+// A coordinator in standby plans the snapshot that it is to go back to, and goes back when it is activated.
+func TestRewind_FromStandby(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		newer := c.upgraded(buildTwo)
+		o := c.back(3)
+		o.Standby = NewGate()
+		r := c.start(o)
+		r.worker("w3")
+		s := r.await("ready", isReady)
+		if p := s.Standby.Plan; !p.Accepted || p.Snapshot == nil || p.Snapshot.Path != beforeUpgrade {
+			t.Errorf("it plans %+v from %+v", p, p.Snapshot)
+		}
+		if h := c.head(); h.Epoch.Grant != 2 || len(h.Checkpoints) < len(newer) {
+			t.Errorf("in standby it changed the head to %+v", h)
+		}
+		if _, err := r.Activate(t.Context(), contract.ActivateRequest{Grant: 3}); err != nil {
+			t.Fatal(err)
+		}
+		s = r.await("running", isRunning)
+		if s.RestoredFrom == nil || s.RestoredFrom.Path != beforeUpgrade {
+			t.Errorf("it went on from %+v", s.RestoredFrom)
+		}
+		r.cancel()
+		_, _ = r.wait()
+	})
+}

@@ -32,7 +32,7 @@ type sectionRun struct {
 
 // Restore reads the entries of this backend's key groups from the files of a snapshot. The files may be those of several
 // old subtasks; sections of other key groups are not read, nor those of shared files that no index refers to. Every byte that is used is
-// checked. With a [ConcurrentReader], other goroutines read ahead, up to 32 MiB or one section; none of them is left when Restore returns.
+// checked. With a [ConcurrentReader], other goroutines read ahead, up to 32 MiB or one section, and add entries; none of them is left when Restore returns.
 // It is called before processing starts; after an error the backend is of no use.
 func (m *Memory) Restore(ctx context.Context, files []File, r FileReader) error {
 	listed := map[string]File{}
@@ -153,10 +153,13 @@ func (s *source) appendRuns(runs []sectionRun, r *fileReader, sections []Section
 
 // restoreRuns reads runs and adds their entries to the tables.
 func (m *Memory) restoreRuns(ctx context.Context, runs []sectionRun) error {
+	room := m.newRoom(runs)
+	if len(runs) > 1 && readsAtOnce(runs[0].r.r) > 1 {
+		return m.loadRuns(ctx, runs, room)
+	}
 	return readRuns(ctx, runs, func(run *sectionRun, s Section, b []byte) error {
-		t := run.tables[s.State]
-		t.reserve(&t.groups[s.Group-m.opts.First], s.Count)
-		if err := run.r.loadSection(run.info, s, b, t); err != nil {
+		room.reserve(run.tables[s.State], s)
+		if err := run.r.loadSection(run.info, s, b, run.tables[s.State]); err != nil {
 			return err
 		}
 		return m.Err()
@@ -168,29 +171,43 @@ func readRuns(ctx context.Context, runs []sectionRun, use func(run *sectionRun, 
 	if len(runs) == 0 {
 		return ctx.Err()
 	}
-	all := reads[[]byte]{
+	all := runReads(runs)
+	all.use = func(i int, b []byte) error {
+		run := &runs[i]
+		for _, s := range run.sections {
+			part, err := run.part(s, b)
+			if err != nil {
+				return err
+			}
+			if err := use(run, s, part); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	}
+	return all.run(ctx)
+}
+
+// runReads are the reads of runs, without a use.
+func runReads(runs []sectionRun) reads[[]byte] {
+	return reads[[]byte]{
 		n: len(runs), atOnce: readsAtOnce(runs[0].r.r),
 		size: func(i int) int64 { return runs[i].size() },
 		fetch: func(ctx context.Context, i int) ([]byte, error) {
 			run := &runs[i]
 			return run.r.read(ctx, run.info.name(run.sections[0]), run.sections[0].Offset, run.size())
 		},
-		use: func(i int, b []byte) error {
-			run := &runs[i]
-			for _, s := range run.sections {
-				at := s.Offset - run.sections[0].Offset
-				part := b[at : at+s.Length]
-				if checksum(part) != s.Checksum {
-					return run.r.corrupt(run.info.name(s), s.Offset, "checksum does not fit")
-				}
-				if err := use(run, s, part); err != nil {
-					return err
-				}
-			}
-			return ctx.Err()
-		},
 	}
-	return all.run(ctx)
+}
+
+// part returns the bytes of a section, checked, out of those of the run.
+func (r *sectionRun) part(s Section, b []byte) ([]byte, error) {
+	at := s.Offset - r.sections[0].Offset
+	part := b[at : at+s.Length]
+	if checksum(part) != s.Checksum {
+		return nil, r.r.corrupt(r.info.name(s), s.Offset, "checksum does not fit")
+	}
+	return part, nil
 }
 
 // size is how many bytes lie between the beginning of the first section and the end of the last.
@@ -201,30 +218,41 @@ func (r *sectionRun) size() int64 {
 
 // loadSection adds the entries of a section to a table.
 func (r *fileReader) loadSection(info *FileInfo, s Section, b []byte, t *Table) error {
-	twice := func(key []byte) error {
-		return r.corrupt(info.name(s), s.Offset, "key %s is there twice", showKey(t.desc, key))
-	}
 	if t.logged {
 		return r.entries(info, s, b, func(key, val []byte) error {
 			if err := r.checkGroup(info, s, t.desc, key); err != nil {
 				return err
 			}
 			if !t.load(key, val) {
-				return twice(key)
+				return r.twice(info, s, t.desc, key)
 			}
 			return nil
 		})
 	}
-	size := 8 + t.desc.ValueSize
-	if len(b) != s.Count*size {
+	if err := r.fits(info, s, b, t); err != nil {
+		return err
+	}
+	left, n := t.loadNew(s.Group-int(t.first), b, nil)
+	t.n += n
+	return r.loadLeft(info, s, left, t)
+}
+
+// twice is the error of a key that is there already.
+func (r *fileReader) twice(info *FileInfo, s Section, d Descriptor, key []byte) error {
+	return r.corrupt(info.name(s), s.Offset, "key %s is there twice", showKey(d, key))
+}
+
+// fits checks the size of a section with integer keys and values of a fixed size.
+func (r *fileReader) fits(info *FileInfo, s Section, b []byte, t *Table) error {
+	if size := int(t.stride); len(b) != s.Count*size {
 		return r.corrupt(info.name(s), s.Offset, "%d entries of %d bytes cannot take %d bytes", s.Count, size, len(b))
 	}
-	group := s.Group - int(t.first)
-	for len(b) > 0 {
-		b = b[t.loadNew(uint64(group), b):]
-		if len(b) == 0 {
-			break
-		}
+	return nil
+}
+
+// loadLeft adds entries with integer keys that loadNew has left, and finds what is wrong with them.
+func (r *fileReader) loadLeft(info *FileInfo, s Section, b []byte, t *Table) error {
+	for size := int(t.stride); len(b) > 0; b = b[size:] {
 		key := int64(binary.LittleEndian.Uint64(b))
 		hash := HashInt64(key)
 		if int(t.first+t.index(hash)) != s.Group {
@@ -232,66 +260,11 @@ func (r *fileReader) loadSection(info *FileInfo, s Section, b []byte, t *Table) 
 		}
 		p, created := t.RefInt64(key, hash)
 		if !created {
-			return twice(b[:8])
+			return r.twice(info, s, t.desc, b[:8])
 		}
 		copy(unsafe.Slice((*byte)(p), t.desc.ValueSize), b[8:size])
-		b = b[size:]
 	}
 	return nil
-}
-
-// loadNew adds entries of a group, relative to first, with integer keys and returns how many bytes of b they take. It goes on as long as keys are new, of
-// this group, and have room in pages that may be written.
-func (t *Table) loadNew(group uint64, b []byte) int {
-	g := &t.groups[group]
-	single := int(g.pages) == g.size() // each page has one reference
-	at, n, size := 0, 0, int(t.stride)
-	for ; at < len(b); at, n = at+size, n+1 {
-		e := b[at : at+size : at+size]
-		key := int64(binary.LittleEndian.Uint64(e))
-		hash := HashInt64(key)
-		tag := uint64(key ^ emptyKey)
-		r := g.at(hash)
-		if tag == 0 || t.index(hash) != group || r.epoch != t.epoch || t.full(r) {
-			break
-		}
-		p := t.slotFor(r, tag, hash)
-		if p == nil {
-			break
-		}
-		*(*uint64)(p) = tag
-		if size == 16 {
-			*(*[8]byte)(unsafe.Add(p, 8)) = [8]byte(e[8:])
-		} else {
-			copy(unsafe.Slice((*byte)(unsafe.Add(p, 8)), size-8), e[8:])
-		}
-		if single {
-			r.count++
-			continue
-		}
-		refs, _ := g.block(r)
-		for i := range refs {
-			refs[i].count++
-		}
-	}
-	g.n += n
-	t.n += n
-	return at
-}
-
-// slotFor returns the empty slot for a tag in the page of r, nil if the tag is there.
-func (t *Table) slotFor(r *pageRef, tag, hash uint64) unsafe.Pointer {
-	i := uint32(hash>>slotBits) & r.mask
-	for {
-		p := unsafe.Add(r.ptr, uintptr(i)*t.stride)
-		switch *(*uint64)(p) {
-		case 0:
-			return p
-		case tag:
-			return nil
-		}
-		i = (i + 1) & r.mask
-	}
 }
 
 // load adds an entry of a table with a log and says whether the key was new.

@@ -115,11 +115,14 @@ func BenchmarkRestore(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.SetBytes(16_000_000)
+	n, cpu := 0, threadTime(b)
 	for b.Loop() {
+		n++
 		if err := mustMemory(b, m.opts).Restore(b.Context(), files, store); err != nil {
 			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(16*float64(n)/(threadTime(b)-cpu).Seconds(), "MB/cpu-s")
 }
 
 // BenchmarkCountWithSnapshots counts while a snapshot is sealed every second and written beside it.

@@ -46,6 +46,8 @@ type loop struct {
 	// stopped says that a stop with savepoint was reported.
 	stopped   bool
 	startedAt time.Time
+	// draining are the workers that wait for a checkpoint, by its operation.
+	draining map[string]*conn
 	// came are the workers that registered in standby.
 	came []string
 
@@ -165,6 +167,7 @@ func (l *loop) carryOut(ctx context.Context, e job.Effect) {
 			k.end(fmt.Errorf("the coordinator dropped the worker: %s", e.Reason))
 		}
 	case job.Reply:
+		l.drained(e.Operation.ID)
 		if out := l.outcome(e.Operation); out.Phase.Ended() {
 			l.ops.end(e.Operation.ID, out, time.Now())
 			l.stopped = l.stopped || e.Operation.NamesStop()
@@ -259,6 +262,8 @@ func (l *loop) received(k *conn, m protocol.FromWorker) {
 			l.machine.HandleProgress(m.Heartbeat.Tasks)
 			l.tally()
 		}
+	case m.Draining:
+		l.drain(k)
 	case m.Register != nil:
 		l.lost(k, "it registered twice on one connection", now)
 		k.end(fmt.Errorf("the worker registered twice on one connection"))

@@ -67,7 +67,7 @@ func (c *Coordinator) prepareLoop(ctx context.Context) (*loop, error) {
 func (c *Coordinator) newLoop(p *prepared) *loop {
 	return &loop{
 		c: c, o: &c.o, log: c.o.Log.WithValues("job", p.cfg.Namespace+"/"+p.cfg.Name, "jobID", p.cfg.JobID),
-		prepared: p, workers: map[string]*conn{}, conns: map[*conn]bool{}, ops: newOperations(),
+		prepared: p, workers: map[string]*conn{}, conns: map[*conn]bool{}, draining: map[string]*conn{}, ops: newOperations(),
 		slots: make(chan struct{}, maxStorageCalls), startedAt: time.Now(),
 	}
 }

@@ -124,6 +124,7 @@ type fakeWorker struct {
 		deployed []*protocol.Deploy
 		refused  string
 		shutdown bool
+		drained  bool
 		// deaf makes it ignore triggers, mute keeps it from answering at all.
 		deaf, mute bool
 		// stubborn makes tasks fail that are to stop.
@@ -188,6 +189,8 @@ func (w *fakeWorker) handle(m protocol.ToWorker) (answers []protocol.FromWorker,
 	case m.Shutdown:
 		w.mu.shutdown = true
 		return nil, true
+	case m.Drained:
+		w.mu.drained = true
 	case w.mu.mute:
 	case m.Heartbeat != nil:
 		answers = append(answers, protocol.FromWorker{Heartbeat: &protocol.Heartbeat{}})

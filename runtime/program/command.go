@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -79,6 +80,28 @@ func untilSignal(ctx context.Context, signals <-chan os.Signal) (context.Context
 		}
 	}()
 	return ctx, func() { cancel(nil) }
+}
+
+// drainable returns a channel that is closed with the first signal if that is SIGTERM, and a context that ends with any other signal.
+func drainable(ctx context.Context, signals <-chan os.Signal) (context.Context, <-chan struct{}, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	drain := make(chan struct{})
+	go func() {
+		for first := true; ; first = false {
+			select {
+			case s := <-signals:
+				if first && s == syscall.SIGTERM {
+					close(drain)
+					continue
+				}
+				cancel(fmt.Errorf("ended by signal: %v", s))
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ctx, drain, func() { cancel(nil) }
 }
 
 // jobConfig reads the configuration of a job.
@@ -272,11 +295,12 @@ func WorkerCommand(c Command) *cobra.Command {
 		Use: "worker", Args: cobra.NoArgs,
 		Short: "Run a worker of a job",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			signals := make(chan os.Signal, 1)
+			signals := make(chan os.Signal, 2)
 			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 			defer signal.Stop(signals)
-			ctx, stop := untilSignal(cmd.Context(), signals)
+			ctx, drain, stop := drainable(cmd.Context(), signals)
 			defer stop()
+			f.drain = drain
 			if f.lifeline {
 				var cut context.CancelFunc
 				ctx, cut = withLifeline(ctx, os.Stdin)
@@ -296,6 +320,8 @@ func WorkerCommand(c Command) *cobra.Command {
 	cmd.Flags().StringVar(&f.tlsDir, "tls", "", "directory with certificates, for mutual TLS")
 	cmd.Flags().StringVar(&f.health, "health", "", "address for health checks; the process then stays up after the job has ended, until it is told to end (default: none)")
 	cmd.Flags().StringVar(&f.terminationLog, "termination-log", "", "file for the reason when this process ends with an error")
+	cmd.Flags().DurationVar(&f.drainTimeout, "drain-timeout", worker.DefaultDrainTimeout,
+		"how long SIGTERM waits for a checkpoint of the job before this process ends; a second one doesn't")
 	cmd.Flags().BoolVar(&f.lifeline, "lifeline", false, "end when standard input ends")
 	cmd.Flags().BoolVar(&f.plain, "plain", false, "log text instead of JSON")
 	cmd.Flags().IntVar(&f.verbose, "verbose", 0, "with --plain, how much to log")
@@ -309,6 +335,9 @@ type workerFlags struct {
 	coordinator, listen, advertise, health, terminationLog, name, namePrefix, tlsDir, localDir string
 	slots, verbose                                                                             int
 	lifeline, plain                                                                            bool
+	drainTimeout                                                                               time.Duration
+	// drain is closed when the process is to end once the job has a checkpoint.
+	drain <-chan struct{}
 }
 
 func (f workerFlags) logger() logr.Logger {
@@ -329,8 +358,8 @@ func (c Command) work(ctx context.Context, f workerFlags) error {
 	var secure *tls.Config
 	o := worker.Options{
 		Name: f.name, Slots: f.slots, Version: c.Version, DataListenAddr: f.listen, AdvertiseAddr: f.advertise,
-		LocalDir: f.localDir,
-		Build:    c.Build.safely,
+		LocalDir: f.localDir, Drain: f.drain, DrainTimeout: f.drainTimeout,
+		Build: c.Build.safely,
 		Store: func(ctx context.Context, job contract.JobConfig) (storage.Store, error) {
 			if job.Storage == nil {
 				return remotestore.Dial(f.coordinator, secure)
@@ -363,15 +392,18 @@ func (c Command) work(ctx context.Context, f workerFlags) error {
 	o.Registered = h.registered.Store
 	o.ConnectTimeout = math.MaxInt64 // whoever looks after this process judges by its health
 	err = worker.Run(ctx, o)
-	if err == nil {
-		<-ctx.Done() // the job is over, and whoever looks after this process would only start it again
+	if err == nil { // the job is over, and whoever looks after this process would only start it again
+		select {
+		case <-ctx.Done():
+		case <-f.drain:
+		}
 	}
 	return untilTold(ctx, err)
 }
 
 // untilTold leaves out the error of a process that was told to end.
 func untilTold(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+	if errors.Is(err, worker.ErrDrained) || ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return nil
 	}
 	return err

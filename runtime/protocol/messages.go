@@ -328,6 +328,8 @@ type ToWorker struct {
 	Heartbeat *Heartbeat `json:"heartbeat,omitempty"`
 	// Shutdown makes the worker process end: the job is over.
 	Shutdown bool `json:"shutdown,omitempty"`
+	// Drained answers Draining: there is nothing to wait for any more.
+	Drained bool `json:"drained,omitempty"`
 }
 
 // FromWorker is one message from a worker; exactly one field is set.
@@ -339,4 +341,6 @@ type FromWorker struct {
 	EndOfData *EndOfData  `json:"endOfData,omitempty"`
 	Notified  *Notified   `json:"notified,omitempty"`
 	Heartbeat *Heartbeat  `json:"heartbeat,omitempty"`
+	// Draining says that the worker is to end and waits for a checkpoint first, so that little is processed again.
+	Draining bool `json:"draining,omitempty"`
 }

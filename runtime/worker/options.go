@@ -45,6 +45,10 @@ type Options struct {
 	LocalDir string
 	// Registered, if set, is told when the coordinator has accepted this worker, and when the connection is lost again.
 	Registered func(registered bool)
+	// Drain makes the worker end when it is closed, after a checkpoint if tasks run; nil: never. DrainTimeout bounds the wait for the
+	// checkpoint, default 25 s.
+	Drain        <-chan struct{}
+	DrainTimeout time.Duration
 	// ConnectTimeout bounds how long the worker tries to reach the coordinator before it gives up. Default 5 min.
 	ConnectTimeout time.Duration
 	// CancelTimeout bounds how long tasks may take to end once they are cancelled. One that takes longer is
@@ -66,6 +70,7 @@ func (o *Options) EnsureDefaults() {
 		}
 	}
 	set(&o.ConnectTimeout, 5*time.Minute)
+	set(&o.DrainTimeout, DefaultDrainTimeout)
 	set(&o.CancelTimeout, 30*time.Second)
 	set(&o.Linger, 5*time.Millisecond)
 	if o.Slots == 0 {

@@ -101,6 +101,8 @@ func (w *worker) session(ctx context.Context) (registered bool, err error) {
 	if err := w.accepted(ctx, reg); err != nil {
 		return false, err
 	}
+	w.connected.Store(true)
+	defer w.lostCoordinator()
 	if told := w.opts.Registered; told != nil {
 		told(true)
 		defer told(false)
@@ -197,6 +199,8 @@ func (w *worker) receive(ctx context.Context, stream control.WorkerStream, silen
 			return errShutdown
 		case m.Refused != "":
 			return &refusedError{reason: m.Refused}
+		case m.Drained:
+			w.tellDrained()
 		case m.Registered != nil: // a coordinator that stood by has claimed the job
 			if err := w.accepted(ctx, m.Registered); err != nil {
 				return err

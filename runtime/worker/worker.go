@@ -11,6 +11,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -35,6 +36,9 @@ type worker struct {
 	// stuck ends the worker when tasks don't end; stuckDone is closed then.
 	stuck     func(error)
 	stuckDone <-chan struct{}
+	// connected says that a coordinator has accepted this worker; drained has a token when that says that a drain is over.
+	connected atomic.Bool
+	drained   chan struct{}
 
 	mu struct {
 		sync.Mutex
@@ -64,7 +68,7 @@ func Run(ctx context.Context, opts Options) error {
 	stuck := make(chan struct{})
 	w := &worker{
 		opts: opts, log: opts.Log.WithValues("worker", opts.Name), out: newOutbox(),
-		async: semaphore.NewWeighted(int64(opts.AsyncParts)), stuckDone: stuck,
+		async: semaphore.NewWeighted(int64(opts.AsyncParts)), stuckDone: stuck, drained: make(chan struct{}, 1),
 	}
 	w.mu.current, w.mu.void = map[string]*attempt{}, map[string]protocol.Attempt{}
 	var once sync.Once
@@ -80,6 +84,15 @@ func Run(ctx context.Context, opts Options) error {
 	// The exchange outlives the tasks.
 	exchangeCtx, stopExchange := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopExchange()
+	ending := make(chan struct{})
+	var drain sync.WaitGroup
+	defer drain.Wait()
+	defer close(ending)
+	drain.Go(func() {
+		if w.drain(ending) {
+			cancel(ErrDrained)
+		}
+	})
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return w.exchange.Run(exchangeCtx) })
 	group.Go(func() error {

@@ -510,3 +510,55 @@ func TestAStandbyCoordinatorClaimsTheJob(t *testing.T) {
 		t.Error("it registered again on the same connection")
 	}
 }
+
+// A worker that is to end waits for a checkpoint while its tasks run, as long as there is a coordinator and time.
+func TestDrain(t *testing.T) {
+	tests := map[string]struct {
+		timeout time.Duration
+		deploy  bool
+		// then ends the wait; nil: nothing does but the timeout.
+		then func(*fakeConn)
+	}{
+		"the checkpoint is complete": {patience, true, func(c *fakeConn) { c.send(protocol.ToWorker{Drained: true}) }},
+		"it takes too long":          {50 * time.Millisecond, true, nil},
+		"the coordinator goes away":  {patience, true, func(c *fakeConn) { c.close() }},
+		"without tasks":              {patience, false, nil},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			f, j := newFakeCoordinator(t), newTestJob()
+			drain := make(chan struct{})
+			o := options(t, "w", f, j, newStore())
+			o.Drain, o.DrainTimeout = drain, tc.timeout
+			result := startWorker(t.Context(), t, o)
+			c := f.accept()
+			if tc.deploy {
+				j.allow(100, false)
+				c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
+				j.awaitTotal(t, 200)
+			} else {
+				<-c.beats // it has taken the answer to its registration
+			}
+			close(drain)
+			if tc.deploy {
+				c.until(func(m protocol.FromWorker) bool { return m.Draining })
+			}
+			if tc.then != nil {
+				select {
+				case err := <-result:
+					t.Errorf("it didn't wait: %v", err)
+				default:
+				}
+				tc.then(c)
+			}
+			select {
+			case err := <-result:
+				if !errors.Is(err, ErrDrained) {
+					t.Errorf("it ended with %v", err)
+				}
+			case <-time.After(patience / 2):
+				t.Error("it doesn't end")
+			}
+		})
+	}
+}

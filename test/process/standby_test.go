@@ -5,6 +5,7 @@ package process_test
 import (
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
@@ -111,7 +112,38 @@ func TestStandby_Dies(t *testing.T) {
 	c.signal(old.coordinator.process, syscall.SIGCONT)
 	c.problem(contract.Fenced)
 	c.use(next)
-	c.stopJob("stop-1")
+	op := c.stopJob("stop-1")
 	c.terminate(next.coordinator.process, 5*time.Second)
+	c.judge()
+	code, out := run(t, c.env, ledger, "plan", op.Path, "--job", filepath.Join(c.dir, "job-1.json"))
+	if code != 0 || !names(out, "Savepoint", filepath.Clean(op.Path), "The job can start from it.") {
+		t.Errorf("the plan of what it stopped with: exit code %d:\n%s", code, out)
+	}
+}
+
+// A worker that is told to end has the job take a checkpoint first, from which the job goes on without it.
+func TestDrain_TakesACheckpointFirst(t *testing.T) {
+	c := newCluster(t, func(c *cluster) {
+		c.cfg.JobID, c.cfg.NewJobID = "a1", "a1"
+		c.cfg.Checkpointing.Interval = contract.Duration(time.Hour)
+	})
+	coordinator := c.supervise(1)
+	workers := c.workers(2)
+	c.until("running", func(s *contract.JobStatus) bool { return s.State == contract.JobRunning && s.RecordsIn > 500 })
+	for i, w := range workers {
+		before := c.until("the status", func(*contract.JobStatus) bool { return true })
+		began := time.Now()
+		c.terminate(w, 5*time.Second)
+		took := time.Since(began)
+		c.workers(1)
+		c.restarted(int64(i + 1))
+		s := c.until("the status", func(s *contract.JobStatus) bool { return s.LastCheckpoint != nil })
+		if s.RestoredFrom == nil || s.RestoredFrom.ID != s.LastCheckpoint.ID || before.LastCheckpoint != nil && s.LastCheckpoint.ID <= before.LastCheckpoint.ID {
+			t.Errorf("worker %d: restored from %+v, the last checkpoint is %+v, that before was %+v", i, s.RestoredFrom, s.LastCheckpoint, before.LastCheckpoint)
+		}
+		t.Logf("drained in %v", took)
+	}
+	c.stopJob("stop-1")
+	c.terminate(coordinator.process, 5*time.Second)
 	c.judge()
 }

@@ -202,6 +202,11 @@ func lifeCycleRules() map[string]Case {
 			Reject: WithSpec("deletionPolicy: Savepoint"),
 			Want:   []string{`spec.deletionPolicy: Invalid value: deletionPolicy Savepoint needs storage: set storage.s3 or storage.volume`},
 		},
+		"target that leaves the storage": {
+			Accept: []string{WithSpec("storage: {s3: {bucket: bkt}}", "savepoint: {trigger: a, target: a/..b/c.}")},
+			Reject: WithSpec("storage: {s3: {bucket: bkt}}", "savepoint: {trigger: a, target: a/../../b}"),
+			Want:   []string{`spec.savepoint.target: Invalid value: "a/../../b": use a relative path of non-empty parts, without parts . and .., backslashes and control characters`},
+		},
 		"savepointTimeout": {
 			Accept: []string{WithSpec("upgrade: {savepointTimeout: 1s}")},
 			Reject: WithSpec("upgrade: {savepointTimeout: 999ms}"),

@@ -99,8 +99,11 @@ func (p *coordinator) claim() {
 	if p.config.Storage == nil {
 		l = nil
 	}
+	if p.config.JobID != "" && p.config.JobID == p.config.NewJobID && l != nil && l.id != p.config.JobID {
+		l = nil // it begins beside what is there
+	}
 	switch {
-	case p.config.JobID != "" && (l == nil || l.id != p.config.JobID):
+	case p.config.JobID != "" && p.config.JobID != p.config.NewJobID && (l == nil || l.id != p.config.JobID):
 		p.problem = &contract.Problem{Reason: contract.RestoreNotFound, Message: "the state of job " + p.config.JobID + " is gone"}
 		return
 	case p.config.JobID == "" && l != nil && l.id != p.config.NewJobID:
@@ -121,6 +124,9 @@ func (p *coordinator) claim() {
 		if p.config.RestoreFrom != "" {
 			p.restored = &contract.SnapshotInfo{ID: 99, Kind: "Savepoint", Path: p.config.RestoreFrom}
 		}
+	case p.storage.script.judge != nil && p.storage.script.judge(p.config) != nil:
+		p.problem = p.storage.script.judge(p.config)
+		return
 	default:
 		p.restored = l.newest
 	}
@@ -142,6 +148,11 @@ func (p *coordinator) settle() {
 			continue
 		}
 		o.EndedAt = time.Now()
+		if o.Type == contract.CheckpointOperation {
+			info := p.line.snapshot("Checkpoint", "")
+			o.Phase, o.Checkpoint, o.Path = contract.OperationSucceeded, info.ID, info.Path
+			continue
+		}
 		withSavepoint := o.Type != contract.CancelOperation || o.Path != ""
 		o.Path = ""
 		if withSavepoint && p.storage.script.savepoint != "" {

@@ -72,7 +72,7 @@ func TestOperator_ScalesAndTells(t *testing.T) {
 		}
 		return has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonRunning)(job)
 	}))
-	want := []string{"Deploying", "Upgrading", "SavepointCompleted", "Deploying", "Upgraded"}
+	want := []string{"Deploying", "StartedEmpty", "Upgrading", "SavepointCompleted", "Deploying", "Restored", "Upgraded"}
 	got := c.events(len(want))
 	slices.Sort(got) // those of one pass may have the same time
 	slices.Sort(want)

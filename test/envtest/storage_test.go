@@ -51,6 +51,8 @@ type script struct {
 	problem *contract.Problem
 	// check is what agents find wrong with the next version.
 	check *contract.Problem
+	// judge is what agents and coordinators find wrong with the state for a version.
+	judge func(contract.JobConfig) *contract.Problem
 	// silent coordinators do not answer.
 	silent bool
 	// slow savepoints stay under way.
@@ -231,6 +233,9 @@ func (s *storage) agentCheck(l *lineage, config contract.JobConfig) contract.Age
 	switch {
 	case s.script.check != nil:
 		r.OK, r.Problem = false, s.script.check
+	case l != nil && s.script.judge != nil && s.script.judge(config) != nil:
+		r.OK, r.Problem = false, s.script.judge(config)
+	case config.JobID != "" && config.JobID == config.NewJobID && (l == nil || l.id != config.JobID):
 	case config.JobID != "" && (l == nil || l.id != config.JobID):
 		r.OK, r.Problem = false, &contract.Problem{Reason: contract.RestoreNotFound, Message: "the state of job " + config.JobID + " is gone"}
 	case l != nil:

@@ -143,7 +143,7 @@ func snapshotOfPod(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
 }
 
-// snapshotsOfJob reconciles the StreamSnapshots of a StreamJob that wait for something.
+// snapshotsOfJob reconciles the StreamSnapshots of a StreamJob that wait for something, and those that are being deleted: it may have needed one.
 func (r *Reconciler) snapshotsOfJob(ctx context.Context, o client.Object) []reconcile.Request {
 	list := &streamv1.StreamSnapshotList{}
 	if err := r.Client.List(ctx, list, client.InNamespace(o.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
@@ -153,8 +153,8 @@ func (r *Reconciler) snapshotsOfJob(ctx context.Context, o client.Object) []reco
 	var out []reconcile.Request
 	for i := range list.Items {
 		s := &list.Items[i]
-		waits := s.Status.State != streamv1.SnapshotCompleted && s.Status.State != streamv1.SnapshotFailed && s.Status.State != streamv1.SnapshotDeleting
-		if waits && s.Spec.JobRef != nil && s.Spec.JobRef.Name == o.GetName() {
+		waits := s.Status.State != streamv1.SnapshotCompleted && s.Status.State != streamv1.SnapshotFailed
+		if isDeleting(s) || (waits && s.Spec.JobRef != nil && s.Spec.JobRef.Name == o.GetName()) {
 			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(s)})
 		}
 	}

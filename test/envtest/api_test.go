@@ -64,8 +64,12 @@ func TestAPI_Discovery(t *testing.T) {
 	if jobs.Kind != "StreamJob" || !jobs.Namespaced || !slices.Equal(jobs.ShortNames, []string{"sj"}) || !slices.Equal(jobs.Categories, []string{"weir"}) {
 		t.Errorf("streamjobs is served as %+v", jobs)
 	}
-	if found["streamjobs/status"].Kind != "StreamJob" || found["streamjobs/scale"].Kind != "Scale" || len(found) != 3 {
-		t.Errorf("served are %v, want streamjobs with status and scale", slices.Sorted(maps.Keys(found)))
+	snapshots := found["streamsnapshots"]
+	if snapshots.Kind != "StreamSnapshot" || !slices.Equal(snapshots.ShortNames, []string{"ssnap"}) || found["streamsnapshots/status"].Kind != "StreamSnapshot" {
+		t.Errorf("streamsnapshots is served as %+v", snapshots)
+	}
+	if found["streamjobs/status"].Kind != "StreamJob" || found["streamjobs/scale"].Kind != "Scale" || len(found) != 5 {
+		t.Errorf("served are %v, want streamjobs with status and scale, and streamsnapshots with status", slices.Sorted(maps.Keys(found)))
 	}
 }
 

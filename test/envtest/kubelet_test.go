@@ -280,11 +280,14 @@ func (k *kubelet) count(ctx context.Context, world *cluster) error {
 
 // runAgent runs an agent pod to its end.
 func (k *kubelet) runAgent(ctx context.Context, world *cluster, pod *corev1.Pod) error {
+	container := &pod.Spec.Containers[0]
+	if pod.Labels[streamv1.LabelSnapshot] != "" {
+		return k.finish(ctx, pod, world.storage.snapshotAgent(container.Args))
+	}
 	config, err := configOf(ctx, pod)
 	if err != nil {
 		return err
 	}
-	container := &pod.Spec.Containers[0]
 	var operations []string
 	for i, arg := range container.Args {
 		if arg == "--operation" {
@@ -295,12 +298,17 @@ func (k *kubelet) runAgent(ctx context.Context, world *cluster, pod *corev1.Pod)
 	if err != nil {
 		return fmt.Errorf("reading the grant of agent %s: %w", pod.Name, err)
 	}
-	result, err := json.Marshal(world.storage.agent(container.Args[1], *config, grant, operations))
+	return k.finish(ctx, pod, world.storage.agent(container.Args[1], *config, grant, operations))
+}
+
+// finish ends an agent pod with a result.
+func (k *kubelet) finish(ctx context.Context, pod *corev1.Pod, r contract.AgentResult) error {
+	result, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
 	pod.Status = corev1.PodStatus{Phase: corev1.PodSucceeded, ContainerStatuses: []corev1.ContainerStatus{{
-		Name:  container.Name,
+		Name:  pod.Spec.Containers[0].Name,
 		State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Message: string(result)}},
 	}}}
 	return client.IgnoreNotFound(k.client.Status().Update(ctx, pod))

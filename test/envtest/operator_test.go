@@ -26,6 +26,7 @@ import (
 	"github.com/weir-stream/weir/controllers/streamjob"
 	"github.com/weir-stream/weir/controllers/streamjob/engine"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
+	"github.com/weir-stream/weir/controllers/streamsnapshot"
 	"github.com/weir-stream/weir/runtime/contract"
 
 	. "github.com/onsi/gomega"
@@ -159,6 +160,10 @@ func (c *cluster) operate(options ...func(*operator)) *operator {
 		Settings: resources.Settings{EngineImage: o.image},
 	}
 	if err := r.SetupWithManager(mgr); err != nil {
+		c.t.Fatal(err)
+	}
+	snapshots := &streamsnapshot.Reconciler{Clock: c.clock, Engines: poller, Settings: r.Settings}
+	if err := snapshots.SetupWithManager(mgr); err != nil {
 		c.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(c.t.Context())

@@ -17,6 +17,7 @@ const (
 	PathOperations  = "/v1/operations"
 	PathPolicy      = "/v1/policy"
 	PathHealth      = "/healthz"
+	PathLive        = "/livez"
 	PathReady       = "/readyz"
 	PathMetrics     = "/metrics"
 )

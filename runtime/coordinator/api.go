@@ -96,9 +96,11 @@ func newAPIServer(c jobControl, metrics http.Handler, secure *tls.Config, log lo
 
 func (a *api) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+contract.PathHealth, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "ok\n")
-	})
+	for _, path := range []string{contract.PathHealth, contract.PathLive} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "ok\n")
+		})
+	}
 	mux.HandleFunc("GET "+contract.PathReady, a.ready)
 	mux.Handle("GET "+contract.PathMetrics, a.guard(a.metrics))
 	handle := func(pattern string, f func(r *http.Request) (any, int, error)) {

@@ -190,15 +190,19 @@ func TestAPI_HealthAndReadiness(t *testing.T) {
 	f := &fakeControl{job: contract.JobStatus{State: contract.JobStarting}}
 	_, url := serve(t, f)
 	for _, step := range []struct {
-		path  string
-		state contract.JobState
-		want  int
+		path    string
+		state   contract.JobState
+		standby *contract.StandbyReport
+		want    int
 	}{
-		{contract.PathHealth, contract.JobStarting, 200},
-		{contract.PathReady, contract.JobStarting, 503},
-		{contract.PathReady, contract.JobWaiting, 200},
+		{contract.PathHealth, contract.JobStarting, nil, 200},
+		{contract.PathLive, contract.JobStarting, nil, 200},
+		{contract.PathReady, contract.JobStarting, nil, 503},
+		{contract.PathReady, contract.JobWaiting, nil, 200},
+		{contract.PathReady, contract.JobStandby, &contract.StandbyReport{}, 503},
+		{contract.PathReady, contract.JobStandby, &contract.StandbyReport{Ready: true}, 200},
 	} {
-		f.job.State = step.state
+		f.job.State, f.job.Standby = step.state, step.standby
 		if code, _ := get(t, url+step.path); code != step.want {
 			t.Errorf("%s while %s answers %d, want %d", step.path, step.state, code, step.want)
 		}

@@ -248,11 +248,11 @@ func (s *Supervisor) notYet() error {
 	return &contract.APIError{Status: http.StatusServiceUnavailable, Message: message, Remedy: "ask again"}
 }
 
-// healthRoutes are the checks of a kubelet: alive while the loop of the coordinator turns or another try is due, ready while the API
-// answers.
+// healthRoutes are the checks of a kubelet: alive while the loop of the coordinator turns or another try is due, ready once the job is claimed, or in
+// standby once nothing but the activation is missing.
 func (s *Supervisor) healthRoutes(metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+contract.PathHealth, func(w http.ResponseWriter, r *http.Request) {
+	live := func(w http.ResponseWriter, r *http.Request) {
 		c, _ := s.now()
 		if c != nil && c.ready.Load() {
 			ctx, cancel := context.WithTimeout(r.Context(), livenessLimit)
@@ -263,8 +263,10 @@ func (s *Supervisor) healthRoutes(metrics http.Handler) http.Handler {
 			}
 		}
 		_, _ = io.WriteString(w, "ok\n")
-	})
-	mux.HandleFunc("GET "+contract.PathReady, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	}
+	mux.HandleFunc("GET "+contract.PathHealth, live)
+	mux.HandleFunc("GET "+contract.PathLive, live)
+	mux.HandleFunc("GET "+contract.PathReady, (&api{control: s, log: s.o.Log}).ready)
 	mux.Handle("GET "+contract.PathMetrics, metrics)
 	return mux
 }

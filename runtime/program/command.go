@@ -389,9 +389,10 @@ func (c Command) work(ctx context.Context, f workerFlags) error {
 		return err
 	}
 	defer h.stop()
-	o.Registered = h.registered.Store
+	o.Registered, o.Turned = h.registered.Store, h.turn
 	o.ConnectTimeout = math.MaxInt64 // whoever looks after this process judges by its health
 	err = worker.Run(ctx, o)
+	h.over.Store(true)
 	if err == nil { // the job is over, and whoever looks after this process would only start it again
 		select {
 		case <-ctx.Done():

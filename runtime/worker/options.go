@@ -49,6 +49,8 @@ type Options struct {
 	// checkpoint, default 25 s.
 	Drain        <-chan struct{}
 	DrainTimeout time.Duration
+	// Turned, if set, is called whenever the session with the coordinator gets on: with each heartbeat, and with each try to connect. It must not block.
+	Turned func()
 	// ConnectTimeout bounds how long the worker tries to reach the coordinator before it gives up. Default 5 min.
 	ConnectTimeout time.Duration
 	// CancelTimeout bounds how long tasks may take to end once they are cancelled. One that takes longer is
@@ -78,6 +80,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.AsyncParts == 0 {
 		o.AsyncParts = 8
+	}
+	if o.Turned == nil {
+		o.Turned = func() {}
 	}
 	if o.Log.GetSink() == nil {
 		o.Log = logr.Discard()

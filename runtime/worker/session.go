@@ -45,6 +45,7 @@ func (w *worker) sessions(ctx context.Context) error {
 	backoff := firstBackoff
 	since := time.Now()
 	for {
+		w.opts.Turned()
 		registered, err := w.session(ctx)
 		refused := (*refusedError)(nil)
 		switch {
@@ -156,6 +157,7 @@ func (w *worker) send(ctx context.Context, stream control.WorkerStream, interval
 	tick := time.NewTicker(max(interval, 10*time.Millisecond))
 	defer tick.Stop()
 	for {
+		w.opts.Turned()
 		for _, m := range w.out.take() {
 			if m.Status != nil && m.Status.State == protocol.TaskFinished && stream.Send(protocol.FromWorker{Heartbeat: w.heartbeat()}) != nil {
 				return // the last counts of the task come before its end

@@ -163,8 +163,12 @@ func (p *planner) operationVerdict(op *streamv1.OperationReport) verdict {
 	case op.Phase == streamv1.OperationChecking:
 		reason = streamv1.ReasonChecking
 	case op.Phase == streamv1.OperationStarting:
-		if t := p.trouble(); t != nil && p.rollbackTarget() == nil {
+		switch t := p.trouble(); {
+		case t == nil:
+		case p.rollbackTarget() == nil:
 			return p.stall(t.Reason, t.Message)
+		default:
+			return verdict{reason: t.Reason, message: cut(t.Message + "; it is rolled back unless that passes"), phase: phase, reconciling: true}
 		}
 	}
 	v := verdict{reason: cmp.Or(op.Reason, reason), message: p.operationMessage(), phase: phase, reconciling: true}

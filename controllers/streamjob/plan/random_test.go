@@ -104,6 +104,12 @@ func (l *life) edit() {
 	case 2:
 		spec.Upgrade = &streamv1.Upgrade{Mode: streamv1.UpgradeStateless, DiscardState: fmt.Sprint(l.rand.IntN(4))}
 	}
+	if l.rand.IntN(2) == 0 {
+		if spec.Upgrade == nil {
+			spec.Upgrade = &streamv1.Upgrade{}
+		}
+		spec.Upgrade.Rollback = &streamv1.Rollback{StableCheckpoints: 1, MaxRestarts: new(int32(l.rand.IntN(2)))}
+	}
 	if l.rand.IntN(3) == 0 {
 		spec.RestartNonce = fmt.Sprint(l.rand.IntN(3))
 	}

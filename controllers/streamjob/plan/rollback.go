@@ -114,6 +114,9 @@ func (p *planner) storeBack() {
 // fatal says why the deployed version will not become stable; nil: it may.
 func (p *planner) fatal() *Trouble {
 	s := p.st.Stability
+	if s == nil {
+		return nil // it just has
+	}
 	if e := p.engine(); e != nil && p.answers() {
 		if e.State == contract.JobFailed {
 			return &Trouble{Reason: streamv1.ReasonJobFailed, Message: "the job failed for good: " + p.failure()}

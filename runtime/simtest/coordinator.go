@@ -66,7 +66,10 @@ func (w *world) startIncarnation(v *version) {
 		learned: map[string]bool{}, endedWith: map[string]bool{}, restores: map[string]string{}, acked: map[string]bool{}, writing: map[string]bool{},
 		owner: fmt.Sprintf("owner-%d", w.incarnations),
 	}
-	shape := assign.ShapeOf(v.plan)
+	shape, headTimeout, commitGrace := assign.ShapeOf(v.plan), 30*time.Second, time.Duration(0)
+	if w.sweeps {
+		headTimeout, commitGrace = sweptHeadTimeout, sweptCommitGrace
+	}
 	m, err := job.New(job.Options{
 		Config: v.config,
 		Plan:   v.jobPlan(),
@@ -78,7 +81,7 @@ func (w *world) startIncarnation(v *version) {
 		Rand:  rand.New(rand.NewPCG(w.clock.rnd.Uint64(), 1)),
 		// Small, so that the bounds themselves are tried.
 		SlotTimeout: 20 * time.Second, DeployTimeout: 5 * time.Second, CancelTimeout: 2 * time.Second, StopTimeout: 10 * time.Second,
-		HeadTimeout: 30 * time.Second, RetryInterval: 50 * time.Millisecond, CleanupTimeout: 5 * time.Second,
+		HeadTimeout: headTimeout, CommitGrace: commitGrace, RetryInterval: 50 * time.Millisecond, CleanupTimeout: 5 * time.Second,
 		ResendInterval: 200 * time.Millisecond, ReserveIDs: 1 + w.clock.rnd.Int64N(8),
 	})
 	if err != nil {
@@ -394,7 +397,7 @@ func (c *coordinator) readManifest(e job.ReadManifest) {
 			r.Permanent = r.Err != nil
 		}
 		r.Damaged = r.Err != nil && damaged(r.Err)
-		if r.Permanent && c.line.head.Owner == c.owner && !c.w.rotten[name] {
+		if r.Permanent && c.line.head.Owner == c.owner && !c.w.rotten[name] && c.line.wants(dir) {
 			c.w.failf("%s is gone or damaged: %v", name, r.Err)
 		}
 		c.do(func(now time.Time) {

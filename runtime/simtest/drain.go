@@ -27,8 +27,11 @@ func drainedWith(h *snapshot.Head, id int64) bool {
 func (l *lineage) needsConsent() bool {
 	ids := restorable(&l.head)
 	for _, id := range slices.Backward(ids) {
+		if drainedWith(&l.head, id) {
+			return true // it is asked for before all of its files have been read
+		}
 		if l.intact(id) {
-			return drainedWith(&l.head, id)
+			return false
 		}
 	}
 	if len(ids) > 0 {

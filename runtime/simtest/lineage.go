@@ -217,6 +217,14 @@ func (l *lineage) keeps(id int64) bool {
 		})
 }
 
+// wants says whether the manifest in a directory has to be there: the head names it, or no sweeper could have taken it.
+func (l *lineage) wants(dir string) bool {
+	if !l.w.sweeps || !strings.HasPrefix(dir, l.dir+"checkpoints/") {
+		return true
+	}
+	return slices.ContainsFunc(l.head.Checkpoints, func(k snapshot.CompletedCheckpoint) bool { return k.Path == dir })
+}
+
 // dropped notes that a coordinator has to delete what only a checkpoint needs that it took out of the head; ended says that the head also names
 // the end of the job.
 func (l *lineage) dropped(c *coordinator, k snapshot.CompletedCheckpoint, ended bool) {

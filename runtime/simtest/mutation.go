@@ -75,6 +75,8 @@ const (
 	DuplicateAckDeletes Mutation = "DuplicateAckDeletes"
 	// OriginDeletedEarly deletes a savepoint that a job claims as soon as it owns it.
 	OriginDeletedEarly Mutation = "OriginDeletedEarly"
+	// SweepWithoutGrace lets sweepers take objects for orphans that were written just now.
+	SweepWithoutGrace Mutation = "SweepWithoutGrace"
 	// DeleteBeforeHead deletes what a new head won't name before it is swapped in.
 	DeleteBeforeHead Mutation = "DeleteBeforeHead"
 
@@ -104,7 +106,7 @@ func Mutations() []Mutation {
 		CompleteMeansNewest, AnyAbortThaws,
 		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
 		DrainedUnasked, DrainedIsDrained, SilentFallBack, FallBackOverCommits, RewindOverCommits, RewindOverTrims, RewindOverRestores,
-		DuplicateAckDeletes, OriginDeletedEarly, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
+		DuplicateAckDeletes, OriginDeletedEarly, SweepWithoutGrace, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
 		EarlyTrim, AbortDiscards, RestoreSkipsCommit, ForkTouchesOrigin,
 	}
 }

@@ -71,14 +71,7 @@ func (s *store) list(prefix string, view time.Time) []string {
 			names = append(names, k)
 		}
 	}
-	if view.Before(s.now()) {
-		for _, k := range sortedKeys(s.removed) {
-			if strings.HasPrefix(k, prefix) && s.removed[k].After(view) && !s.created[k].After(view) {
-				names = append(names, k)
-			}
-		}
-	}
-	return names
+	return append(names, s.ghosts(prefix, view)...)
 }
 
 func (s *store) remove(names []string) error {

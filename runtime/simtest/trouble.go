@@ -115,6 +115,9 @@ func (w *world) pauseCoordinator(c *coordinator) {
 	w.tracef(c.p, "is paused")
 	c.p.paused = true
 	sleep := w.clock.between(0, 6*time.Second)
+	if w.sweeps {
+		sleep = min(sleep, sweptPause)
+	}
 	w.clock.after(nil, sleep, func() {
 		w.tracef(c.p, "wakes up")
 		c.p.resume()

@@ -102,6 +102,9 @@ type world struct {
 	keeper *keeper
 	// rotten are the objects that were damaged.
 	rotten map[string]bool
+	// sweeps says that sweepers run beside the job; stopSweep ends the one that does now.
+	sweeps    bool
+	stopSweep func()
 	// trueBases are the bases of snapshots for which a mutation chose another one.
 	trueBases map[int64]int64
 	// orphans counts the objects that were left over.
@@ -142,6 +145,9 @@ func Run(ctx context.Context, seed uint64, o Options) (res Result) {
 		w.checkLimits()
 	}
 	w.settle()
+	if w.stopSweep != nil {
+		w.stopSweep()
+	}
 	return res
 }
 
@@ -172,6 +178,7 @@ func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	}
 	w.users = &users{w: w, open: map[string]*request{}}
 	w.scenario = newScenario(c.rnd)
+	w.sweeps = swept(seed) && !w.scenario.volatile && w.scenario.rots == ""
 	w.startLineage("j", "")
 	w.capacity = 1 + c.rnd.IntN(8)
 	w.stepTime = c.between(200*time.Microsecond, 5*time.Millisecond)
@@ -197,6 +204,7 @@ func (w *world) begin() {
 	w.scheduleTrouble()
 	w.scheduleRot()
 	w.users.schedule()
+	w.scheduleSweeps()
 	w.watch()
 }
 

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simtest
+
+import (
+	"context"
+	"iter"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/weir-stream/weir/runtime/snapshot/sweep"
+	"github.com/weir-stream/weir/runtime/storage"
+)
+
+// Sweepers may run beside a job. What keeps them from deleting what is needed are times: a day in which a snapshot may be committed, and an hour for
+// clocks that differ and requests that hang. Where a scenario has sweepers these are seconds.
+const (
+	// sweptCommitGrace is the day, sweptMargin the hour: both tries of a swap of the head, a pause in each, and a late request are shorter.
+	sweptCommitGrace = 5 * time.Second
+	sweptMargin      = 10 * time.Second
+	sweptHeadTimeout = 2 * time.Second
+	sweptPause       = 1500 * time.Millisecond
+)
+
+// swept says whether a seed has sweepers. It is drawn from a source of its own, so that the other seeds stay what they are without them.
+func swept(seed uint64) bool { return rand.New(rand.NewPCG(seed, 77)).IntN(5) == 0 }
+
+// scheduleSweeps lets a sweeper look at the job now and then.
+func (w *world) scheduleSweeps() {
+	if !w.sweeps {
+		return
+	}
+	w.clock.after(nil, w.clock.between(time.Second, 6*time.Second), func() {
+		if w.stopSweep == nil {
+			w.sweepBeside(w.lines[w.clock.rnd.IntN(len(w.lines))])
+		}
+		w.scheduleSweeps()
+	})
+}
+
+// sweepBeside sweeps the directory of a job call by call, with time between the calls.
+func (w *world) sweepBeside(l *lineage) {
+	s := &slowStore{Store: w.store.c, w: w}
+	age := sweptCommitGrace + sweptMargin
+	if w.mutation == SweepWithoutGrace {
+		age = 0
+	}
+	next, stop := iter.Pull(func(yield func(func()) bool) {
+		s.yield = yield
+		r, err := sweep.Sweep(w.ctx, s, l.dir, sweep.Options{Now: func() time.Time { return w.clock.now.Add(sweep.MinGrace - age) }})
+		if w.tracing && r != nil {
+			objects, _ := r.Totals()
+			w.tracef(nil, "swept %s: %d objects of %d orphans, deleted %v: %v", l.dir, objects, len(r.Orphans), r.Deleted, err)
+		}
+	})
+	w.stopSweep = stop
+	var step func()
+	step = func() {
+		do, more := next()
+		if !more {
+			w.stopSweep = nil
+			return
+		}
+		w.clock.after(nil, w.clock.between(time.Millisecond, 200*time.Millisecond), func() {
+			do()
+			step()
+		})
+	}
+	step()
+}
+
+// slowStore is storage whose calls take time: each is handed over, to be done later.
+type slowStore struct {
+	storage.Store
+	w     *world
+	yield func(func()) bool
+}
+
+// do has a call done later; the error is that of a fault, or says that the run is over.
+func (s *slowStore) do(f func() error) error {
+	err := context.Canceled
+	s.yield(func() {
+		if s.w.storageDown() || s.w.faulty() && s.w.clock.chance(s.w.faults.storage) {
+			err = errRefused
+			return
+		}
+		err = f()
+	})
+	return err
+}
+
+// Get implements storage.Reader.
+func (s *slowStore) Get(ctx context.Context, key string) (b []byte, version string, _ error) {
+	err := s.do(func() (err error) {
+		b, version, err = s.Store.Get(ctx, key)
+		return err
+	})
+	return b, version, err
+}
+
+// List implements storage.Lister. The list may be stale.
+func (s *slowStore) List(ctx context.Context, prefix string, f func(storage.Object) error) error {
+	var all []storage.Object
+	err := s.do(func() error {
+		view := s.w.listView()
+		err := s.Store.List(ctx, prefix, func(o storage.Object) error {
+			if !s.w.store.created[o.Key].After(view) {
+				all = append(all, o)
+			}
+			return nil
+		})
+		for _, name := range s.w.store.ghosts(prefix, view) {
+			all = append(all, storage.Object{Key: name, ModTime: s.w.store.created[name]})
+		}
+		return err
+	})
+	for _, o := range all {
+		if err == nil {
+			err = f(o)
+		}
+	}
+	return err
+}
+
+// Delete implements storage.Store.
+func (s *slowStore) Delete(_ context.Context, keys ...string) error {
+	return s.do(func() error { return s.w.store.remove(keys) })
+}
+
+// ghosts are the names below a prefix that a list shows which is as of a time, though they were deleted since.
+func (s *store) ghosts(prefix string, view time.Time) []string {
+	if !view.Before(s.now()) {
+		return nil
+	}
+	var names []string
+	for _, k := range sortedKeys(s.removed) {
+		if strings.HasPrefix(k, prefix) && s.removed[k].After(view) && !s.created[k].After(view) {
+			names = append(names, k)
+		}
+	}
+	return names
+}

@@ -28,10 +28,13 @@ type refusing struct {
 	err error
 	// granted ends it.
 	granted atomic.Bool
+	// asked counts the refusals.
+	asked atomic.Int64
 }
 
 func (r *refusing) Get(ctx context.Context, key string) (data []byte, version string, err error) {
 	if key == r.key && !r.granted.Load() {
+		r.asked.Add(1)
 		return nil, "", r.err
 	}
 	return r.Store.Get(ctx, key)
@@ -172,6 +175,38 @@ func TestCorruption_StorageThatRefusesIsNone(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An older checkpoint whose manifest may not be read just now isn't said to be damaged: it is read later.
+func TestCorruption_AnOlderCheckpointThatMayNotBeReadIsReadLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		o := c.options()
+		o.Job.Checkpointing.RetentionCount = 3
+		o.Job.StateBackend = &contract.StateBackend{Incremental: true}
+		o.Job.AllowNonRestoredState = true // the sink of these tests isn't keyed
+		u := &uploader{t: t, store: o.Store, rnd: rand.New(rand.NewPCG(1, 1)), parts: map[int64][]state.File{}}
+		r := c.start(o)
+		r.worker("w1").setPart(u.part)
+		r.await("checkpoints", func(s *contract.JobStatus) bool { return s.LastCheckpoint != nil && s.LastCheckpoint.ID > 3 })
+		r.cancel()
+		_, _ = r.wait()
+		h := c.head()
+		key := h.Checkpoints[1].Path + snapshot.ManifestName
+		denied := &refusing{Store: o.Store, key: key, err: &storage.Error{Op: "reading", Key: key, Reason: storage.AccessDenied, Err: errors.New("403")}}
+		o.Store = denied
+		o.Job.Checkpointing.Interval = contract.Duration(time.Hour)
+		r = c.start(o)
+		r.worker("w2").setPart(u.part)
+		r.await("running", isRunning)
+		time.Sleep(30 * time.Second) // of the bubble: it has been tried several times
+		s := r.await("running", isRunning)
+		if slices.ContainsFunc(s.Warnings, func(w string) bool { return strings.Contains(w, "is damaged") }) || denied.asked.Load() < 2 {
+			t.Errorf("after %d tries the warnings are %q", denied.asked.Load(), s.Warnings)
+		}
+		r.cancel()
+		_, _ = r.wait()
+	})
 }
 
 // A savepoint of a stop that turned out to be damaged, so that the job went back behind it, isn't the last savepoint that there is.

@@ -99,6 +99,7 @@ func (s *script) create(d *datadriven.TestData) {
 		cfg.StateBackend = &contract.StateBackend{Incremental: true}
 	}
 	cfg.RestoreFrom, cfg.RewindTo = s.arg(d, "restoreFrom", ""), s.arg(d, "rewindTo", "")
+	cfg.RestoreMode = contract.RestoreMode(s.arg(d, "mode", ""))
 	if s.flag(d, "claim") {
 		cfg.RestoreMode = contract.Claim
 	}

@@ -92,6 +92,8 @@ func (o *Options) Validate() error {
 	bad(o.Rand == nil, "a source of random numbers is missing")
 	bad(o.Restore == nil, "the restorer is missing")
 	bad(o.Dir != "" && !strings.HasSuffix(o.Dir, "/"), "the directory %q must end in \"/\"", o.Dir)
+	mode := o.Config.RestoreMode
+	bad(mode != "" && mode != contract.NoClaim && mode != contract.Claim, "the restore mode %q is unknown: want %s or %s", mode, contract.NoClaim, contract.Claim)
 	if _, err := NewStrategy(o.Config.Restart, o.Config.Checkpointing != nil); err != nil {
 		errs = append(errs, err)
 	}

@@ -250,6 +250,11 @@ func TestRemove_RefusesWhatIsNeeded(t *testing.T) {
 			},
 			want: "the pin " + savepoint + "pins/reader",
 		},
+		"a job has claimed it": {
+			path: savepoint,
+			set:  func(b *bench) { b.put(savepoint+snapshot.OwnerName, `{"format":1,"jobID":"abcdef","job":"ns/fork"}`) },
+			want: "the job ns/fork (abcdef), which has claimed it",
+		},
 		"another pin": {
 			path: chk2,
 			set: func(b *bench) {
@@ -328,42 +333,50 @@ func TestRemove_WhereverItIsInterrupted(t *testing.T) {
 		"before": func() memstore.Fault { return memstore.FailBefore(nil) },
 		"after":  func() memstore.Fault { return memstore.FailAfter(nil) },
 	}
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			for at := 1; ; at++ {
-				b := newBench(t)
-				if _, err := reclaim.Inspect(t.Context(), b.store, chk2, pin); err != nil {
-					t.Fatal(err)
-				}
-				b.names(1)
-				hit := false
-				calls := 0
-				client := b.mem.Client(memstore.Options{Faults: func(string, string, int) memstore.Fault {
-					if calls++; calls == at {
-						hit = true
-						return fault()
-					}
-					return memstore.None()
-				}})
-				_, err := reclaim.Remove(t.Context(), client, chk2, pin, reclaim.Identity{JobID: lineage, Checkpoint: 2})
-				if !hit {
-					if err != nil || at < 6 {
-						t.Fatalf("after %d calls: %v", at, err)
-					}
-					return
-				}
-				if _, err := reclaim.Inspect(t.Context(), b.store, chk2, ""); err != nil && !isCorrupt(err) && !errors.Is(err, storage.ErrNotFound) {
-					t.Fatalf("call %d: the snapshot is neither whole nor damaged nor gone: %v", at, err)
-				}
-				if _, err := reclaim.Remove(t.Context(), b.store, chk2, pin, reclaim.Identity{JobID: lineage, Checkpoint: 2}); err != nil {
-					t.Fatalf("call %d: again: %v", at, err)
-				}
-				if left := append(b.below(chk2), b.below(jobDir+"pins/")...); len(left) > 0 {
-					t.Fatalf("call %d: %v is left", at, left)
-				}
+	for _, dir := range []string{chk2, savepoint} {
+		for name, fault := range faults {
+			t.Run(dir+" "+name, func(t *testing.T) {
+				t.Parallel()
+				removeInterrupted(t, dir, fault)
+			})
+		}
+	}
+}
+
+func removeInterrupted(t *testing.T, dir string, fault func() memstore.Fault) {
+	t.Helper()
+	id := reclaim.Identity{JobID: lineage}
+	for at := 1; ; at++ {
+		b := newBench(t)
+		if _, err := reclaim.Inspect(t.Context(), b.store, dir, pin); err != nil {
+			t.Fatal(err)
+		}
+		b.names(1)
+		hit := false
+		calls := 0
+		client := b.mem.Client(memstore.Options{Faults: func(string, string, int) memstore.Fault {
+			if calls++; calls == at {
+				hit = true
+				return fault()
 			}
-		})
+			return memstore.None()
+		}})
+		_, err := reclaim.Remove(t.Context(), client, dir, pin, id)
+		if !hit {
+			if err != nil || at < 6 {
+				t.Fatalf("after %d calls: %v", at, err)
+			}
+			return
+		}
+		if _, err := reclaim.Inspect(t.Context(), b.store, dir, ""); err != nil && !isCorrupt(err) && !errors.Is(err, storage.ErrNotFound) {
+			t.Fatalf("call %d: the snapshot is neither whole nor damaged nor gone: %v", at, err)
+		}
+		if _, err := reclaim.Remove(t.Context(), b.store, dir, pin, id); err != nil {
+			t.Fatalf("call %d: again: %v", at, err)
+		}
+		if left := append(b.below(dir), b.below(jobDir+"pins/")...); len(left) > 0 {
+			t.Fatalf("call %d: %v is left", at, left)
+		}
 	}
 }
 

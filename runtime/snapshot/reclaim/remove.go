@@ -60,7 +60,7 @@ func Remove(ctx context.Context, s storage.Store, p, pin string, want Identity) 
 	m, err := readManifest(ctx, s, dir)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return &Removed{Left: "there is none any more"}, unpin(ctx, s, jobDir(dir, want.JobID), dir, pin)
+		return &Removed{Left: "there is none any more"}, errors.Join(disown(ctx, s, dir, pin), unpin(ctx, s, jobDir(dir, want.JobID), dir, pin))
 	case err != nil:
 		return nil, err
 	case (want.JobID != "" && m.JobID != want.JobID) || (want.Checkpoint != 0 && m.Checkpoint != want.Checkpoint):
@@ -78,11 +78,63 @@ func Remove(ctx context.Context, s storage.Store, p, pin string, want Identity) 
 	if retained {
 		return &Removed{Left: "its job retains it, and deletes it in time"}, unpin(ctx, s, job, dir, pin)
 	}
+	if job == "" {
+		if err := own(ctx, s, dir, pin); err != nil {
+			return nil, err
+		}
+	}
 	n, err := deleteFiles(ctx, s, f)
 	if err != nil {
 		return nil, fmt.Errorf("deleting the snapshot %s: %w", dir, err)
 	}
-	return &Removed{Deleted: n}, unpin(ctx, s, job, dir, pin)
+	return &Removed{Deleted: n}, errors.Join(disown(ctx, s, dir, pin), unpin(ctx, s, job, dir, pin))
+}
+
+// ownerID is who owns a snapshot while it is being deleted.
+func ownerID(pin string) string { return "deleted-by-" + pin }
+
+// own claims the snapshot in dir, so that no job can claim it any more. It is an [InUseError] when one has.
+func own(ctx context.Context, s storage.Store, dir, pin string) error {
+	b, err := snapshot.EncodeOwner(ownerID(pin), "")
+	if err != nil {
+		return fmt.Errorf("deleting the snapshot %s: %w", dir, err)
+	}
+	key := dir + snapshot.OwnerName
+	err = s.PutIfAbsent(ctx, key, b)
+	if err == nil {
+		return nil
+	}
+	have, _, readErr := s.Get(ctx, key)
+	if readErr != nil {
+		return fmt.Errorf("claiming the snapshot %s: %w", dir, errors.Join(err, readErr))
+	}
+	o, err := snapshot.DecodeOwner(have)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", key, err)
+	}
+	if o.JobID != ownerID(pin) {
+		return &InUseError{Dir: dir, By: []string{strings.TrimSpace("the job "+o.Job) + " (" + o.JobID + "), which has claimed it and deletes it in time"}}
+	}
+	return nil
+}
+
+// disown takes away what [own] has left.
+func disown(ctx context.Context, s storage.Store, dir, pin string) error {
+	key := dir + snapshot.OwnerName
+	b, _, err := s.Get(ctx, key)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", key, err)
+	}
+	if o, err := snapshot.DecodeOwner(b); err != nil || o.JobID != ownerID(pin) {
+		return nil // a job's
+	}
+	if err := s.Delete(ctx, key); err != nil {
+		return fmt.Errorf("deleting %s: %w", key, err)
+	}
+	return nil
 }
 
 // usersOf finds out who needs a snapshot. retained says that it is a checkpoint that its own job names besides newer ones.
@@ -198,7 +250,7 @@ func deleteFiles(ctx context.Context, s storage.Store, f *Found) (int64, error) 
 	if madeByEngine.MatchString(path.Base(f.Dir)) {
 		keys = nil
 		err := s.List(ctx, f.Dir, func(o storage.Object) error {
-			if o.Key != manifest {
+			if o.Key != manifest && o.Key != f.Dir+snapshot.OwnerName {
 				keys = append(keys, o.Key)
 			}
 			return nil

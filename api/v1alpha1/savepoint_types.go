@@ -22,7 +22,7 @@ type Savepoint struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:Pattern=`^[^/\s]([^\s]*[^/\s])?$`
-	// +kubebuilder:validation:XValidation:rule="self.split('/').all(p, p != '' && p != '.' && p != '..') && !self.contains('\\\\') && !self.matches('[[:cntrl:]]')",message="use a relative path of non-empty parts, without parts . and .., backslashes and control characters"
+	// +kubebuilder:validation:XValidation:rule="self.split('/').all(p, p != '' && p != '.' && p != '..') && !self.contains('\\\\') && !self.matches('\\\\p{Cc}')",message="use a relative path of non-empty parts, without parts . and .., backslashes and control characters"
 	Target string `json:"target,omitempty"`
 
 	// schedule takes savepoints regularly, each as a StreamSnapshot "<job>-<time>" with reclaimPolicy Delete: five fields as of cron, minute, hour, day

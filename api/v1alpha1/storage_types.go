@@ -42,7 +42,7 @@ type S3Storage struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:Pattern=`^[^/\s]([^\s]*[^/\s])?$`
-	// +kubebuilder:validation:XValidation:rule="self.split('/').all(p, p != '' && p != '.' && p != '..') && !self.contains('\\\\') && !self.matches('[[:cntrl:]]')",message="use a relative path of non-empty parts, without parts . and .., backslashes and control characters"
+	// +kubebuilder:validation:XValidation:rule="self.split('/').all(p, p != '' && p != '.' && p != '..') && !self.contains('\\\\') && !self.matches('\\\\p{Cc}')",message="use a relative path of non-empty parts, without parts . and .., backslashes and control characters"
 	Prefix string `json:"prefix,omitempty"`
 
 	// region is the region of the bucket. Unset means us-east-1.
@@ -92,7 +92,7 @@ type SavepointStorage struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:Pattern=`^[^/\s]([^\s]*[^/\s])?$`
-	// +kubebuilder:validation:XValidation:rule="self.split('/').all(p, p != '' && p != '.' && p != '..') && !self.contains('\\\\') && !self.matches('[[:cntrl:]]')",message="use a relative path of non-empty parts, without parts . and .., backslashes and control characters"
+	// +kubebuilder:validation:XValidation:rule="self.split('/').all(p, p != '' && p != '.' && p != '..') && !self.contains('\\\\') && !self.matches('\\\\p{Cc}')",message="use a relative path of non-empty parts, without parts . and .., backslashes and control characters"
 	Prefix string `json:"prefix,omitempty"`
 }
 

@@ -250,12 +250,13 @@ func TestReconcile_CommandsTheCoordinator(t *testing.T) {
 	w.plans(nil,
 		plan.Stop{Grant: 1, Request: contract.StopRequest{OperationID: "a"}},
 		plan.TakeSavepoint{Grant: 1, Request: contract.SavepointRequest{OperationID: "b"}},
+		plan.TakeCheckpoint{Grant: 1, Request: contract.CheckpointRequest{OperationID: "d"}},
 		plan.Cancel{Grant: 1, Request: contract.CancelRequest{OperationID: "c"}},
 		plan.Store{Grant: 1},
 		plan.SetPolicy{Grant: 1},
 	)
 	w.pass(t)
-	want := []string{"stop a", "savepoint b", "cancel c", "policy " + resources.PolicyHash(&words().Spec)}
+	want := []string{"stop a", "savepoint b", "checkpoint d", "cancel c", "policy " + resources.PolicyHash(&words().Spec)}
 	if diff := cmp.Diff(want, w.engines.commands); diff != "" {
 		t.Errorf("the coordinator was told (-want +got):\n%s", diff)
 	}

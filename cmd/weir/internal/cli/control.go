@@ -69,7 +69,7 @@ func (f *apiFlags) operationID() (string, error) {
 
 func (a *App) controlCommands() []*cobra.Command {
 	return append(a.pauseCommands(),
-		a.statusCommand(), a.checkpointsCommand(), a.historyCommand(), a.savepointCommand(), a.checkpointCommand(), a.suspendCommand(),
+		a.statusCommand(), a.checkpointsCommand(), a.snapshotsCommand(), a.historyCommand(), a.savepointCommand(), a.checkpointCommand(), a.suspendCommand(),
 		a.resumeCommand(), a.restartCommand(), a.cancelCommand(), a.deleteCommand(), a.stopCommand(),
 	)
 }

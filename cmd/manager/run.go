@@ -131,6 +131,10 @@ func addController(ctx context.Context, mgr ctrl.Manager, o *options) error {
 	if err := metrics.Registry.Register(defaults); err != nil {
 		return fmt.Errorf("registering the metrics of the configuration: %w", err)
 	}
+	traces, err := addTraces(ctx, mgr)
+	if err != nil {
+		return err
+	}
 	r := &streamjob.Reconciler{
 		Settings: resources.Settings{
 			EngineImage: o.engineImage, EngineImagePullPolicy: corev1.PullPolicy(o.engineImagePullPolicy),
@@ -138,6 +142,7 @@ func addController(ctx context.Context, mgr ctrl.Manager, o *options) error {
 		},
 		Defaults:    defaults,
 		Metrics:     streamjob.NewMetrics(),
+		Traces:      traces,
 		Concurrency: o.concurrency,
 	}
 	if err := metrics.Registry.Register(r.Metrics); err != nil {

@@ -54,3 +54,9 @@ func (s *scope) publish(events []plan.Event) {
 		}
 	}
 }
+
+// show has metrics and traces take up what the StreamJob is like.
+func (s *scope) show() {
+	s.Metrics.update(s.job)
+	s.Traces.update(s.job)
+}

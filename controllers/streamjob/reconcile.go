@@ -61,6 +61,7 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 	r.Engines.Forget(key)
 	r.memory.drop(key)
 	r.Metrics.drop(key)
+	r.Traces.drop(key)
 }
 
 // scope is one pass over one StreamJob.
@@ -96,7 +97,7 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	if err := s.read(ctx); err != nil {
 		return ctrl.Result{}, err
 	}
-	s.Metrics.update(s.job)
+	s.show()
 	if !s.mem.current(s.live, s.now) {
 		return ctrl.Result{RequeueAfter: retryStale}, nil
 	}
@@ -134,7 +135,7 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 		return ctrl.Result{}, err
 	}
 	s.publish(p.Events)
-	s.Metrics.update(s.job)
+	s.show()
 	if refused != nil {
 		return ctrl.Result{}, refused.err
 	}

@@ -81,6 +81,8 @@ type Reconciler struct {
 	Engines Engines
 	// Metrics are kept up to date when set.
 	Metrics *Metrics
+	// Traces are made of upgrades when set.
+	Traces *Traces
 	// Concurrency is how many StreamJobs are reconciled at once. Default 8.
 	Concurrency int
 

@@ -220,6 +220,14 @@ func isStable(job *streamv1.StreamJob) error {
 	return nil
 }
 
+// isRolledBack wants that the stable version runs in place of the one that the spec asks for.
+func isRolledBack(job *streamv1.StreamJob) error {
+	if r := job.Status.Rollback; r == nil || r.Outcome != streamv1.RollbackCompleted {
+		return fmt.Errorf("the rollback is %+v", r)
+	}
+	return has(streamv1.ConditionRolledBack, metav1.ConditionTrue, streamv1.ReasonRolledBack)(job)
+}
+
 // TestOperator_RollsBack goes back to the stable version when the pods of the next one cannot be started, and leaves the spec alone.
 func TestOperator_RollsBack(t *testing.T) {
 	t.Parallel()
@@ -231,12 +239,7 @@ func TestOperator_RollsBack(t *testing.T) {
 	c.edit(parallelism(3))
 	c.until("the fault shows", has(streamv1.ConditionReady, metav1.ConditionFalse, streamv1.ReasonImagePullFailed))
 	c.pass(11 * time.Second)
-	job := c.until("the stable version runs", func(job *streamv1.StreamJob) error {
-		if r := job.Status.Rollback; r == nil || r.Outcome != streamv1.RollbackCompleted {
-			return fmt.Errorf("the rollback is %+v", r)
-		}
-		return has(streamv1.ConditionRolledBack, metav1.ConditionTrue, streamv1.ReasonRolledBack)(job)
-	})
+	job := c.until("the stable version runs", isRolledBack)
 	s := &job.Status
 	if job.Spec.Parallelism != 3 || s.Parallelism != 2 || s.Deployment.Revision != before.Status.Deployment.Revision || s.Deployment.Grant != 3 {
 		t.Errorf("spec %d, status %d, deployment %+v", job.Spec.Parallelism, s.Parallelism, s.Deployment)

@@ -124,8 +124,8 @@ func (p *coordinator) claim() {
 		if p.config.RestoreFrom != "" {
 			p.restored = &contract.SnapshotInfo{ID: 99, Kind: "Savepoint", Path: p.config.RestoreFrom}
 		}
-	case p.storage.script.judge != nil && p.storage.script.judge(p.config) != nil:
-		p.problem = p.storage.script.judge(p.config)
+	case p.storage.script.refuse != nil && p.storage.script.refuse(p.config) != nil:
+		p.problem = p.storage.script.refuse(p.config)
 		return
 	default:
 		p.restored = l.newest

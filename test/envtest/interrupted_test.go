@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/runtime/contract"
 
 	. "github.com/onsi/gomega"
 )
@@ -67,6 +68,49 @@ func TestOperator_InterruptedAnywhere(t *testing.T) {
 				c.noPods()
 				if saved := c.storage.lineage("j").savepoints(); len(saved) != 1 || job.Status.LastSavepoint.Path != saved[0].Path {
 					t.Errorf("savepoints %+v, last %+v", saved, job.Status.LastSavepoint)
+				}
+			},
+		},
+		"cancel": {
+			begin: func(c *cluster) *streamv1.StreamJob { return c.startTwo() },
+			act:   func(c *cluster) { c.edit(state(streamv1.StateCancelled)) },
+			done: func(c *cluster, job *streamv1.StreamJob) bool {
+				return has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonCancelled)(job) == nil && len(c.children(&corev1.ServiceList{})) == 0
+			},
+			end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
+				t.Helper()
+				c.until("the job is cancelled", has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonCancelled))
+				c.noPods()
+				if l := c.storage.lineage("j"); l.final != "Canceled" || len(l.savepoints()) != 0 || len(c.storage.asked("Cancel")) != 1 {
+					t.Errorf("storage holds %+v after %v", l, c.storage.asked(""))
+				}
+			},
+		},
+		"rollback": {
+			begin: func(c *cluster) *streamv1.StreamJob {
+				c.startTwo(stableSoon)
+				c.storage.set(func(s *script) {
+					s.refuse = func(config contract.JobConfig) *contract.Problem {
+						if config.Parallelism == 3 {
+							return &contract.Problem{Reason: contract.InvalidJob, Message: "three is one too many"}
+						}
+						return nil
+					}
+				})
+				return c.until("the version is stable", isStable)
+			},
+			act: func(c *cluster) { c.edit(parallelism(3)) },
+			done: func(c *cluster, job *streamv1.StreamJob) bool {
+				return isRolledBack(job) == nil && isStable(job) == nil && len(c.children(&corev1.ConfigMapList{})) == 1 && len(c.children(&corev1.PodList{})) == 2
+			},
+			end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
+				t.Helper()
+				job := c.until("the stable version runs", isRolledBack)
+				s, l := &job.Status, c.storage.lineage("j")
+				if s.Deployment.Revision != before.Status.Deployment.Revision || s.Grant != 3 || len(l.savepoints()) != 1 || len(c.storage.started()) != 1 ||
+					s.Restore.Path != l.savepoints()[0].Path || len(s.History) != 3 {
+					t.Errorf("deployment %+v, grant %d, savepoints %+v, started %v, restored from %+v, history %+v",
+						s.Deployment, s.Grant, l.savepoints(), c.storage.started(), s.Restore, s.History)
 				}
 			},
 		},

@@ -51,8 +51,8 @@ type script struct {
 	problem *contract.Problem
 	// check is what agents find wrong with the next version.
 	check *contract.Problem
-	// judge is what agents and coordinators find wrong with the state for a version.
-	judge func(contract.JobConfig) *contract.Problem
+	// judge is what agents find wrong with the state for a version, refuse what coordinators do; nil: nothing.
+	judge, refuse func(contract.JobConfig) *contract.Problem
 	// silent coordinators do not answer.
 	silent bool
 	// slow savepoints stay under way.

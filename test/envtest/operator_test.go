@@ -71,6 +71,8 @@ type operator struct {
 	image string
 	// elsewhere are the namespaces that it looks after besides that of the test.
 	elsewhere []string
+	// user is who it is to the API server; empty: the administrator.
+	user string
 
 	mu struct {
 		sync.Mutex
@@ -131,6 +133,7 @@ func (c *cluster) operate(options ...func(*operator)) *operator {
 		option(o)
 	}
 	cfg := rest.CopyConfig(server)
+	cfg.Impersonate.UserName = o.user
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return recorded{o, next} })
 	opts := quietManager()
 	var err error
@@ -181,6 +184,9 @@ func (c *cluster) operate(options ...func(*operator)) *operator {
 
 // withImage is an operator that comes with another image of the engine.
 func withImage(image string) func(*operator) { return func(o *operator) { o.image = image } }
+
+// as is an operator with the rights of a user.
+func as(user string) func(*operator) { return func(o *operator) { o.user = user } }
 
 // alsoIn looks after the namespace of another world too.
 func alsoIn(other *cluster) func(*operator) {

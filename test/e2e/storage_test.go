@@ -7,6 +7,7 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,10 +32,10 @@ func TestStorageFaults_NothingIsLostOrStuck(t *testing.T) {
 	}
 }
 
-// storageReasons are those of conditions that name a fault of the object store.
+// storageReasons are those of conditions that name a fault of the object store: a sink that can't commit restarts the tasks.
 var storageReasons = []string{
 	streamv1.ReasonStorageUnavailable, streamv1.ReasonStorageAccessDenied, streamv1.ReasonSavepointFailed,
-	streamv1.ReasonCheckpointDeclined, streamv1.ReasonCheckpointExpired, streamv1.ReasonCheckpointNotWritten,
+	streamv1.ReasonCheckpointDeclined, streamv1.ReasonCheckpointExpired, streamv1.ReasonCheckpointNotWritten, streamv1.ReasonRestarting,
 }
 
 // faultyStore is a scenario whose object store fails on demand.
@@ -95,7 +96,11 @@ func (f *faultyStore) says(name, during string, conditions ...string) {
 	f.await(name, "a condition that names the fault of the store during "+during, func(job *streamv1.StreamJob) string {
 		missing := ""
 		for _, c := range conditions {
-			if missing = is(job, c, metav1.ConditionFalse, storageReasons...); missing == "" {
+			missing = is(job, c, metav1.ConditionFalse, storageReasons...)
+			if missing == "" && !strings.Contains(message(job, c), "s3://") {
+				missing = c + " does not name the store: " + message(job, c)
+			}
+			if missing == "" {
 				f.Logf("%s during %s: %s: %s", f.mode, during, c, message(job, c))
 				return ""
 			}
@@ -108,7 +113,7 @@ func (f *faultyStore) duringSavepoint(name string) {
 	f.Helper()
 	f.set(f.mode)
 	f.patch(name, `{"spec":{"savepoint":{"trigger":"first"}}}`)
-	f.says(name, "the savepoint", streamv1.ConditionCheckpointsHealthy)
+	f.says(name, "the savepoint", streamv1.ConditionCheckpointsHealthy, streamv1.ConditionReady)
 	f.set("ok")
 	f.await(name, "the savepoint", func(job *streamv1.StreamJob) string {
 		if job.Status.SavepointTrigger != "first" {

@@ -40,9 +40,14 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies and the API 
 		--output-path=docs/reference/api.md --log-level=ERROR
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate the custom resource definitions and the role of the operator.
+manifests: $(CONTROLLER_GEN) ## Generate the custom resource definitions, the role of the operator, and the Helm chart.
 	$(CONTROLLER_GEN) crd:maxDescLen=1024 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=weir-manager,headerFile=hack/boilerplate.yaml.txt paths=./controllers/... output:rbac:artifacts:config=config/rbac
+	cd hack/deploy && go run . chart ../..
+
+.PHONY: dist
+dist: ## Write dist/install.yaml, all that a cluster needs in one file (make dist IMG=registry/weir:v1).
+	cd hack/deploy && go run . install $(if $(IMG),--image $(IMG)) ../.. ../../dist/install.yaml
 
 ##@ Check
 
@@ -59,6 +64,7 @@ lint: $(GOLANGCI_LINT) ## Run the linters and the tests that lint the tree.
 .PHONY: test
 test: envtest-assets ## Run all tests with the race detector: unit, storage conformance with real servers, processes.
 	go test -race -timeout 20m ./...
+	cd hack/deploy && go test -timeout 20m ./...
 
 .PHONY: test-race
 test-race: test ## The same as test: the race detector is always on.
@@ -70,6 +76,10 @@ test-envtest: envtest-assets ## Run the tests of API and operator against a real
 .PHONY: prometheus-test
 prometheus-test: envtest-assets ## Test alert rules and dashboard with promtool and a Prometheus, both built from modules.
 	go test -count=1 ./test/prometheus
+
+.PHONY: deploy-test
+deploy-test: envtest-assets ## Test the Helm chart with Helm on an API server, dist/install.yaml, and the health scripts of Argo CD.
+	cd hack/deploy && go test -count=1 -timeout 20m ./...
 
 .PHONY: test-fast
 test-fast: ## Run the short tests without the race detector, for use while editing.
@@ -93,11 +103,11 @@ bench: ## Run the benchmarks (half an hour; nothing else should run on the machi
 
 .PHONY: verify
 verify: ## Fail when generated files or go.mod are not up to date.
-	@before="$$(git status --porcelain -- api config docs/reference; git diff -- api config docs/reference)"; \
+	@before="$$(git status --porcelain -- api config charts docs/reference; git diff -- api config charts docs/reference)"; \
 	$(MAKE) --no-print-directory generate manifests; \
-	after="$$(git status --porcelain -- api config docs/reference; git diff -- api config docs/reference)"; \
+	after="$$(git status --porcelain -- api config charts docs/reference; git diff -- api config charts docs/reference)"; \
 	if [[ "$$before" != "$$after" ]]; then \
-		git --no-pager diff --stat -- api config docs/reference; \
+		git --no-pager diff --stat -- api config charts docs/reference; \
 		echo "generated files were out of date: commit what 'make generate manifests' wrote" >&2; exit 1; \
 	fi
 	go mod tidy -diff

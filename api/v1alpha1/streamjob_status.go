@@ -351,12 +351,14 @@ const (
 
 // OperationPhase is how far an operation got.
 //
-// +kubebuilder:validation:Enum=Checking;Saving;Fencing;Starting;Waiting;Canceling;Disposing
+// +kubebuilder:validation:Enum=Checking;Warming;Saving;Fencing;Starting;Waiting;Canceling;Disposing
 type OperationPhase string
 
 const (
 	// OperationChecking means that an agent pod checks, with the new version, that it can start and take the state.
 	OperationChecking OperationPhase = "Checking"
+	// OperationWarming means that the pods of the new version are started, and stand by, while the old one runs.
+	OperationWarming OperationPhase = "Warming"
 	// OperationSaving means that the engine takes the savepoint.
 	OperationSaving OperationPhase = "Saving"
 	// OperationFencing means that an agent pod shuts out the old coordinator, which does not answer, and reads what it has done.
@@ -388,6 +390,10 @@ type OperationReport struct {
 	// generation of the spec that asked for it.
 	// +optional
 	Generation int64 `json:"generation,omitempty"`
+
+	// warm says that the pods of the new version are there before the old version stops.
+	// +optional
+	Warm bool `json:"warm,omitempty"`
 
 	// trigger is the value of spec.savepoint.trigger or spec.checkpoint.trigger that asked for it.
 	// +optional

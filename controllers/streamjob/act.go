@@ -60,7 +60,7 @@ type refusal struct {
 // isCommand says that an action is for the coordinator.
 func isCommand(a plan.Action) bool {
 	switch a.(type) {
-	case plan.Stop, plan.TakeSavepoint, plan.TakeCheckpoint, plan.Cancel, plan.SetPolicy:
+	case plan.Stop, plan.Activate, plan.TakeSavepoint, plan.TakeCheckpoint, plan.Cancel, plan.SetPolicy:
 		return true
 	default:
 		return false
@@ -102,6 +102,11 @@ func (s *scope) do(ctx context.Context, action plan.Action) (doing string, err e
 	case plan.Cancel:
 		return fmt.Sprintf("canceling the job of grant %d", a.Grant), s.command(a.Grant, func(c engine.Commands) error {
 			_, err := c.Cancel(ctx, a.Request)
+			return err
+		})
+	case plan.Activate:
+		return fmt.Sprintf("activating grant %d", a.Grant), s.command(a.Grant, func(c engine.Commands) error {
+			_, err := c.Activate(ctx, contract.ActivateRequest{Grant: a.Grant})
 			return err
 		})
 	case plan.SetPolicy:
@@ -160,7 +165,7 @@ func (s *scope) store(ctx context.Context, a plan.Store) error {
 		s.withDefaults(&r)
 		s.keepImage(a.Grant, &r)
 	}
-	r.RewindTo = a.RewindTo
+	r.RewindTo, r.Standby = a.RewindTo, a.Standby
 	config, err := resources.ConfigMap(s.job, a.Grant, r)
 	if err != nil {
 		return err

@@ -61,7 +61,19 @@ func (s *scope) watchEngine(ctx context.Context) (heard bool, err error) {
 		target.Addr = net.JoinHostPort(ip, strconv.Itoa(resources.APIPort))
 	}
 	s.Engines.Watch(s.key, target)
+	s.watchCandidate(target.TLS)
 	return s.Engines.Report(s.key) != nil, nil
+}
+
+// watchCandidate has the coordinator watched that stands by for an upgrade, if there is one.
+func (s *scope) watchCandidate(secure *tls.Config) {
+	grant := s.job.Status.Grant + 1
+	ip := s.coordinatorIP(grant)
+	if op := s.job.Status.Operation; op == nil || !op.Warm || ip == "" || secure == nil {
+		s.Engines.WatchCandidate(s.key, nil)
+		return
+	}
+	s.Engines.WatchCandidate(s.key, &engine.Target{Grant: grant, TLS: secure, Addr: net.JoinHostPort(ip, strconv.Itoa(resources.APIPort))})
 }
 
 // coordinatorIP is the address of the newest coordinator pod of a grant; empty when there is none that runs.

@@ -114,7 +114,7 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 		return ctrl.Result{}, err
 	}
 	o := observe.Observe(s.objects, s.Engines.Report(s.key))
-	o.RestoreTrouble = trouble
+	o.RestoreTrouble, o.Candidate = trouble, s.Engines.Candidate(s.key)
 	p := s.next(o, s.now)
 	released, refused, err := s.act(ctx, p.Actions)
 	if err != nil {

@@ -39,6 +39,9 @@ const (
 type Engines interface {
 	// Watch makes the coordinator at a target be watched; it is called in every pass of a job that has a deployed version.
 	Watch(key types.NamespacedName, t engine.Target)
+	// WatchCandidate makes the version be watched that stands by to replace that; nil: there is none. Candidate returns what was heard of it.
+	WatchCandidate(key types.NamespacedName, t *engine.Target)
+	Candidate(key types.NamespacedName) *plan.Engine
 	// Forget ends that.
 	Forget(key types.NamespacedName)
 	// Report returns what was heard last; nil when the job is not watched, or when its coordinator has an address and it is not known

@@ -36,16 +36,20 @@ var wordsKey = types.NamespacedName{Namespace: "ns", Name: "words"}
 
 // engines plays what the operator knows of coordinators.
 type engines struct {
-	targets  map[types.NamespacedName]engine.Target
-	report   *plan.Engine
-	unheard  bool
-	commands []string
-	refuse   error
+	targets map[types.NamespacedName]engine.Target
+	report  *plan.Engine
+	// candidate is what is watched beside the job.
+	candidate *engine.Target
+	unheard   bool
+	commands  []string
+	refuse    error
 }
 
-func (e *engines) Watch(key types.NamespacedName, t engine.Target) { e.targets[key] = t }
-func (e *engines) Forget(key types.NamespacedName)                 { delete(e.targets, key) }
-func (e *engines) Changes() <-chan engine.Change                   { return nil }
+func (e *engines) WatchCandidate(_ types.NamespacedName, t *engine.Target) { e.candidate = t }
+func (e *engines) Candidate(types.NamespacedName) *plan.Engine             { return nil }
+func (e *engines) Watch(key types.NamespacedName, t engine.Target)         { e.targets[key] = t }
+func (e *engines) Forget(key types.NamespacedName)                         { delete(e.targets, key) }
+func (e *engines) Changes() <-chan engine.Change                           { return nil }
 
 func (e *engines) Report(key types.NamespacedName) *plan.Engine {
 	t, ok := e.targets[key]
@@ -84,6 +88,11 @@ func (e *engines) Cancel(_ context.Context, r contract.CancelRequest) (*contract
 func (e *engines) SetPolicy(_ context.Context, p contract.Policy) (*contract.Policy, error) {
 	_, err := e.note("policy " + p.Revision)
 	return &p, err
+}
+
+func (e *engines) Activate(_ context.Context, r contract.ActivateRequest) (*contract.Activation, error) {
+	_, err := e.note(fmt.Sprintf("activate %d", r.Grant))
+	return &contract.Activation{Grant: r.Grant}, err
 }
 
 // world is a cluster, an operator and a script of what it plans.

@@ -210,7 +210,7 @@ func (l *loop) reportStandby(now time.Time) *contract.JobStatus {
 	s := l.standby
 	out := &contract.JobStatus{
 		Namespace: l.o.Job.Namespace, Name: l.o.Job.Name, State: contract.JobStandby, Problem: s.problem, Durable: l.o.Durable,
-		Epoch: contract.Epoch{Grant: l.prepared.grant}, StartedAt: l.startedAt, MeasuredAt: now,
+		StartedAt: l.startedAt, MeasuredAt: now,
 		Parallelism: l.prepared.parallelism, MaxParallelism: l.prepared.plan.MaxParallelism, SlotsNeeded: l.prepared.plan.Slots,
 		Storage: l.o.Location, Standby: &contract.StandbyReport{Plan: &s.plan},
 	}

@@ -47,7 +47,7 @@ func TestStandby_ClaimsNothingUntilItIsActivated(t *testing.T) {
 		old.await("a checkpoint", hasCheckpoint)
 		next := c.start(c.standingBy(2))
 		s := next.await("standby", func(s *contract.JobStatus) bool { return s.Standby != nil })
-		if s.State != contract.JobStandby || s.Standby.Ready || s.SlotsNeeded != 1 || s.Epoch.Grant != 2 || s.JobID != "" {
+		if s.State != contract.JobStandby || s.Standby.Ready || s.SlotsNeeded != 1 || s.Epoch.Grant != 0 || s.JobID != "" {
 			t.Errorf("without workers it is %+v with %+v", s, s.Standby)
 		}
 		w := next.worker("new")

@@ -28,6 +28,7 @@ type Commands interface {
 	Checkpoint(ctx context.Context, r contract.CheckpointRequest) (*contract.Operation, error)
 	Cancel(ctx context.Context, r contract.CancelRequest) (*contract.Operation, error)
 	SetPolicy(ctx context.Context, p contract.Policy) (*contract.Policy, error)
+	Activate(ctx context.Context, r contract.ActivateRequest) (*contract.Activation, error)
 }
 
 // API is the control API of one coordinator, as [contract.Client] offers it. It is used by one goroutine that polls and any

@@ -41,6 +41,11 @@ func (c *commander) SetPolicy(ctx context.Context, r contract.Policy) (*contract
 	return command(ctx, c, r, c.watch.api.SetPolicy)
 }
 
+// Activate ends the standby of the coordinator.
+func (c *commander) Activate(ctx context.Context, r contract.ActivateRequest) (*contract.Activation, error) {
+	return command(ctx, c, r, c.watch.api.Activate)
+}
+
 func command[Q, A any](ctx context.Context, c *commander, r Q, call func(context.Context, Q) (*A, error)) (*A, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()

@@ -35,6 +35,7 @@ type gist struct {
 	ProblemReason  contract.ProblemReason
 	Warnings       []string
 	CheckpointFail string
+	Ready          bool
 }
 
 // news says whether a report is worth telling, and remembers it as told if so.
@@ -81,6 +82,7 @@ func (g *gist) fill(s *contract.JobStatus) {
 	g.Epoch, g.Attempt, g.Restarts = s.Epoch, s.Attempt, s.Restarts
 	g.MaxParallelism, g.SlotsNeeded, g.SlotsOffered = s.MaxParallelism, s.SlotsNeeded, s.SlotsOffered
 	g.Workers, g.PolicyRevision, g.Warnings = len(s.Workers), s.PolicyRevision, s.Warnings
+	g.Ready = s.Standby != nil && s.Standby.Ready
 	if f := s.LastFailure; f != nil {
 		g.Failure, g.FailedAt = f.Message, f.At
 	}

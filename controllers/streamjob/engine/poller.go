@@ -44,6 +44,8 @@ type Poller struct {
 	mu struct {
 		sync.Mutex
 		jobs map[types.NamespacedName]*watch
+		// candidates are the versions that stand by to replace those.
+		candidates map[types.NamespacedName]*watch
 		// pending are watches that no goroutine polls yet.
 		pending []*watch
 	}
@@ -59,7 +61,7 @@ func (p *Poller) init() {
 		}
 		p.changes = make(chan Change, changesBuffer)
 		p.wake = make(chan struct{}, 1)
-		p.mu.jobs = map[types.NamespacedName]*watch{}
+		p.mu.jobs, p.mu.candidates = map[types.NamespacedName]*watch{}, map[types.NamespacedName]*watch{}
 	})
 }
 
@@ -98,7 +100,7 @@ func (p *Poller) Changes() <-chan Change {
 }
 
 // Watch makes the poller watch a job at a target. Watching the same target again changes nothing. What was reported stays known
-// while the grant stays the same.
+// while the grant stays the same. A candidate that was watched at this target is taken over with its report.
 func (p *Poller) Watch(key types.NamespacedName, t Target) {
 	p.init()
 	p.mu.Lock()
@@ -107,20 +109,62 @@ func (p *Poller) Watch(key types.NamespacedName, t Target) {
 	if old != nil && old.target == t {
 		return
 	}
+	if c := p.mu.candidates[key]; c != nil && c.target == t {
+		if old != nil {
+			old.end()
+		}
+		delete(p.mu.candidates, key)
+		p.mu.jobs[key] = c
+		return
+	}
+	p.mu.jobs[key] = p.follow(old, key, t)
+}
+
+// follow begins a watch in place of another one, nil for none. The caller holds the lock.
+func (p *Poller) follow(old *watch, key types.NamespacedName, t Target) *watch {
 	w := p.newWatch(key, t)
 	if old != nil {
 		old.inherit(w)
 		old.end()
 	}
-	p.mu.jobs[key] = w
 	if w.api == nil {
-		return
+		return w
 	}
 	p.mu.pending = append(p.mu.pending, w)
 	select {
 	case p.wake <- struct{}{}:
 	default:
 	}
+	return w
+}
+
+// WatchCandidate makes the poller watch, beside a job, the version that stands by to replace it; nil: there is none any more.
+func (p *Poller) WatchCandidate(key types.NamespacedName, t *Target) {
+	p.init()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.mu.candidates[key]
+	switch {
+	case t == nil:
+		if old != nil {
+			old.end()
+			delete(p.mu.candidates, key)
+		}
+	case old == nil || old.target != *t:
+		p.mu.candidates[key] = p.follow(old, key, *t)
+	}
+}
+
+// Candidate returns what is known of the version that stands by, as Report does of the job.
+func (p *Poller) Candidate(key types.NamespacedName) *plan.Engine {
+	p.init()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.mu.candidates[key]
+	if w == nil || !w.known {
+		return nil
+	}
+	return new(w.report)
 }
 
 // newWatch returns one that was not asked yet.
@@ -147,9 +191,11 @@ func (p *Poller) Forget(key types.NamespacedName) {
 	p.init()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if w := p.mu.jobs[key]; w != nil {
-		w.end()
-		delete(p.mu.jobs, key)
+	for _, watches := range []map[types.NamespacedName]*watch{p.mu.jobs, p.mu.candidates} {
+		if w := watches[key]; w != nil {
+			w.end()
+			delete(watches, key)
+		}
 	}
 }
 

@@ -101,6 +101,10 @@ func (c *coordinator) SetPolicy(_ context.Context, p contract.Policy) (*contract
 	return &p, nil
 }
 
+func (c *coordinator) Activate(_ context.Context, r contract.ActivateRequest) (*contract.Activation, error) {
+	return &contract.Activation{Grant: r.Grant}, nil
+}
+
 func (c *coordinator) Close() { c.set(func(c *coordinator) { c.closed = true }) }
 
 var jobKey = types.NamespacedName{Namespace: "ns", Name: "words"}

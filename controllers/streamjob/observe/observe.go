@@ -113,6 +113,7 @@ func (c *collector) configMap(cm *corev1.ConfigMap) {
 		JobID:          r.JobID,
 		NewJobID:       r.NewJobID,
 		RewindTo:       r.RewindTo,
+		Standby:        r.Standby,
 	}
 }
 

@@ -218,7 +218,8 @@ func (p *planner) store(grant int64) {
 		p.do(Store{Grant: grant, JobID: p.nextID(), NewJobID: p.nextID()})
 		return
 	}
-	p.storeAgain(grant)
+	op := p.st.Operation
+	p.do(p.ids(Store{Grant: grant, Standby: op != nil && op.Phase == streamv1.OperationChecking && p.surges()}))
 }
 
 // ids fills in the job as it is.
@@ -289,7 +290,7 @@ func (p *planner) keep() {
 		p.st.Rollback = nil // the spec asks for what runs
 	}
 	if same && v.Stored.PolicyRevision != p.o.PolicyRevision {
-		p.do(Store{Grant: v.Grant, JobID: v.Stored.JobID, NewJobID: v.Stored.NewJobID, RewindTo: v.Stored.RewindTo})
+		p.do(Store{Grant: v.Grant, JobID: v.Stored.JobID, NewJobID: v.Stored.NewJobID, RewindTo: v.Stored.RewindTo, Standby: v.Stored.Standby})
 		p.again(poll)
 		return
 	}

@@ -15,6 +15,9 @@ func (p *planner) objects() {
 		p.deleteAll()
 		return
 	}
+	if live(p.st) && p.written() {
+		p.activate() // its grant is the higher one, so it doesn't matter what is left of the version before
+	}
 	for _, v := range p.o.Versions {
 		p.cleanUp(v)
 	}
@@ -23,6 +26,7 @@ func (p *planner) objects() {
 		if !p.running() {
 			p.again(5 * poll)
 		}
+		p.applyCandidate()
 	}
 	for i := range p.o.Agents {
 		if name := p.o.Agents[i].Name; !p.usedAgents[name] {
@@ -45,6 +49,8 @@ func (p *planner) cleanUp(v Version) {
 		if p.written() && !live(p.was) && v.Exists {
 			p.do(Delete{Grant: v.Grant, KeepRevision: true})
 		}
+	case p.needed(v.Grant) && v.Exists && !p.warm() && v.Stored != nil && v.Stored.Standby:
+		p.do(Delete{Grant: v.Grant, KeepRevision: true}) // the upgrade goes on without it
 	case p.needed(v.Grant):
 	case p.st.LastStable != nil && v.Grant == p.st.LastStable.Grant: // its stored revision is what a rollback goes back to
 		if v.Exists {

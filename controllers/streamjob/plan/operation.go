@@ -25,6 +25,7 @@ func (p *planner) begin(t streamv1.OperationType, phase streamv1.OperationPhase)
 func (p *planner) enter(phase streamv1.OperationPhase) {
 	op := p.st.Operation
 	op.Phase, op.PhaseStartedAt = phase, micros(p.now)
+	op.Warm = phase == streamv1.OperationWarming || op.Warm && phase == streamv1.OperationSaving
 	op.RetryAt, op.Deadline = seconds(time.Time{}), seconds(time.Time{})
 	if phase != streamv1.OperationWaiting {
 		op.ID = p.operationID(op)
@@ -32,6 +33,8 @@ func (p *planner) enter(phase streamv1.OperationPhase) {
 	switch phase {
 	case streamv1.OperationSaving:
 		op.Deadline = seconds(p.now.Add(p.savepointTimeout() + answerGrace))
+	case streamv1.OperationWarming:
+		op.Deadline = seconds(p.now.Add(warmPatience))
 	case streamv1.OperationCanceling:
 		op.Deadline = seconds(p.now.Add(cancelPatience))
 	case streamv1.OperationFencing, streamv1.OperationDisposing:
@@ -130,6 +133,8 @@ func (p *planner) driveUpgrade() {
 			p.drop() // what was wrong may be right now
 		case op.Phase == streamv1.OperationWaiting:
 			p.retry(streamv1.OperationChecking)
+		case op.Phase == streamv1.OperationWarming:
+			p.driveWarming()
 		default:
 			p.driveChecking()
 		}
@@ -148,8 +153,7 @@ func (p *planner) lookAgainIfDone() {
 func (p *planner) driveChecking() {
 	op := p.st.Operation
 	grant := p.was.Grant + 1
-	candidate := p.version(grant).Stored
-	if candidate == nil || candidate.Revision != p.o.Revision || candidate.PolicyRevision != p.o.PolicyRevision || candidate.JobID != p.nextID() {
+	if !p.isCandidate(p.version(grant).Stored) {
 		p.store(grant)
 		p.again(100 * time.Millisecond)
 		return
@@ -194,6 +198,8 @@ func (p *planner) checked() {
 	}
 	ready, never := p.canSave()
 	switch {
+	case ready && p.surges():
+		p.enter(streamv1.OperationWarming)
 	case ready:
 		p.enter(streamv1.OperationSaving)
 	case never != "":

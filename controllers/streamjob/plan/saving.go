@@ -33,7 +33,7 @@ func (p *planner) save(stop bool) outcome {
 			op.Message = fmt.Sprintf("the job is %s", e.State)
 			return lost
 		}
-		if e.Problem == nil && e.State != contract.JobStarting {
+		if e.Problem == nil && e.State != contract.JobStarting && e.State != contract.JobStandby {
 			p.ask(stop)
 		}
 	}

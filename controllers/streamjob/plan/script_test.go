@@ -35,6 +35,7 @@ func TestNext_Scripts(t *testing.T) {
 //	spec            replaces the spec by the YAML of the input; the generation goes up unless it is the same
 //	invalid TEXT    what the operator finds wrong with the spec
 //	engine          changes the report of the coordinator: YAML of contract.JobStatus, or unreachable / answers
+//	candidate       replaces the report of the coordinator that stands by: YAML of contract.JobStatus
 //	checkpoints     replaces what the coordinator says of checkpoints: YAML of contract.CheckpointsReport
 //	agent           ends the agent pod with the result in the input (YAML of contract.AgentResult), or trouble=REASON
 //	pod             trouble=REASON of a worker pod; none without
@@ -57,6 +58,11 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 		}
 	case "engine":
 		return w.setEngine(d)
+	case "candidate":
+		w.candidate = &plan.Engine{Grant: w.job.Status.Grant + 1, Status: &contract.JobStatus{State: contract.JobStandby}}
+		if err := yaml.UnmarshalStrict([]byte(d.Input), w.candidate.Status); err != nil {
+			return err.Error()
+		}
 	case "checkpoints":
 		if w.engine == nil {
 			return "there is no coordinator"
@@ -121,10 +127,12 @@ type world struct {
 	invalid  []string
 	versions map[int64]*plan.Version
 	engine   *plan.Engine
-	agents   []plan.Agent
-	trouble  *plan.Trouble
-	released bool
-	image    string
+	// candidate is what the coordinator says that stands by.
+	candidate *plan.Engine
+	agents    []plan.Agent
+	trouble   *plan.Trouble
+	released  bool
+	image     string
 	// asked counts the requests of each operation id.
 	asked map[string]int
 }
@@ -231,6 +239,9 @@ func (w *world) observe() plan.Observation {
 	if w.engine != nil && w.job.Status.Deployment != nil && w.engine.Grant == w.job.Status.Deployment.Grant {
 		o.Engine = w.engine
 	}
+	if c := w.candidate; c != nil && c.Grant == w.job.Status.Grant+1 && w.versions[c.Grant] != nil && w.versions[c.Grant].Exists {
+		o.Candidate = c
+	}
 	return o
 }
 
@@ -264,7 +275,7 @@ func (w *world) act(a plan.Action) string {
 		v := w.version(a.Grant)
 		s := plan.Stored{
 			Revision: revision(&w.job.Spec), PolicyRevision: policy(&w.job.Spec), Generation: w.job.Generation,
-			Spec: w.job.Spec.DeepCopy(), Image: w.image,
+			Spec: w.job.Spec.DeepCopy(), Image: w.image, Standby: a.Standby,
 		}
 		if a.From != 0 {
 			if w.versions[a.From] == nil || w.versions[a.From].Stored == nil {
@@ -272,7 +283,7 @@ func (w *world) act(a plan.Action) string {
 			}
 			s = *w.versions[a.From].Stored
 		}
-		s.JobID, s.NewJobID, s.RewindTo = a.JobID, a.NewJobID, a.RewindTo
+		s.JobID, s.NewJobID, s.RewindTo, s.Standby = a.JobID, a.NewJobID, a.RewindTo, a.Standby
 		v.Stored = &s
 		return storeText(a)
 	case plan.Apply:
@@ -312,6 +323,9 @@ func storeText(a plan.Store) string {
 	text := fmt.Sprintf("Store {Grant:%d JobID:%s NewJobID:%s", a.Grant, a.JobID, a.NewJobID)
 	if a.From != 0 {
 		text += fmt.Sprintf(" From:%d RewindTo:%s", a.From, a.RewindTo)
+	}
+	if a.Standby {
+		text += " Standby"
 	}
 	return text + "}"
 }

@@ -21,6 +21,8 @@ type Observation struct {
 	Versions []Version
 	// Engine is what the coordinator of the deployed grant reported; nil: there is no deployed grant.
 	Engine *Engine
+	// Candidate is what the coordinator reported that stands by to replace it; nil: nothing was heard of one.
+	Candidate *Engine
 	// Agents are the agent pods of the job.
 	Agents []Agent
 	// NamespaceEnding says that the namespace is being deleted: no pod can be made in it.
@@ -52,6 +54,8 @@ type Stored struct {
 	// JobID is the job that it goes on with; empty, or the same as NewJobID: it starts a new one. RewindTo is a snapshot of that job to
 	// go back to; empty: its newest.
 	JobID, NewJobID, RewindTo string
+	// Standby says that its coordinator waits until it is activated.
+	Standby bool
 }
 
 // Pod is one pod as far as it matters.
@@ -118,6 +122,8 @@ type Store struct {
 	From int64
 	// RewindTo is a snapshot of the job to go back to; empty: it goes on from its newest.
 	RewindTo string
+	// Standby makes the coordinator of that version wait until it is activated.
+	Standby bool
 }
 
 // Apply makes and keeps the objects of a grant as its stored revision says.
@@ -161,6 +167,11 @@ type SetPolicy struct {
 	Grant int64
 }
 
+// Activate ends the standby of the coordinator of a grant.
+type Activate struct {
+	Grant int64
+}
+
 // AgentTask is what an agent pod does.
 type AgentTask string
 
@@ -197,6 +208,7 @@ func (TakeSavepoint) action()  {}
 func (TakeCheckpoint) action() {}
 func (Cancel) action()         {}
 func (SetPolicy) action()      {}
+func (Activate) action()       {}
 func (RunAgent) action()       {}
 func (DeleteAgent) action()    {}
 func (Release) action()        {}

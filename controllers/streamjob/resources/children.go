@@ -140,9 +140,12 @@ func containerPort(name string, port int32) *corev1ac.ContainerPortApplyConfigur
 func address(port int) string { return ":" + strconv.Itoa(port) }
 
 func (v version) coordinator() (*appsv1ac.DeploymentApplyConfiguration, error) {
-	container := corev1ac.Container().
-		WithName(CoordinatorComponent).
-		WithArgs("coordinator", "--supervise",
+	container := corev1ac.Container().WithName(CoordinatorComponent).WithArgs("coordinator", "--supervise")
+	if v.r.Standby {
+		container.WithArgs("--standby")
+	}
+	container.
+		WithArgs(
 			"--job", jobFile,
 			"--grant", strconv.FormatInt(v.grant, 10),
 			"--listen", address(ControlPort),

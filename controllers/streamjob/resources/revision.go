@@ -54,6 +54,8 @@ type Revision struct {
 	NewJobID string `json:"newJobID,omitempty"`
 	// RewindTo is a snapshot of the job to go back to; empty: it goes on from its newest.
 	RewindTo string `json:"rewindTo,omitempty"`
+	// Standby makes the coordinator wait until it is activated.
+	Standby bool `json:"standby,omitempty"`
 	// Form is how the operator that stored it made the pods of a version; 0: as it did before there was a form.
 	Form int `json:"form,omitempty"`
 	// Defaults are what the operator's configuration added to the spec; nil: nothing.

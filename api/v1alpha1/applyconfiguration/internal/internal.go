@@ -714,6 +714,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: type
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.OperationType
+    - name: warm
+      type:
+        scalar: boolean
 - name: com.github.weir-stream.weir.api.v1alpha1.OperationType
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.Operator

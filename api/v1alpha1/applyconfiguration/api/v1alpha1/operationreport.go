@@ -22,6 +22,8 @@ type OperationReportApplyConfiguration struct {
 	Phase *apiv1alpha1.OperationPhase `json:"phase,omitempty"`
 	// generation of the spec that asked for it.
 	Generation *int64 `json:"generation,omitempty"`
+	// warm says that the pods of the new version are there before the old version stops.
+	Warm *bool `json:"warm,omitempty"`
 	// trigger is the value of spec.savepoint.trigger or spec.checkpoint.trigger that asked for it.
 	Trigger *string `json:"trigger,omitempty"`
 	// attempts counts the tries, this one included.
@@ -81,6 +83,14 @@ func (b *OperationReportApplyConfiguration) WithPhase(value apiv1alpha1.Operatio
 // If called multiple times, the Generation field is set to the value of the last call.
 func (b *OperationReportApplyConfiguration) WithGeneration(value int64) *OperationReportApplyConfiguration {
 	b.Generation = &value
+	return b
+}
+
+// WithWarm sets the Warm field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Warm field is set to the value of the last call.
+func (b *OperationReportApplyConfiguration) WithWarm(value bool) *OperationReportApplyConfiguration {
+	b.Warm = &value
 	return b
 }
 

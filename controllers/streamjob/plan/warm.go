@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"time"
+
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/runtime/contract"
+)
+
+// warmPatience is how long the pods of a new version may take to stand by before the upgrade goes on without them.
+const warmPatience = 30 * time.Second
+
+// surges says that the pods of the next version are to be started before the one that runs stops. What they take over is the newest state in storage, so
+// there has to be storage, and a savepoint to be made.
+func (p *planner) surges() bool {
+	u := p.spec.Upgrade
+	return u != nil && u.Surge == streamv1.SurgeIfPossible && p.spec.Storage != nil && p.mode() == string(streamv1.UpgradeFromSavepoint) && !p.leaves()
+}
+
+// isCandidate says that what is stored is the version which is wanted now.
+func (p *planner) isCandidate(s *Stored) bool {
+	return s != nil && s.Revision == p.o.Revision && s.PolicyRevision == p.o.PolicyRevision && s.JobID == p.nextID() && s.Standby == p.surges()
+}
+
+// warm says that the pods of the next version are to be there beside those of the one that runs, and that this is written.
+func (p *planner) warm() bool {
+	was, op := p.was.Operation, p.st.Operation
+	return was != nil && op != nil && was.Warm && op.Warm
+}
+
+// applyCandidate makes and keeps the objects of the version that stands by.
+func (p *planner) applyCandidate() {
+	if grant := p.was.Grant + 1; p.warm() && p.version(grant).Stored != nil {
+		p.do(Apply{Grant: grant})
+	}
+}
+
+// activate has the deployed version claim the job, if its coordinator stands by. It is asked until it doesn't stand by any more.
+func (p *planner) activate() {
+	if p.answers() && p.engine().State == contract.JobStandby {
+		p.do(Activate{Grant: p.was.Deployment.Grant})
+		p.again(poll)
+	}
+}
+
+// driveWarming waits until the pods of the new version stand by. Nothing is lost when they don't: the old version runs, and the upgrade goes on as one
+// without them.
+func (p *planner) driveWarming() {
+	op := p.st.Operation
+	v := p.version(p.was.Grant + 1)
+	if !p.isCandidate(v.Stored) {
+		p.enter(streamv1.OperationChecking) // something else is wanted by now
+		p.again(100 * time.Millisecond)
+		return
+	}
+	if ready, never := p.canSave(); !ready {
+		if never != "" {
+			p.launchCandidate(never)
+		}
+		return
+	}
+	standby := p.standby()
+	switch t := candidateTrouble(v); {
+	case standby != nil && standby.Plan != nil && !standby.Plan.Accepted:
+		p.fail(string(contract.IncompatibleState), "the new version cannot take over: "+problems(standby.Plan))
+	case standby != nil && standby.Ready:
+		p.enter(streamv1.OperationSaving)
+	case t != nil:
+		p.goCold(t.Message)
+	case !p.now.Before(op.Deadline.Time):
+		p.goCold(fmt.Sprintf("they did not stand by within %v%s", warmPatience, p.heardOfCandidate()))
+	default:
+		p.waits = "waiting for the pods of the new version to stand by" + p.heardOfCandidate()
+		p.again(min(poll, op.Deadline.Sub(p.now)))
+	}
+}
+
+// goCold goes on with the upgrade without the pods of the new version, which are deleted and made again when the old ones have stopped.
+func (p *planner) goCold(why string) {
+	p.event(Warning, "UpgradedCold", "Upgrade", "The old version is stopped before the pods of the new one are there: "+why)
+	p.st.Operation.Warm = false
+	p.enter(streamv1.OperationSaving)
+}
+
+// standby is how far the coordinator of the new version is; nil: it doesn't say.
+func (p *planner) standby() *contract.StandbyReport {
+	c := p.o.Candidate
+	if c == nil || c.Grant != p.was.Grant+1 || c.Status == nil || !c.UnreachableSince.IsZero() {
+		return nil
+	}
+	return c.Status.Standby
+}
+
+// heardOfCandidate is what the coordinator of the new version says it waits for.
+func (p *planner) heardOfCandidate() string {
+	c := p.o.Candidate
+	switch {
+	case c == nil || c.Grant != p.was.Grant+1 || c.Status == nil:
+		return ""
+	case c.Status.Problem != nil:
+		return ": " + c.Status.Problem.Message
+	case c.Status.Message != "":
+		return ": " + c.Status.Message
+	}
+	return ""
+}
+
+// candidateTrouble is what keeps a pod of a version from running.
+func candidateTrouble(v Version) *Trouble {
+	for _, pods := range [][]Pod{v.Coordinator, v.Workers} {
+		for i := range pods {
+			if pods[i].Trouble != nil {
+				return pods[i].Trouble
+			}
+		}
+	}
+	return nil
+}
+
+// problems are those of a plan that isn't accepted.
+func problems(s *contract.StatePlan) string {
+	text := ""
+	for i, one := range s.Problems {
+		if i > 0 {
+			text += "; "
+		}
+		text += one
+	}
+	return text
+}

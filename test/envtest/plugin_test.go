@@ -34,6 +34,7 @@ func TestPlugin(t *testing.T) {
 	}
 	tests := map[string]func(*plugin){
 		"looks after a job":         looksAfterAJob,
+		"controls a job":            controlsAJob,
 		"deletes with a savepoint":  deletesWithASavepoint,
 		"says what is in the way":   saysWhatIsInTheWay,
 		"says who may do something": saysWhoMay,
@@ -139,6 +140,32 @@ func looksAfterAJob(p *plugin) {
 		t.Errorf("delete: exit code %d, printed %q, %s", code, stdout, stderr)
 	}
 	c.gone()
+}
+
+// controlsAJob asks for each control, and looks whether the command waits for what it asked for.
+func controlsAJob(p *plugin) {
+	t, c := p.c.t, p.c
+	stdout, stderr, code := p.run("checkpoint", "j")
+	if s := c.job().Status; code != 0 || s.CheckpointTrigger == "" || stdout != fmt.Sprintf("checkpoint %d completed\n", s.LastCheckpoint.ID) {
+		t.Errorf("checkpoint: exit code %d, printed %q\n%s", code, stdout, stderr)
+	}
+	stdout, stderr, code = p.run("restart", "j")
+	if s := c.job().Status; code != 0 || stdout != p.newestSavepoint()+"\n" || s.Grant != 2 || s.RestartNonce == "" {
+		t.Errorf("restart: exit code %d, printed %q, want %s; grant %d\n%s", code, stdout, p.newestSavepoint(), s.Grant, stderr)
+	}
+	p.prints("paused", "pause", "j")
+	p.prints("unpaused", "unpause", "j")
+	stdout, stderr, code = p.run("cancel", "j")
+	if code != 0 || stdout != "cancelled\n" || c.job().Status.Phase != streamv1.PhaseCancelled || !strings.Contains(stderr, "weir resume j goes on from them") {
+		t.Errorf("cancel: exit code %d, printed %q, the job is %s\n%s", code, stdout, c.job().Status.Phase, stderr)
+	}
+	if stdout, stderr, code = p.run("resume", "j"); code != 0 || stdout == "-\n" {
+		t.Errorf("resume: exit code %d, printed %q\n%s", code, stdout, stderr)
+	}
+	stdout, stderr, code = p.run("history", "j")
+	if code != 0 || strings.Count(stdout, "\n") != 4 || !strings.Contains(stdout, "Cancelled") {
+		t.Errorf("history: exit code %d, printed\n%s%s", code, stdout, stderr)
+	}
 }
 
 // deletesWithASavepoint looks whether the path of the savepoint is printed though the StreamJob that names it goes.

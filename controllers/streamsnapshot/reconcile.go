@@ -207,7 +207,7 @@ func (s *scope) ask(ctx context.Context, a plan.Ask) {
 	}
 	commands, err := s.Engines.Client(key)
 	if err == nil {
-		var o, was = s.mem.answer, s.mem.answer
+		o, was := s.mem.answer, s.mem.answer
 		if o, err = commands.Savepoint(ctx, a.Request); err == nil {
 			s.mem.answer = o
 			s.answered = o != nil && o.Phase.Ended() && (was == nil || was.ID != o.ID || was.Phase != o.Phase)

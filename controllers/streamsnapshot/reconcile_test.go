@@ -129,10 +129,10 @@ func interrupted(t *testing.T, adopts, lost bool, at int) bool {
 		t.Fatalf("killed at %d: storage holds %v, taken were %v", at, w.store, w.coord.taken)
 	}
 	budget := w.budget
-	if err := w.WithWatch.Delete(t.Context(), job()); err != nil {
+	if err := w.Delete(t.Context(), job()); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.WithWatch.Delete(t.Context(), snapshot()); err != nil {
+	if err := w.Delete(t.Context(), snapshot()); err != nil {
 		t.Fatal(err)
 	}
 	w.budget = budget
@@ -160,7 +160,7 @@ func TestReconcile_ASnapshotOfAJobThatIsGone(t *testing.T) {
 			if tc.there {
 				w.store["s3://bkt/savepoints/savepoint-012345-"+w.snap(t).Status.OperationID+"/"] = true
 			}
-			if err := w.WithWatch.Delete(t.Context(), job()); err != nil {
+			if err := w.Delete(t.Context(), job()); err != nil {
 				t.Fatal(err)
 			}
 			w.until(t, func(s *streamv1.StreamSnapshot) bool { return s.Status.State == tc.want })
@@ -174,10 +174,10 @@ func TestReconcile_DoesNotDeleteWhatAStreamJobStartsFrom(t *testing.T) {
 	fork := job()
 	fork.Name, fork.UID = "fork", "f"
 	fork.Spec.RestoreFrom = &streamv1.RestoreFrom{Snapshot: "before"}
-	if err := w.WithWatch.Create(t.Context(), fork); err != nil {
+	if err := w.Create(t.Context(), fork); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.WithWatch.Delete(t.Context(), snapshot()); err != nil {
+	if err := w.Delete(t.Context(), snapshot()); err != nil {
 		t.Fatal(err)
 	}
 	w.until(t, func(s *streamv1.StreamSnapshot) bool {
@@ -193,7 +193,7 @@ func TestReconcile_DoesNotDeleteWhatAStreamJobStartsFrom(t *testing.T) {
 		t.Fatal("it was deleted")
 	}
 	fork.Spec.RestoreFrom = nil
-	if err := w.WithWatch.Update(t.Context(), fork); err != nil {
+	if err := w.Update(t.Context(), fork); err != nil {
 		t.Fatal(err)
 	}
 	w.until(t, isGone)
@@ -206,13 +206,13 @@ func TestReconcile_ANamespaceThatEndsIsNotHeldUp(t *testing.T) {
 	w := newWorld(t, job(), snapshot())
 	w.until(t, isCompleted)
 	ns := &corev1.Namespace{}
-	if err := w.WithWatch.Get(t.Context(), client.ObjectKey{Name: "ns"}, ns); err != nil {
+	if err := w.Get(t.Context(), client.ObjectKey{Name: "ns"}, ns); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.WithWatch.Delete(t.Context(), ns); err != nil {
+	if err := w.Delete(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.WithWatch.Delete(t.Context(), snapshot()); err != nil {
+	if err := w.Delete(t.Context(), snapshot()); err != nil {
 		t.Fatal(err)
 	}
 	w.until(t, isGone)

@@ -168,7 +168,7 @@ func (w *world) interceptor() interceptor.Funcs {
 func (w *world) kubelet(t *testing.T) {
 	t.Helper()
 	pods := &corev1.PodList{}
-	if err := w.WithWatch.List(t.Context(), pods); err != nil {
+	if err := w.List(t.Context(), pods); err != nil {
 		t.Fatal(err)
 	}
 	for i := range pods.Items {
@@ -183,7 +183,7 @@ func (w *world) kubelet(t *testing.T) {
 		}
 		pod.Status.Phase = corev1.PodSucceeded
 		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Message: string(text)}}}}
-		if err := w.WithWatch.Status().Update(t.Context(), pod); err != nil {
+		if err := w.Status().Update(t.Context(), pod); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -244,7 +244,7 @@ func (w *world) until(t *testing.T, done func(*streamv1.StreamSnapshot) bool) {
 func (w *world) snap(t *testing.T) *streamv1.StreamSnapshot {
 	t.Helper()
 	snap := &streamv1.StreamSnapshot{}
-	if err := w.WithWatch.Get(t.Context(), snapKey, snap); err != nil {
+	if err := w.Get(t.Context(), snapKey, snap); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			return nil
 		}

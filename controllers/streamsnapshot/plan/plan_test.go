@@ -219,7 +219,7 @@ func TestNext_AsksTheNextVersionForTheSame(t *testing.T) {
 
 func TestNext_ATryThatFailedIsFollowedByAnotherWithANewID(t *testing.T) {
 	b := newBench(t)
-	for attempt, wait := range []time.Duration{10, 20, 40, 80, 160, 300, 300} {
+	for attempt, seconds := range []int{10, 20, 40, 80, 160, 300, 300} {
 		id := fmt.Sprintf("ssnap-u1-%d", attempt+1)
 		if st := b.pass(); st.OperationID != id || int(st.Attempts) != attempt+1 {
 			t.Fatalf("try %d: %+v", attempt, st)
@@ -230,7 +230,7 @@ func TestNext_ATryThatFailedIsFollowedByAnotherWithANewID(t *testing.T) {
 		if st.State != streamv1.SnapshotPending || st.OperationID != "" || !strings.Contains(st.Message, "no space left") {
 			t.Fatalf("try %d failed: %+v", attempt, st)
 		}
-		b.now = b.now.Add((wait - 1) * time.Second)
+		b.now = b.now.Add(time.Duration(seconds-1) * time.Second)
 		if st := b.pass(); st.OperationID != "" || b.next == 0 || !strings.Contains(st.Message, "no space left") {
 			t.Fatalf("try %d: the pause is too short: %+v", attempt, st)
 		}

@@ -190,7 +190,8 @@ func unpin(ctx context.Context, s storage.Store, job, dir, name string) error {
 	if err != nil {
 		return fmt.Errorf("reading the pin %s: %w", key, err)
 	}
-	if p, err := sweep.DecodePin(b); err != nil || job+p.Path != dir {
+	p, err := sweep.DecodePin(b)
+	if mine := err == nil && job+p.Path == dir; !mine {
 		return nil // somebody else's
 	}
 	if err := s.Delete(ctx, key); err != nil {

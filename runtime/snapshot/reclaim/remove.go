@@ -128,7 +128,8 @@ func disown(ctx context.Context, s storage.Store, dir, pin string) error {
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", key, err)
 	}
-	if o, err := snapshot.DecodeOwner(b); err != nil || o.JobID != ownerID(pin) {
+	o, err := snapshot.DecodeOwner(b)
+	if mine := err == nil && o.JobID == ownerID(pin); !mine {
 		return nil // a job's
 	}
 	if err := s.Delete(ctx, key); err != nil {

@@ -36,7 +36,7 @@ func TestNext_RandomLives(t *testing.T) {
 	}
 	for s := first; s < first+n; s++ {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
-			l := &life{world: newWorld(), t: t, rand: rand.New(rand.NewPCG(s, 1)), saved: map[string]int64{}, lines: map[string]*line{}, bad: map[string]int{}, consents: map[string]bool{}, back: map[string]int{}}
+			l := &life{world: newWorld(), t: t, rand: rand.New(rand.NewPCG(s, 1)), saved: map[string]int64{}, lines: map[string]*line{}, bad: map[string]int{}, consents: map[string]bool{}, back: map[string]int{}, activated: map[int64]bool{}}
 			l.edit()
 			for range 300 {
 				l.disturb()
@@ -64,6 +64,8 @@ type life struct {
 	incompatible string
 	// back counts the rollbacks by what was rolled back.
 	back map[string]int
+	// activated are the grants whose coordinators don't stand by any more.
+	activated map[int64]bool
 	// consents are those that were ever given.
 	consents map[string]bool
 	// isCalm says that nothing goes wrong any more.
@@ -109,6 +111,12 @@ func (l *life) edit() {
 			spec.Upgrade = &streamv1.Upgrade{}
 		}
 		spec.Upgrade.Rollback = &streamv1.Rollback{StableCheckpoints: 1, MaxRestarts: new(int32(l.rand.IntN(2)))}
+	}
+	if l.rand.IntN(2) == 0 {
+		if spec.Upgrade == nil {
+			spec.Upgrade = &streamv1.Upgrade{}
+		}
+		spec.Upgrade.Surge = streamv1.SurgeIfPossible
 	}
 	if l.rand.IntN(3) == 0 {
 		spec.RestartNonce = fmt.Sprint(l.rand.IntN(3))
@@ -168,6 +176,7 @@ func (l *life) disturb() {
 	}
 	l.now = l.now.Add(time.Duration(l.rand.IntN(20)) * time.Second)
 	l.runEngine()
+	l.runCandidate()
 	l.runAgents()
 }
 
@@ -197,6 +206,9 @@ func (l *life) runEngine() {
 	case s.Epoch.Grant == 0 && l.bad[d.Revision] == neverClaims:
 		s.Problem = &contract.Problem{Reason: contract.InvalidJob, Message: "no graph"}
 		return
+	case s.Epoch.Grant == 0 && l.versions[d.Grant].Stored != nil && l.versions[d.Grant].Stored.Standby && !l.activated[d.Grant]:
+		s.State = contract.JobStandby
+		return
 	case s.Epoch.Grant == 0:
 		l.claim(s, d.Grant)
 	case s.State == contract.JobRunning && l.bad[d.Revision] == fails:
@@ -214,6 +226,24 @@ func (l *life) runEngine() {
 		l.lines[l.jobID].state = l.newest
 		s.LastCheckpoint = &contract.SnapshotInfo{ID: l.newest, Kind: "Checkpoint", Path: fmt.Sprint("chk-", l.newest)}
 	}
+}
+
+// runCandidate is the coordinator of the version that stands by, if there is one.
+func (l *life) runCandidate() {
+	l.candidate = nil
+	grant := l.job.Status.Grant + 1
+	v := l.versions[grant]
+	if v == nil || !v.Exists || v.Stored == nil || l.storageDown || l.one(3) {
+		return
+	}
+	if !v.Stored.Standby {
+		l.t.Fatalf("grant %d has pods that wait for nobody", grant)
+	}
+	own := l.lines[l.jobID]
+	accepted := l.incompatible != v.Stored.Revision || own == nil || own.state == 0
+	l.candidate = &plan.Engine{Grant: grant, Status: &contract.JobStatus{State: contract.JobStandby, Standby: &contract.StandbyReport{
+		Ready: accepted && !l.one(2), Plan: &contract.StatePlan{Accepted: accepted, Problems: []string{"does not fit"}},
+	}}}
 }
 
 // settle notes that a coordinator has ended.
@@ -400,6 +430,12 @@ func (l *life) carryOut(a plan.Action) {
 		if c := l.job.Spec.Checkpointing; c.Retention != nil {
 			l.lines[l.jobID].state = 0
 		}
+	case plan.Activate:
+		if reachable && l.engine.Grant == a.Grant {
+			l.activated[a.Grant] = true
+		}
+	case plan.Delete:
+		delete(l.activated, a.Grant)
 	case plan.SetPolicy:
 		if reachable {
 			l.engine.Status.PolicyRevision = l.versions[a.Grant].Stored.PolicyRevision
@@ -425,7 +461,12 @@ func (l *life) check(o plan.Observation, p plan.Plan) {
 	for _, a := range p.Actions {
 		switch a := a.(type) {
 		case plan.Apply:
-			if was.Deployment == nil || was.Deployment.Grant != a.Grant || was.Deployment.Ended != "" {
+			warm := was.Operation != nil && was.Operation.Warm && a.Grant == was.Grant+1
+			if was.Deployment == nil || was.Deployment.Grant != a.Grant && !warm || was.Deployment.Ended != "" {
+				l.t.Fatalf("%+v, but the status written before says %+v", a, was.Deployment)
+			}
+		case plan.Activate:
+			if was.Deployment == nil || was.Deployment.Grant != a.Grant {
 				l.t.Fatalf("%+v, but the status written before says %+v", a, was.Deployment)
 			}
 		case plan.Stop:

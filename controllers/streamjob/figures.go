@@ -53,10 +53,7 @@ func (f *figures) take(job *streamv1.StreamJob, now time.Time) {
 	was, st := f.status, job.Status.DeepCopy()
 	f.status = st
 	f.paused = job.Annotations[streamv1.AnnotationPaused] == "true"
-	f.interval = 0
-	if c := job.Spec.Checkpointing; c != nil {
-		f.interval = c.Interval.Duration
-	}
+	f.interval = intervalOf(job)
 	f.countDown(job, now)
 	if st.Rollback != nil && (was.Rollback == nil || !was.Rollback.At.Equal(&st.Rollback.At)) {
 		f.rollbacks++
@@ -65,6 +62,19 @@ func (f *figures) take(job *streamv1.StreamJob, now time.Time) {
 		f.restores[r.origin]++
 	}
 	f.countUpgrade(was, st)
+}
+
+// intervalOf returns the interval of checkpoints: the one in force, which the operator's configuration may have set, or that of the spec; 0 for none.
+func intervalOf(job *streamv1.StreamJob) time.Duration {
+	if e := job.Status.Effective; e != nil && e.CheckpointInterval != "" {
+		if d, err := time.ParseDuration(e.CheckpointInterval); err == nil {
+			return d
+		}
+	}
+	if c := job.Spec.Checkpointing; c != nil {
+		return c.Interval.Duration
+	}
+	return 0
 }
 
 // countDown counts the time in which a job that should run doesn't.

@@ -59,7 +59,7 @@ func describe() descriptions {
 		checkpoint:        desc("last_checkpoint_timestamp_seconds", "When the newest checkpoint that the operator has heard of was complete, in seconds since 1970."),
 		checkpointSeconds: desc("last_checkpoint_duration_seconds", "How long the newest checkpoint took."),
 		checkpointBytes:   desc("last_checkpoint_size_bytes", "How large the newest checkpoint is."),
-		interval:          desc("checkpoint_interval_seconds", "The time between checkpoints that the spec asks for; absent for jobs without checkpoints."),
+		interval:          desc("checkpoint_interval_seconds", "The time between checkpoints that is in force; absent for jobs without checkpoints."),
 		checkpoints:       desc("checkpoints_total", "Checkpoints and savepoints since the coordinator started, by outcome: completed or failed.", "outcome"),
 		restarts:          desc("restarts_total", "How often the engine restarted the tasks in the life of the job."),
 		operation:         desc("operation_info", "1 while an operation is in flight, with its type and phase.", "type", "phase"),

@@ -242,3 +242,17 @@ func TestMetrics_CountDowntime(t *testing.T) {
 		})
 	}
 }
+
+func TestMetrics_TakeTheIntervalInForce(t *testing.T) {
+	m := NewMetrics()
+	job := deployed()
+	m.update(job)
+	if got := exported(t, m, "checkpoint_interval"); got != "" {
+		t.Errorf("without checkpoints: %s", got)
+	}
+	job.Status.Effective = &streamv1.EffectiveReport{CheckpointInterval: "1m30s"}
+	m.update(job)
+	if got, want := exported(t, m, "checkpoint_interval"), "checkpoint_interval_seconds{streamjob=\"words\"} 90\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

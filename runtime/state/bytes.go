@@ -106,28 +106,41 @@ func (t *Table) DeleteBytes(key []byte, hash uint64) bool {
 	return true
 }
 
+// prefetchLogFrom is how large the log of a state with values of a fixed size is when its entries, which are keys, are worth prefetching.
+const prefetchLogFrom = 8 << 20
+
 // PrefetchBytes touches the slots of keys, and what they refer to, so that the cache misses of a batch overlap. It changes nothing.
 // It pays only for states far larger than the caches, whose keys are used evenly.
 func (t *Table) PrefetchBytes(hashes []uint64) {
 	t.prefetch(hashes)
-	if t.desc.ValueSize == 0 {
+	if t.desc.ValueSize == 0 || t.log.total >= prefetchLogFrom {
 		t.prefetchLog(hashes)
 	}
 }
 
-// prefetchLog touches the entries that the home slots of keys refer to: their first cache lines.
+// prefetchLog touches the values in slots of keys, and the entries that the slots refer to: their first cache lines. It looks for the slot by its tag, which
+// is that of another key once in a blue moon.
 func (t *Table) prefetchLog(hashes []uint64) {
-	sum := byte(0)
+	sum, last := byte(0), t.stride-1
 	for _, h := range hashes {
+		tag := bytesTag(h)
 		r := t.groups[t.index(h)].at(h)
-		p := unsafe.Add(r.ptr, uintptr(uint32(h>>slotBits)&r.mask)*t.stride)
+		i := uint32(h>>slotBits) & r.mask
+		p := unsafe.Add(r.ptr, uintptr(i)*t.stride)
+		w := *(*uint64)(p)
+		for w != tag && w != 0 {
+			i = (i + 1) & r.mask
+			p = unsafe.Add(r.ptr, uintptr(i)*t.stride)
+			w = *(*uint64)(p)
+		}
 		ref := slotRef(p)
-		if *(*uint64)(p) == 0 || ref&inlineRef != 0 {
+		if w == 0 || ref&inlineRef != 0 {
 			continue
 		}
 		buf := t.log.pages[ref>>32-1].buf
 		off := int(uint32(ref))
 		sum += buf[off] + buf[min(off+64, len(buf)-1)] + buf[min(off+128, len(buf)-1)]
+		sum += *(*byte)(unsafe.Add(p, last)) + *(*byte)(unsafe.Add(p, last/2))
 	}
 	t.sink += uint64(sum)
 }

@@ -32,6 +32,7 @@ var PureCores = []string{
 var Shells = []string{
 	"runtime/operator/txn/blocking.go",
 	"runtime/operator/txn/manager.go",
+	"runtime/snapshot/reclaim",
 	"runtime/snapshot/sweep",
 	"runtime/snapshot/verify",
 	"runtime/task/run.go",

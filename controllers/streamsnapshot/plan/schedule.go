@@ -40,11 +40,11 @@ func ScheduledName(job string, at time.Time) string {
 }
 
 // NextScheduled decides what to do about the savepoints of the schedule of a StreamJob. made are the StreamSnapshots that its schedule made; needed says
-// which of them somebody needs. The time that was dealt with last is in an annotation of the StreamJob, so that the same objects and time give
+// which of them somebody needs. A StreamJob that is paused, or being deleted, is left alone. The time that was dealt with last is in an annotation of the StreamJob, so that the same objects and time give
 // the same decision, by whichever operator.
 func NextScheduled(job *streamv1.StreamJob, made []streamv1.StreamSnapshot, needed func(*streamv1.StreamSnapshot) bool, now time.Time) Schedule {
 	var out Schedule
-	if job.DeletionTimestamp != nil {
+	if job.DeletionTimestamp != nil || job.Annotations[streamv1.AnnotationPaused] == "true" {
 		return out
 	}
 	marked, has := job.Annotations[streamv1.AnnotationScheduled]

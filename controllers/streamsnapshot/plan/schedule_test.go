@@ -81,6 +81,10 @@ func TestNextScheduled_Times(t *testing.T) {
 			job: scheduled("0 * * * *", "2030-01-02T10:00:00Z"), now: "2030-01-02T11:30:00Z",
 			change: func(j *streamv1.StreamJob) { at := metav1.NewTime(start); j.DeletionTimestamp = &at },
 		},
+		"one that is paused is left alone": {
+			job: scheduled("0 * * * *", "2030-01-02T10:00:00Z"), now: "2030-01-02T11:30:00Z",
+			change: func(j *streamv1.StreamJob) { j.Annotations[streamv1.AnnotationPaused] = "true" },
+		},
 		"a schedule that isn't one": {job: scheduled("61 * * * *", "2030-01-02T10:00:00Z"), now: "2030-01-02T11:30:00Z"},
 		"of a day that never comes": {job: scheduled("0 0 31 2 *", "2030-01-02T10:00:00Z"), now: "2030-01-02T11:30:00Z"},
 	}

@@ -287,3 +287,12 @@ func (c connection) SetPolicy(ctx context.Context, policy contract.Policy) (*con
 
 // Close does nothing.
 func (c connection) Close() {}
+
+// Activate answers POST /v1/activate: no coordinator stands by here.
+func (c connection) Activate(ctx context.Context, _ contract.ActivateRequest) (*contract.Activation, error) {
+	if _, err := c.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer c.storage.mu.Unlock()
+	return nil, &contract.APIError{Status: 409, Message: "the coordinator does not stand by"}
+}

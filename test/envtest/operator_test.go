@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/weir-stream/weir/controllers/operatorconfig"
 	"github.com/weir-stream/weir/controllers/streamjob"
 	"github.com/weir-stream/weir/controllers/streamjob/engine"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
@@ -73,6 +74,8 @@ type operator struct {
 	elsewhere []string
 	// user is who it is to the API server; empty: the administrator.
 	user string
+	// defaults is its configuration; nil: it has none.
+	defaults *operatorconfig.Live
 
 	mu struct {
 		sync.Mutex
@@ -161,6 +164,12 @@ func (c *cluster) operate(options ...func(*operator)) *operator {
 	r := &streamjob.Reconciler{
 		Clock: c.clock, Engines: poller,
 		Settings: resources.Settings{EngineImage: o.image},
+	}
+	if o.defaults != nil {
+		r.Defaults = o.defaults
+		if err := mgr.Add(o.defaults); err != nil {
+			c.t.Fatal(err)
+		}
 	}
 	if err := r.SetupWithManager(mgr); err != nil {
 		c.t.Fatal(err)
@@ -291,6 +300,14 @@ func (m mortal) Checkpoint(ctx context.Context, r contract.CheckpointRequest) (*
 		return nil, err
 	}
 	return m.connection.Checkpoint(ctx, r)
+}
+
+// Activate ends a standby.
+func (m mortal) Activate(ctx context.Context, r contract.ActivateRequest) (*contract.Activation, error) {
+	if err := m.operator.spend(); err != nil {
+		return nil, err
+	}
+	return m.connection.Activate(ctx, r)
 }
 
 // Cancel asks to cancel the job.

@@ -44,7 +44,7 @@ func TestTenantRole_IsTheRoleOfTheCluster(t *testing.T) {
 			t.Fatal(err)
 		}
 		head := "# SPDX-License-Identifier: Apache-2.0\n# The rules of config/rbac/role.yaml, for one namespace.\n"
-		if err := os.WriteFile(tenantRole, append([]byte(head), text...), 0o644); err != nil { //nolint:gosec // it is for everybody to read
+		if err := os.WriteFile(tenantRole, append([]byte(head), text...), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -54,22 +54,26 @@ func TestApply_SetsOnlyWhatIsUnset(t *testing.T) {
 		namespace, spec, want string
 		taken                 []string
 	}{
-		"nothing set": {"other", `{}`, `
+		"nothing set": {
+			"other", `{}`, `
 stateBackend: {incremental: true}
 storage: {s3: {endpoint: "https://s3.example.com", bucket: weir, prefix: prod, credentialsSecretRef: {name: weir-s3}}, savepoints: {prefix: sp}}
 checkpointing: {interval: 30s, timeout: 5m, retention: {count: 3}}
 restart: {fixedDelay: {attempts: 7, delay: 2s}}
 workers: {resources: {requests: {cpu: 500m}}}
 networkPolicy: Isolated`,
-			[]string{"checkpointing.interval", "checkpointing.retention.count", "checkpointing.timeout", "networkPolicy", "restart", "stateBackend", "storage", "storage.savepoints.prefix", "workers.resources"}},
-		"a namespace of its own": {"team-a", `{restart: {none: {}}, stateBackend: {localRecovery: true}, networkPolicy: None}`, `
+			[]string{"checkpointing.interval", "checkpointing.retention.count", "checkpointing.timeout", "networkPolicy", "restart", "stateBackend", "storage", "storage.savepoints.prefix", "workers.resources"},
+		},
+		"a namespace of its own": {
+			"team-a", `{restart: {none: {}}, stateBackend: {localRecovery: true}, networkPolicy: None}`, `
 stateBackend: {localRecovery: true}
 storage: {s3: {bucket: team-a}, savepoints: {prefix: sp}}
 checkpointing: {interval: 5s}
 restart: {none: {}}
 workers: {resources: {requests: {cpu: 500m}}}
 networkPolicy: None`,
-			[]string{"checkpointing.interval", "storage", "storage.savepoints.prefix", "workers.resources"}},
+			[]string{"checkpointing.interval", "storage", "storage.savepoints.prefix", "workers.resources"},
+		},
 		"checkpointing of its own": {"other", `
 stateBackend: {type: Memory}
 storage: {volume: {claimName: c, path: /data}, savepoints: {prefix: mine}}
@@ -83,8 +87,10 @@ checkpointing: {interval: 1s, timeout: 7s, retention: {onCancel: Delete, count: 
 restart: {none: {}}
 workers: {replicas: 2, resources: {limits: {cpu: "1"}}}
 networkPolicy: None`, []string{"checkpointing.retention.count"}},
-		"a job without storage by choice": {"team-a", `{upgrade: {mode: Stateless}, stateBackend: {type: Memory}, restart: {none: {}}, workers: {resources: {limits: {cpu: "1"}}}, networkPolicy: None, checkpointing: {interval: 1s}}`,
-			`{upgrade: {mode: Stateless}, stateBackend: {type: Memory}, restart: {none: {}}, workers: {resources: {limits: {cpu: "1"}}}, networkPolicy: None, checkpointing: {interval: 1s}}`, nil},
+		"a job without storage by choice": {
+			"team-a", `{upgrade: {mode: Stateless}, stateBackend: {type: Memory}, restart: {none: {}}, workers: {resources: {limits: {cpu: "1"}}}, networkPolicy: None, checkpointing: {interval: 1s}}`,
+			`{upgrade: {mode: Stateless}, stateBackend: {type: Memory}, restart: {none: {}}, workers: {resources: {limits: {cpu: "1"}}}, networkPolicy: None, checkpointing: {interval: 1s}}`, nil,
+		},
 	}
 	c := parse(t, full)
 	for name, tc := range tests {
@@ -263,7 +269,7 @@ func TestLive_FollowsTheFileWhileItRuns(t *testing.T) {
 			told = true
 		case err := <-ended:
 			t.Fatalf("it ended with %v", err)
-		case <-time.After(10 * time.Millisecond): //nolint:forbidigo // the clock must be moved again if nobody had waited for it yet
+		case <-time.After(10 * time.Millisecond): // the clock is moved again if nobody had waited for it yet
 		}
 	}
 	if got := l.For("x").Image; got != "new" {

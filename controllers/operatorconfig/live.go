@@ -55,7 +55,7 @@ func Open(ctx context.Context, path string, log logr.Logger, c clock.WithTicker)
 	if path == "" {
 		return l, nil
 	}
-	text, err := os.ReadFile(path) //nolint:gosec // the path is a flag of the operator
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration of the operator (--config): %w", err)
 	}

@@ -54,7 +54,7 @@ func secured() (*streamv1.StreamJob, []client.Object) {
 }
 
 // through leads a job through its life with the real planner: started, running, edited, failing, deleted.
-func (w *world) through(t *testing.T, ctx context.Context) {
+func (w *world) through(ctx context.Context, t *testing.T) {
 	t.Helper()
 	pass := func(n int) {
 		for range n {
@@ -110,7 +110,7 @@ func TestOperator_ReadsNoSecretButItsOwn(t *testing.T) {
 			return c.List(ctx, list, opts...)
 		},
 	})
-	w.through(t, t.Context())
+	w.through(t.Context(), t)
 	read := map[string]bool{}
 	for _, request := range w.asked() {
 		if name, ok := strings.CutPrefix(request, "get Secret "); ok {
@@ -166,7 +166,7 @@ func TestOperator_WritesCredentialsNowhere(t *testing.T) {
 		},
 	})
 	ctx := logr.NewContext(t.Context(), funcr.NewJSON(func(line string) { out.others.WriteString(line + "\n") }, funcr.Options{Verbosity: 4}))
-	w.through(t, ctx)
+	w.through(ctx, t)
 	for len(w.recorder.Events) > 0 {
 		out.others.WriteString(<-w.recorder.Events + "\n")
 	}

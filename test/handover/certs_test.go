@@ -178,7 +178,7 @@ func TestPorts_RefuseWhoDoesNotBelong(t *testing.T) {
 				"of another job":              trusting(theirs, port.role, port.name),
 				"expired":                     trusting(expired, port.role, port.name),
 				"not valid yet":               trusting(early, port.role, port.name),
-				"an older version of TLS":     {MaxVersion: tls.VersionTLS12, InsecureSkipVerify: true}, //nolint:gosec // that's the attack
+				"an older version of TLS":     {MaxVersion: tls.VersionTLS12, InsecureSkipVerify: true},
 				"the server's own, sent back": trusting(ours, certs.Coordinator, port.name),
 			}
 			if name == "api" {

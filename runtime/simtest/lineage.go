@@ -30,6 +30,8 @@ type lineage struct {
 	triggered map[triggerKey]protocol.Attempt
 	// outlived are snapshots that are newer than what an attempt started from since.
 	outlived map[int64]bool
+	// goneBackTo is the newest savepoint that it went back to.
+	goneBackTo int64
 	// begunAfter is the newest snapshot when the job began anew, after its end took its state along.
 	begunAfter int64
 	// dirs are the directories of all snapshots.

@@ -57,7 +57,8 @@ func (l *lineage) targets() []target {
 // reversible says whether nothing that came after a snapshot had effects outside: sinks don't commit, and sources keep their input, or nothing was
 // complete that they could have done it with, and no restore made sinks give up what they had prepared with it.
 func (l *lineage) reversible(id int64) bool {
-	return l.w.scenario.plain && l.out.keep || l.completed <= id && !l.outlived[id]
+	plain := l.w.scenario.plain
+	return plain && l.out.keep || l.completed <= id && (plain || !l.outlived[id])
 }
 
 // outlive notes what a restore from a snapshot means to savepoints that are newer.
@@ -85,9 +86,13 @@ func (l *lineage) checkRewind(c *coordinator, old, h *snapshot.Head) {
 			c.version.number, t.id, l.completed, l.outlived[t.id])
 	}
 	l.completed = max(l.completed, t.id) // the restore commits what it holds
+	if !slices.ContainsFunc(h.Checkpoints, func(k snapshot.CompletedCheckpoint) bool { return k.ID == t.id }) {
+		l.goneBackTo = max(l.goneBackTo, t.id)
+	}
 }
 
-// refusedRewind says whether a version ended because it could not go back, and fails the run if it could have. The next version doesn't try.
+// refusedRewind says whether a version ended because it could not go back, and fails the run if it could have. The next version doesn't try. A savepoint that the
+// job went back to counts as one that sinks have committed with, whatever sinks the version had that took it.
 func (w *world) refusedRewind(c *coordinator, e job.Exit) bool {
 	t := c.version.target
 	_, unsafe := errors.AsType[*snapshot.UnsafeRewindError](e.Err)
@@ -95,7 +100,7 @@ func (w *world) refusedRewind(c *coordinator, e job.Exit) bool {
 	switch {
 	case t.id == 0 || !unsafe && !unnamed:
 		return false
-	case unsafe && w.line.reversible(t.id), unnamed && slices.Contains(w.line.targets(), t):
+	case unsafe && w.line.reversible(t.id) && t.id >= w.line.goneBackTo, unnamed && slices.Contains(w.line.targets(), t):
 		w.failf("going back to snapshot %d was refused: %v", t.id, e.Err)
 	}
 	w.tracef(nil, "the version could not go back: %v", e.Err)

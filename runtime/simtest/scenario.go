@@ -77,7 +77,7 @@ type scenario struct {
 	// at once, so that rows may come again.
 	rots  contract.OnCorruption
 	plain bool
-	// rewinds makes new versions go back to older snapshots often; sinks don't commit. keeps makes sources keep all input.
+	// rewinds makes new versions go back to older snapshots often; most have sinks that don't commit. keeps makes sources keep all input.
 	rewinds, keeps bool
 	// volatile means no storage: snapshots live as long as the coordinator.
 	volatile bool
@@ -120,7 +120,7 @@ func newScenario(r *rand.Rand) *scenario {
 			s.rots = contract.FailOnCorruption
 		}
 	case 4:
-		s.rewinds, s.plain, s.keeps = true, true, r.IntN(2) == 0
+		s.rewinds, s.plain, s.keeps = true, r.IntN(3) > 0, r.IntN(2) == 0
 	}
 	switch r.IntN(5) {
 	case 0:

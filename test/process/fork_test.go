@@ -3,6 +3,7 @@
 package process_test
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/weir-stream/weir/runtime/contract"
@@ -22,6 +23,11 @@ func TestFork_LeavesTheRunningJobAlone(t *testing.T) {
 	if err != nil || op.Phase != contract.OperationSucceeded || op.SizeBytes == 0 {
 		t.Fatalf("the savepoint: %+v, %v", op, err)
 	}
+	// Where it is can be told without the engine: the operator looks there when nobody can be asked any more.
+	s := c.until("the first job", func(s *contract.JobStatus) bool { return s.State == contract.JobRunning })
+	if want := filepath.Join(c.cfg.Storage.Volume.Path, "savepoints", "savepoint-"+s.JobID[:min(6, len(s.JobID))]+"-before"); filepath.Clean(op.Path) != want {
+		t.Errorf("the savepoint is in %s, want %s", op.Path, want)
+	}
 	f := newCluster(t, func(f *cluster) {
 		f.cfg.Name, f.cfg.JobID, f.cfg.Storage, f.cfg.RestoreFrom = "fork", "f04c", c.cfg.Storage, op.Path
 	})
@@ -32,7 +38,7 @@ func TestFork_LeavesTheRunningJobAlone(t *testing.T) {
 	f.kill(fork)
 	fork = f.coordinator(1)
 	f.progress(forked)
-	s := c.until("the first job", func(s *contract.JobStatus) bool { return s.State == contract.JobRunning })
+	s = c.until("the first job", func(s *contract.JobStatus) bool { return s.State == contract.JobRunning })
 	if s.Restarts != 0 {
 		t.Errorf("the first job was restarted %d times", s.Restarts)
 	}

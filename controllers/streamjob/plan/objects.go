@@ -49,7 +49,7 @@ func (p *planner) cleanUp(v Version) {
 		if p.written() && !live(p.was) && v.Exists {
 			p.do(Delete{Grant: v.Grant, KeepRevision: true})
 		}
-	case p.needed(v.Grant) && v.Exists && !p.warm() && v.Stored != nil && v.Stored.Standby:
+	case p.needed(v.Grant) && v.Exists && !p.warm() && p.st.Operation != nil && replaces(p.st.Operation):
 		p.do(Delete{Grant: v.Grant, KeepRevision: true}) // the upgrade goes on without it
 	case p.needed(v.Grant):
 	case p.st.LastStable != nil && v.Grant == p.st.LastStable.Grant: // its stored revision is what a rollback goes back to

@@ -78,9 +78,11 @@ func (p *planner) driveWarming() {
 	}
 }
 
-// goCold goes on with the upgrade without the pods of the new version, which are deleted and made again when the old ones have stopped.
+// goCold goes on with the upgrade without the pods of the new version, which are deleted and made again when the old ones have stopped. They don't stand by
+// then: a program of an older version may not know how to.
 func (p *planner) goCold(why string) {
 	p.event(Warning, "UpgradedCold", "Upgrade", "The old version is stopped before the pods of the new one are there: "+why)
+	p.do(p.ids(Store{Grant: p.was.Grant + 1}))
 	p.st.Operation.Warm = false
 	p.enter(streamv1.OperationSaving)
 }

@@ -142,7 +142,7 @@ func (p *planner) endedVerdict(how streamv1.JobEnd) verdict {
 		return v
 	case how == streamv1.EndFailed && (p.st.Deployment.Revision == p.o.Revision || p.held()):
 		return verdict{reason: streamv1.ReasonJobFailed, phase: streamv1.PhaseFailed, stalled: true, message: cut("The job failed for good: " + p.failure() +
-			" (change the spec, or suspend and resume the job, to start it again from its newest state)")}
+			" (change the spec, or set spec.restartNonce to a new value, to start it again from its newest state)")}
 	case how == streamv1.EndStopped && p.suspendWanted():
 		return verdict{ready: true, reason: streamv1.ReasonSuspended, message: "The job is suspended" + savedAt(p.st), phase: streamv1.PhaseSuspended}
 	default:

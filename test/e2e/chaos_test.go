@@ -111,6 +111,7 @@ func (c *chaos) add(i int) string {
 	case 1:
 		job.Spec.Checkpointing.Alignment = &streamv1.Alignment{Mode: streamv1.UnalignedMode}
 		job.Spec.StateBackend = &streamv1.StateBackend{Incremental: true, LocalRecovery: true}
+		job.Spec.Upgrade.Surge = streamv1.SurgeIfPossible
 	case 2:
 		job.Spec.Checkpointing.Interval = seconds(0.3)
 		job.Spec.Upgrade.Mode = streamv1.UpgradeFromLastCheckpoint
@@ -166,6 +167,12 @@ func faults() []fault {
 		}},
 		{name: "savepoint", weight: 3, do: func(ctx context.Context, c *chaos, job string) error {
 			return c.edit(ctx, job, fmt.Sprintf(`{"spec":{"savepoint":{"trigger":"%08x"}}}`, c.rng.Uint32()))
+		}},
+		{name: "snapshot asked for", weight: 2, do: func(ctx context.Context, c *chaos, job string) error {
+			return suite.client.Create(ctx, &streamv1.StreamSnapshot{
+				ObjectMeta: metav1.ObjectMeta{Namespace: c.ns, Name: fmt.Sprintf("snap-%08x", c.rng.Uint32())},
+				Spec:       streamv1.StreamSnapshotSpec{JobRef: &streamv1.JobReference{Name: job}, ReclaimPolicy: streamv1.ReclaimDelete},
+			})
 		}},
 		{name: "interval edited", weight: 2, do: func(ctx context.Context, c *chaos, job string) error {
 			return c.edit(ctx, job, fmt.Sprintf(`{"spec":{"checkpointing":{"interval":"%dms"}}}`, 200+c.rng.IntN(2000)))
@@ -276,7 +283,32 @@ func (c *chaos) recover(faults int) {
 			c.Fatalf("%s does not recover: %s\n%s", name, missing, describe(job))
 		}
 	}
+	missing := ""
+	if !c.until(recoverTimeout, func() bool { missing = c.snapshotsTaken(); return missing == "" }) {
+		c.Fatal(missing)
+	}
 	c.Logf("%s all jobs have recovered after %d faults, in %.1f s", clock(), faults, time.Since(begin).Seconds())
+}
+
+// snapshotsTaken says which StreamSnapshot isn't complete; those that are, are deleted, with their files.
+func (c *chaos) snapshotsTaken() string {
+	ctx, cancel := context.WithTimeout(c.Context(), 5*time.Second)
+	defer cancel()
+	list := &streamv1.StreamSnapshotList{}
+	if err := suite.client.List(ctx, list, client.InNamespace(c.ns)); err != nil {
+		return err.Error()
+	}
+	missing := ""
+	for i := range list.Items {
+		snap := &list.Items[i]
+		if snap.Status.State == streamv1.SnapshotCompleted {
+			if err := suite.client.Delete(ctx, snap); client.IgnoreNotFound(err) != nil {
+				return err.Error()
+			}
+		}
+		missing = fmt.Sprintf("snapshot %s is %+v", snap.Name, snap.Status)
+	}
+	return missing
 }
 
 // recovered says what is still missing until a job runs as its spec says.

@@ -52,7 +52,6 @@ type jobControl interface {
 	submit(ctx context.Context, s submission) (contract.Operation, error)
 	operation(ctx context.Context, id string, wait time.Duration) (contract.Operation, error)
 	setPolicy(ctx context.Context, p contract.Policy) (contract.Policy, error)
-	activate(ctx context.Context, r contract.ActivateRequest) (contract.Activation, error)
 }
 
 // api serves the control API of one job.

@@ -57,7 +57,7 @@ func (f *fakeControl) setPolicy(_ context.Context, p contract.Policy) (contract.
 }
 
 func (f *fakeControl) activate(_ context.Context, r contract.ActivateRequest) (contract.Activation, error) {
-	return contract.Activation{Grant: r.Grant}, f.err
+	return contract.Activation(r), f.err
 }
 
 func serve(t *testing.T, f *fakeControl) (*contract.Client, string) {

@@ -286,7 +286,7 @@ func percent(part, whole time.Duration) int {
 
 // checkpoints returns the report on snapshots, also after the end of the job.
 func (c *Coordinator) checkpoints(ctx context.Context) (*contract.CheckpointsReport, error) {
-	if c.inStandby() != nil {
+	if c.waits() {
 		return &contract.CheckpointsReport{}, nil
 	}
 	s, err := ask(ctx, c, (*loop).history)

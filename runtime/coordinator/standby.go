@@ -260,9 +260,12 @@ func (s *Supervisor) activate(_ context.Context, r contract.ActivateRequest) (co
 	return activate(s.o.Standby, s.o.Grant, r)
 }
 
+// waits says that the coordinator is in standby.
+func (c *Coordinator) waits() bool { return c.o.Standby != nil && !c.ready.Load() }
+
 // inStandby refuses what only a job that was claimed can do.
 func (c *Coordinator) inStandby() error {
-	if c.o.Standby == nil || c.ready.Load() {
+	if !c.waits() {
 		return nil
 	}
 	return &contract.APIError{
@@ -270,12 +273,26 @@ func (c *Coordinator) inStandby() error {
 	}
 }
 
+// activator is what the API asks to end a standby.
+type activator interface {
+	activate(ctx context.Context, r contract.ActivateRequest) (contract.Activation, error)
+}
+
+var (
+	_ activator = (*Coordinator)(nil)
+	_ activator = (*Supervisor)(nil)
+)
+
 // activate ends the standby.
 func (a *api) activate(r *http.Request) (any, int, error) {
 	var q contract.ActivateRequest
 	if err := decode(r, &q); err != nil {
 		return nil, 0, err
 	}
-	done, err := a.control.activate(r.Context(), q)
+	c, ok := a.control.(activator)
+	if !ok {
+		return nil, 0, conflict("there is nothing to activate", "leave it")
+	}
+	done, err := c.activate(r.Context(), q)
 	return done, http.StatusOK, err
 }

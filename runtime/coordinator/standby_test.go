@@ -162,7 +162,8 @@ func TestStandby_SaysWhatOfTheStateDoesNotFit(t *testing.T) {
 			t.Errorf("got %+v with %+v", s.Standby, p)
 		}
 		want := []contract.OperatorPlan{
-			{Name: "other", Outcome: contract.StateStartsEmpty}, {Name: "sink", Outcome: contract.StateMaps},
+			{Name: "other", Outcome: contract.StateStartsEmpty},
+			{Name: "sink", Outcome: contract.StateMaps},
 			{Name: "source", Outcome: contract.StateDropped, Bytes: 1},
 		}
 		if d := cmp.Diff(want, p.Operators); d != "" {

@@ -86,18 +86,18 @@ func printStatePlan(out io.Writer, p contract.StatePlan) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	text := ""
+	var text strings.Builder
 	for _, s := range p.Warnings {
-		text += "Warning: " + s + "\n"
+		_, _ = fmt.Fprintf(&text, "Warning: %s\n", s)
 	}
 	if p.Accepted {
-		text += "The job can start from it.\n"
+		text.WriteString("The job can start from it.\n")
 	}
-	if text != "" {
-		_, err := io.WriteString(out, "\n"+text)
-		return err
+	if text.Len() == 0 {
+		return nil
 	}
-	return nil
+	_, err := io.WriteString(out, "\n"+text.String())
+	return err
 }
 
 func orDash(s string) string {

@@ -352,12 +352,12 @@ func (p *planner) deployBack(requested, reason string) {
 			"to run what the spec asks for")
 		return
 	}
-	grant := p.st.Grant + 1
+	grant, inPlace := p.st.Grant+1, p.backInPlace()
 	p.do(p.ids(Store{Grant: grant, From: from.Grant}))
 	p.launch(launching{
 		grant: grant, revision: from.Stored.Revision, generation: from.Stored.Generation, requested: requested, reason: reason, spec: from.Stored.Spec, back: true,
 	})
-	if p.st.Rollback != nil {
+	if inPlace { // otherwise it is the version that failed, as going back was not possible
 		p.st.Rollback.Grant = grant
 	}
 }

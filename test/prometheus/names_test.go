@@ -5,6 +5,7 @@ package prometheus
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,10 +36,7 @@ var words = []string{
 // exported returns the metrics of operator and engine with their labels.
 func exported(t *testing.T) map[string][]string {
 	t.Helper()
-	all := map[string][]string{}
-	for name, labels := range foreign {
-		all[name] = labels
-	}
+	all := maps.Clone(foreign)
 	described := make(chan *prometheus.Desc, 100)
 	streamjob.NewMetrics().Describe(described)
 	close(described)

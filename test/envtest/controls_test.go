@@ -290,7 +290,9 @@ func TestOperator_DoesNotRollBackWhatWouldDoubleOutput(t *testing.T) {
 			c.operate()
 			before := c.startTwo(stableSoon)
 			c.until("the version is stable", isStable)
-			c.edit(func(spec *streamv1.StreamJobSpec) { spec.Parallelism, spec.Upgrade.Rollback.StableCheckpoints = 3, 1000 })
+			c.edit(func(spec *streamv1.StreamJobSpec) {
+				spec.Parallelism, spec.Upgrade.Rollback.StableCheckpoints = 3, 1000
+			})
 			c.running()
 			c.storage.set(func(s *script) {
 				s.judge = func(config contract.JobConfig) *contract.Problem {

@@ -16,8 +16,17 @@ import (
 // idLength is how many digits the id of a job has.
 const idLength = 32
 
-// consent is the value of spec.upgrade.discardState that has not been used up; empty: there is none.
+// consent is the value of spec.upgrade.discardState that has not been used up; empty: there is none. It doesn't count while that isn't there
+// which the job is to begin with in place of its state.
 func (p *planner) consent() string {
+	if p.o.RestoreTrouble != nil {
+		return ""
+	}
+	return p.unconsumed()
+}
+
+// unconsumed is that value, whatever else there is.
+func (p *planner) unconsumed() string {
 	if u := p.spec.Upgrade; u != nil && u.DiscardState != p.st.DiscardedState {
 		return u.DiscardState
 	}
@@ -51,8 +60,17 @@ func (p *planner) wouldLose() bool {
 	return p.stateless() && p.consent() == "" && p.pending() == "" && p.hasState()
 }
 
+// missesRestore says that the next version would begin with what spec.restoreFrom names, and that isn't there.
+func (p *planner) missesRestore() bool {
+	return p.o.RestoreTrouble != nil && (p.jobID() == "" || p.pending() != "")
+}
+
 // blockLoss says so, and what can be done.
 func (p *planner) blockLoss() {
+	if t := p.o.RestoreTrouble; t != nil && p.unconsumed() != "" {
+		p.block(t.Reason, t.Message)
+		return
+	}
 	used := ""
 	if p.st.DiscardedState != "" {
 		used = fmt.Sprintf("; %q is used up", p.st.DiscardedState)

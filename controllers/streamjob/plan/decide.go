@@ -28,8 +28,8 @@ func (p *planner) decide() {
 		}
 		return
 	}
-	if t := p.o.RestoreTrouble; t != nil && p.jobID() == "" && !p.suspendWanted() {
-		p.block(t.Reason, t.Message)
+	if p.missesRestore() && !p.stopWanted() {
+		p.block(p.o.RestoreTrouble.Reason, p.o.RestoreTrouble.Message)
 		if live(p.was) {
 			p.keep()
 		}
@@ -125,6 +125,8 @@ func (p *planner) start() {
 	case p.cancelWanted():
 		p.cancelEnded()
 	case d.Ended == streamv1.EndFailed && !p.wantsUpgrade():
+	case p.stateless() && p.unconsumed() != p.consent():
+		p.blockLoss()
 	case p.wantsUpgrade() && p.wouldLose():
 		p.blockLoss()
 	case d.Ended == streamv1.EndFailed:

@@ -126,6 +126,8 @@ func (p *planner) driveUpgrade() {
 			p.block(streamv1.ReasonInvalidSpec, p.invalid())
 		case p.stopWanted(), !p.wantsUpgrade():
 			p.drop() // somebody thought better of it
+		case p.missesRestore():
+			p.drop()
 		case p.wouldLose():
 			p.drop()
 			p.blockLoss()
@@ -408,7 +410,11 @@ func (p *planner) fenced() {
 	case p.invalid() != "":
 		p.deployBack(modeResume, "the spec became invalid when the version before was already shut out")
 	case p.wouldLose():
-		p.deployBack(modeResume, "the consent to start without state was taken back when the version before was already shut out")
+		why := "the consent to start without state was taken back"
+		if p.o.RestoreTrouble != nil {
+			why = "what spec.restoreFrom names was gone"
+		}
+		p.deployBack(modeResume, why+" when the version before was already shut out")
 	default:
 		p.deploy(p.mode(), "")
 	}

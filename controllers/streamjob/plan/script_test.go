@@ -43,6 +43,7 @@ func TestNext_Scripts(t *testing.T) {
 //	delete          marks the StreamJob as being deleted
 //	pause, unpause  sets and removes the annotation that keeps the operator from acting
 //	image is=IMAGE  is what the operator runs from now on
+//	no-snapshot     is=NAME of what restoreFrom names and isn't there; none without
 //	drop-revision   grant=N deletes what is stored for a grant
 //	show WHAT       prints the stability, the rollback, the history or the upgrade of the status
 //	step [n=N]      plans N times (default 1), does what the plan says, prints it
@@ -98,6 +99,12 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 		w.job.Annotations = nil
 	case "image":
 		d.ScanArgs(t, "is", &w.image)
+	case "no-snapshot":
+		w.noSnapshot = nil
+		if d.HasArg("is") {
+			w.noSnapshot = &plan.Trouble{Reason: streamv1.ReasonRestoreNotFound}
+			d.ScanArgs(t, "is", &w.noSnapshot.Message)
+		}
 	case "drop-revision":
 		var grant int64
 		d.ScanArgs(t, "grant", &grant)
@@ -133,6 +140,8 @@ type world struct {
 	trouble   *plan.Trouble
 	released  bool
 	image     string
+	// noSnapshot is set while there is none that restoreFrom names.
+	noSnapshot *plan.Trouble
 	// asked counts the requests of each operation id.
 	asked map[string]int
 }
@@ -226,6 +235,7 @@ func (w *world) endAgent(d *datadriven.TestData) string {
 func (w *world) observe() plan.Observation {
 	o := plan.Observation{
 		Job: w.job.DeepCopy(), Invalid: w.invalid, Revision: revision(&w.job.Spec), PolicyRevision: policy(&w.job.Spec), Agents: w.agents,
+		RestoreTrouble: w.noSnapshot,
 	}
 	for g := int64(1); g < 100; g++ {
 		if v := w.versions[g]; v != nil {

@@ -25,6 +25,7 @@ import (
 	jobplan "github.com/weir-stream/weir/controllers/streamjob/plan"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
 	"github.com/weir-stream/weir/controllers/streamsnapshot/plan"
+	"github.com/weir-stream/weir/runtime/contract"
 )
 
 const (
@@ -207,7 +208,8 @@ func (s *scope) ask(ctx context.Context, a plan.Ask) {
 	}
 	commands, err := s.Engines.Client(key)
 	if err == nil {
-		o, was := s.mem.answer, s.mem.answer
+		was := s.mem.answer
+		var o *contract.Operation
 		if o, err = commands.Savepoint(ctx, a.Request); err == nil {
 			s.mem.answer = o
 			s.answered = o != nil && o.Phase.Ended() && (was == nil || was.ID != o.ID || was.Phase != o.Phase)

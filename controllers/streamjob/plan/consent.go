@@ -17,9 +17,9 @@ import (
 const idLength = 32
 
 // consent is the value of spec.upgrade.discardState that has not been used up; empty: there is none. It doesn't count while that isn't there
-// which the job is to begin with in place of its state.
+// which the job is to begin with in place of its state, and not against state that was just found.
 func (p *planner) consent() string {
-	if p.o.RestoreTrouble != nil {
+	if p.o.RestoreTrouble != nil || p.adopting || p.overtaking {
 		return ""
 	}
 	return p.unconsumed()

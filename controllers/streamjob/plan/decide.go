@@ -318,6 +318,9 @@ func (p *planner) adopts() bool {
 		return true
 	}
 	p.adopting = true
+	if c := p.unconsumed(); c != "" && p.ownID(problem.JobID) && problem.JobID != p.firstID() {
+		p.st.DiscardedState = c // that state began with a consent, and only the status knew with which
+	}
 	note := fmt.Sprintf("Storage holds the state of an earlier job of this name (%s, grant %d)", problem.JobID, problem.HeadGrant)
 	if problem.HeadFinal == string(streamv1.EndFinished) {
 		p.end(streamv1.EndFinished)
@@ -344,6 +347,7 @@ func (p *planner) overtakes() bool {
 	}
 	note := fmt.Sprintf("Grant %d of this job has its state", problem.HeadGrant)
 	p.st.Grant = max(p.st.Grant, problem.HeadGrant)
+	p.overtaking = true
 	p.deploy(modeResume, note)
 	p.event(Warning, "Overtaken", "Deploy", note+": the job goes on from there with a higher one")
 	return true

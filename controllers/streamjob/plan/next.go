@@ -74,6 +74,8 @@ type planner struct {
 	usedAgents map[string]bool
 	// adopting says that the job turns to state that was found.
 	adopting bool
+	// overtaking says that it goes on with state that a higher grant owns.
+	overtaking bool
 	// released says that nothing is left to do for a deleted job.
 	released bool
 }

@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
@@ -65,7 +66,7 @@ func (p *planner) driveWarming() {
 	standby := p.standby()
 	switch t := candidateTrouble(v); {
 	case standby != nil && standby.Plan != nil && !standby.Plan.Accepted:
-		p.fail(string(contract.IncompatibleState), "the new version cannot take over: "+problems(standby.Plan))
+		p.fail(string(contract.IncompatibleState), "the new version cannot take over: "+strings.Join(standby.Plan.Problems, "; "))
 	case standby != nil && standby.Ready:
 		p.enter(streamv1.OperationSaving)
 	case t != nil:
@@ -120,16 +121,4 @@ func candidateTrouble(v Version) *Trouble {
 		}
 	}
 	return nil
-}
-
-// problems are those of a plan that isn't accepted.
-func problems(s *contract.StatePlan) string {
-	text := ""
-	for i, one := range s.Problems {
-		if i > 0 {
-			text += "; "
-		}
-		text += one
-	}
-	return text
 }

@@ -21,7 +21,7 @@ import (
 const hostileLimit = 20 * time.Second
 
 // attempt creates a StreamJob in a namespace of its own and returns what the API server said, and how long it took.
-func attempt(t *testing.T, text string) (error, time.Duration) {
+func attempt(t *testing.T, text string) (time.Duration, error) {
 	t.Helper()
 	o := &unstructured.Unstructured{}
 	if err := yaml.Unmarshal([]byte(text), &o.Object); err != nil {
@@ -30,7 +30,7 @@ func attempt(t *testing.T, text string) (error, time.Duration) {
 	o.SetNamespace(makeNamespace(t))
 	start := time.Now()
 	err := admin.Create(t.Context(), o, client.FieldValidation("Strict"))
-	return err, time.Since(start)
+	return time.Since(start), err
 }
 
 // TestAPI_RefusesPathsThatLeadElsewhere covers names, prefixes, targets and paths.
@@ -56,19 +56,19 @@ func TestAPI_RefusesPathsThatLeadElsewhere(t *testing.T) {
 		for name, path := range paths {
 			t.Run(field+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				if err, _ := attempt(t, rulestest.WithSpec(spec(path)...)); !apierrors.IsInvalid(err) {
+				if _, err := attempt(t, rulestest.WithSpec(spec(path)...)); !apierrors.IsInvalid(err) {
 					t.Errorf("%s: %q: the API server said %v", field, path, err)
 				}
 			})
 		}
 	}
 	for _, name := range []string{"..", "a/b", "A", "a..b", "-a", "a\u0301", strings.Repeat("a", 41)} {
-		if err, _ := attempt(t, strings.Replace(rulestest.WithSpec(), "name: j}", fmt.Sprintf("name: %q}", name), 1)); !apierrors.IsInvalid(err) {
+		if _, err := attempt(t, strings.Replace(rulestest.WithSpec(), "name: j}", fmt.Sprintf("name: %q}", name), 1)); !apierrors.IsInvalid(err) {
 			t.Errorf("name %q: the API server said %v", name, err)
 		}
 	}
 	// A secret is named without a namespace, so it is always one of the StreamJob's own.
-	err, _ := attempt(t, rulestest.WithSpec("storage: {s3: {bucket: bkt, credentialsSecretRef: {name: a, namespace: kube-system}}}"))
+	_, err := attempt(t, rulestest.WithSpec("storage: {s3: {bucket: bkt, credentialsSecretRef: {name: a, namespace: kube-system}}}"))
 	if !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), "credentialsSecretRef.namespace") {
 		t.Errorf("a secret of another namespace: the API server said %v", err)
 	}
@@ -99,7 +99,7 @@ func TestAPI_IsNotHeldUpByHostileStreamJobs(t *testing.T) {
 	}
 	for name, text := range tests {
 		t.Run(name, func(t *testing.T) {
-			err, took := attempt(t, text)
+			took, err := attempt(t, text)
 			if err == nil {
 				t.Error("it is taken")
 			}
@@ -123,7 +123,7 @@ func TestAPI_IsNotHeldUpByHostileStreamJobs(t *testing.T) {
 			return fmt.Sprintf("{name: o%d, inputs: [%s], filter: {expression: '%s'}}", i, from, "1 == 1"+strings.Repeat(" ", 4000))
 		}), ", {")...)...)
 	text = strings.ReplaceAll(text, ",\n  name:", ",\n  {name:")
-	err, took := attempt(t, text)
+	took, err := attempt(t, text)
 	if err != nil && !apierrors.IsInvalid(err) {
 		t.Errorf("%d bytes: %v", len(text), err)
 	}

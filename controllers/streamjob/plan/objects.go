@@ -70,6 +70,8 @@ func (p *planner) needed(grant int64) bool {
 	switch {
 	case op == nil:
 		return false
+	case op.Phase == streamv1.OperationFencing && grant == p.was.Grant && p.deployed().Stored == nil:
+		return true
 	case replaces(op) && op.Phase != streamv1.OperationStarting:
 		return grant == p.was.Grant+1
 	case op.Phase == streamv1.OperationDisposing || op.Type == streamv1.CancelOperation && op.Phase == streamv1.OperationWaiting:

@@ -279,9 +279,15 @@ func (p *planner) driveStarting() {
 		p.event(Normal, "Upgraded", "Upgrade", fmt.Sprintf("Revision %s runs%s", p.was.Deployment.Revision, from(p.st.Restore)))
 		return
 	}
-	if p.wantsUpgrade() || p.stopWanted() {
-		p.drop() // the spec has gone on, and this version may never come up
+	if p.wantsUpgrade() || p.stopWanted() || p.owned() {
+		p.drop() // the spec has gone on, or somebody has its state, and this version may never come up
 	}
+}
+
+// owned says that the coordinator of the deployed version found its state in other hands; what follows is not up to an operation.
+func (p *planner) owned() bool {
+	problem := p.problem()
+	return problem != nil && (problem.Reason == contract.Fenced || problem.Reason == contract.RetainedState)
 }
 
 func from(r *streamv1.RestoreReport) string {
@@ -365,7 +371,16 @@ func (p *planner) giveUpSaving(why string) {
 
 // fence shuts the old coordinator out by an agent pod with a newer grant, and records that the job has ended unless another version follows.
 func (p *planner) fence(how streamv1.JobEnd) {
-	agent := p.agent(RunAgent{Task: FenceTask, Revision: p.was.Deployment.Grant, Grant: p.was.Grant, Operations: []string{p.was.Operation.ID}})
+	revision := p.was.Deployment.Grant
+	if p.deployed().Stored == nil { // somebody has deleted it: another one tells as well where the state is
+		revision = p.was.Grant
+		if stored := p.version(revision).Stored; stored == nil || stored.JobID != p.jobID() {
+			p.storeAgain(revision)
+			p.again(100 * time.Millisecond)
+			return
+		}
+	}
+	agent := p.agent(RunAgent{Task: FenceTask, Revision: revision, Grant: p.was.Grant, Operations: []string{p.was.Operation.ID}})
 	if agent == nil || !agent.Ended {
 		return
 	}

@@ -306,7 +306,7 @@ func (p *planner) driveBack() {
 	case p.running():
 		p.wentBack()
 		p.drop()
-	case p.stopWanted():
+	case p.stopWanted(), p.owned():
 		p.drop()
 	case t != nil:
 		p.st.Rollback.Outcome, p.st.Rollback.BlockedBy = streamv1.RollbackFailed, cut(t.Reason+": "+t.Message)

@@ -305,6 +305,9 @@ func (w *world) act(a plan.Action) string {
 			delete(w.versions, a.Grant)
 		}
 	case plan.RunAgent:
+		if v := w.versions[a.Revision]; v == nil || v.Stored == nil {
+			return fmt.Sprintf("RunAgent %s fails: nothing is stored for grant %d", a.Task, a.Revision)
+		}
 		w.agents = append(w.agents, plan.Agent{Name: a.Name})
 		return fmt.Sprintf("RunAgent %s of grant %d with grant %d %v", a.Task, a.Revision, a.Grant, a.Operations)
 	case plan.DeleteAgent:

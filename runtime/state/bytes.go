@@ -119,7 +119,7 @@ func (t *Table) PrefetchBytes(hashes []uint64) {
 }
 
 // prefetchLog touches the values in slots of keys, and the entries that the slots refer to: their first cache lines. It looks for the slot by its tag, which
-// is that of another key once in a blue moon.
+// is that of another key very rarely.
 func (t *Table) prefetchLog(hashes []uint64) {
 	sum, last := byte(0), t.stride-1
 	for _, h := range hashes {

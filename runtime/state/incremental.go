@@ -217,6 +217,7 @@ func (e *pageEncoder) pages(ctx context.Context, groups int, keep []bool) error 
 				e.to.tables[i].ends[g] = int32(len(e.to.tables[i].places))
 			}
 		}
+		e.s.pass(g + 1)
 	}
 	if err := e.flushPages(ctx); err != nil {
 		return fmt.Errorf("writing keyed state: %w", err)

@@ -42,9 +42,9 @@ func TestRestore_LoadsInSeveralGoroutines(t *testing.T) {
 		var files []File
 		want := map[string]string{}
 		for i := range 2 {
-			o := Options{MaxParallelism: parallelism, PartSize: 100_000}
+			o := Options{MaxParallelism: parallelism, PartSize: 30_000}
 			o.First, o.Last = GroupRange(i, 2, parallelism)
-			m := mixed(t, o, 100_000)
+			m := mixed(t, o, 30_000)
 			maps.Copy(want, contents(m))
 			files = append(files, writeAll(t, m, store)...)
 		}
@@ -52,7 +52,7 @@ func TestRestore_LoadsInSeveralGoroutines(t *testing.T) {
 		if err := m.Restore(t.Context(), files, concurrentStore{store}); err != nil {
 			t.Fatal(err)
 		}
-		if got := contents(m); !maps.Equal(got, want) || m.table("count").Len() != 100_000 {
+		if got := contents(m); !maps.Equal(got, want) || m.table("count").Len() != 30_000 {
 			t.Errorf("max parallelism %d: %d entries of %d, %d counts", parallelism, len(got), len(want), m.table("count").Len())
 		}
 		if err := m.Restore(t.Context(), files, concurrentStore{store}); !errorIsTwice(err) {
@@ -70,8 +70,8 @@ func errorIsTwice(err error) bool {
 func TestRestore_LoadersFindTheFirstDamage(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	store := &fileStore{}
-	o := Options{MaxParallelism: 16, Last: 15, PartSize: 100_000}
-	files := writeAll(t, mixed(t, o, 100_000), store)
+	o := Options{MaxParallelism: 16, Last: 15, PartSize: 30_000}
+	files := writeAll(t, mixed(t, o, 30_000), store)
 	for _, i := range []int{len(files) / 2, len(files) - 2} {
 		info, err := ReadFileInfo(t.Context(), files[i], store)
 		if err != nil {

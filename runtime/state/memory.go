@@ -184,6 +184,19 @@ func (m *Memory) needed(from, to uint32) bool {
 	return false
 }
 
+// passed says whether all open snapshots that need a page of a group, relative to the first, with its last change in epoch from, have written it.
+func (m *Memory) passed(from uint32, group int) bool {
+	if group > m.opts.Last-m.opts.First {
+		return false
+	}
+	for _, s := range m.open {
+		if s.epoch >= from && !s.spend(group) {
+			return false
+		}
+	}
+	return true
+}
+
 // alloc returns a page of the given size; it is zero if zeroed is set.
 func (m *Memory) alloc(bytes int, zeroed bool) unsafe.Pointer {
 	if p := m.pool.take(bytes); p != nil {

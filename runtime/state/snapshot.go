@@ -15,6 +15,9 @@ import (
 // errReleased is what writing a snapshot ends with that was released.
 var errReleased = errors.New("snapshot was released")
 
+// errSpent is what writing a snapshot ends with that was written before, and of which pages have changed since.
+var errSpent = errors.New("snapshot was written before")
+
 // Snapshot is the state as of one Seal. It holds pages of the tables until it is released.
 type Snapshot struct {
 	m      *Memory
@@ -25,10 +28,15 @@ type Snapshot struct {
 	checkpoint int64
 	base       *placement
 
-	mu       sync.Mutex
-	writers  int
-	released bool
-	done     atomic.Bool // released and no writer left
+	mu      sync.Mutex
+	writers int
+	// passed is how many key groups were written: their pages aren't looked at again. Guarded by mu.
+	passed int
+	// begun says that there was a writer, again that there was a second one, for which no page may change, and spent that pages have changed
+	// that were passed. Guarded by mu.
+	begun, again, spent bool
+	released            bool
+	done                atomic.Bool // released and no writer left
 }
 
 // snapPage is one page of a table at the time of the seal.
@@ -143,11 +151,34 @@ func (s *Snapshot) finish() {
 func (s *Snapshot) begin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.released {
+	switch {
+	case s.released:
 		return errReleased
+	case s.spent:
+		return errSpent
 	}
+	s.again = s.begun
+	s.begun = true
 	s.writers++
 	return nil
+}
+
+// pass tells that the first n key groups were written.
+func (s *Snapshot) pass(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.passed = n
+}
+
+// spend says whether nobody will look at the pages of a group again. If so, they may change.
+func (s *Snapshot) spend(group int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.again || group >= s.passed {
+		return false
+	}
+	s.spent = true
+	return true
 }
 
 func (s *Snapshot) end() {
@@ -229,7 +260,8 @@ func (t *Table) RangeInt64(f func(keyGroup int, key int64, val []byte) bool) {
 }
 
 // Write is the asynchronous part of a snapshot: it writes the sealed state in parts and returns the files, in order
-// of key group. It may run in any goroutine, beside the processing. An empty state has no files. An incremental snapshot needs a
+// of key group. It may run in any goroutine, beside the processing. What was written may change after that, so a snapshot can be written once, or several times while nothing
+// is changed. An empty state has no files. An incremental snapshot needs a
 // [SharedWriter]; its files are those of the index first, then the shared ones that it refers to.
 func (s *Snapshot) Write(ctx context.Context, w FileWriter) ([]File, error) {
 	if err := s.begin(); err != nil {

@@ -102,12 +102,12 @@ func (t *Table) slotHash(tag uint64) uint64 {
 	return tag
 }
 
-// unseal makes the page of r writable: it copies the page if an open snapshot needs it as it is.
+// unseal makes the page of r writable: it copies the page if an open snapshot needs it as it is, and has not written it yet.
 func (t *Table) unseal(g *group, r *pageRef) {
 	t.m.refresh()
 	to := *r
 	to.epoch = t.epoch
-	if r.epoch <= t.m.openMax {
+	if r.epoch <= t.m.openMax && !t.m.passed(r.epoch, t.number(g)) {
 		bytes := int(uintptr(r.mask+1) * t.stride)
 		to.ptr = t.m.alloc(bytes, false)
 		copy(unsafe.Slice((*uint64)(to.ptr), bytes/8), unsafe.Slice((*uint64)(r.ptr), bytes/8))
@@ -117,6 +117,12 @@ func (t *Table) unseal(g *group, r *pageRef) {
 	if old.ptr != to.ptr {
 		t.retire(old)
 	}
+}
+
+// number is the place of g in groups. For the group that stands for the one of emptyKey it is one that doesn't exist.
+func (t *Table) number(g *group) int {
+	n := (uintptr(unsafe.Pointer(g)) - uintptr(unsafe.Pointer(unsafe.SliceData(t.groups)))) / unsafe.Sizeof(group{})
+	return int(min(n, uintptr(len(t.groups))))
 }
 
 // insert adds an entry for a tag that is not in the table and returns its slot, zero but for the tag.

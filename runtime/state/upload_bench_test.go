@@ -45,7 +45,7 @@ func BenchmarkFirstUpload(b *testing.B) {
 	for name, to := range map[string]SharedWriter{"nowhere": &counted{}, "disk": &folder{dir: b.TempDir()}} {
 		b.Run(name, func(b *testing.B) {
 			var rate, cost [2]float64 // records per second, processor seconds per record
-			took, rounds := time.Duration(0), 0
+			took, rounds, copied := time.Duration(0), 0, 0.0
 			for b.Loop() {
 				b.StopTimer()
 				m, t := newCounts(b, Options{MaxParallelism: 128, Last: 127})
@@ -62,12 +62,13 @@ func BenchmarkFirstUpload(b *testing.B) {
 				count(0, func(records int) bool { return records >= len(keys) })
 				b.StartTimer()
 				var written atomic.Bool
-				start, s := time.Now(), m.SealIncremental(1, 0)
+				start, s, size := time.Now(), m.SealIncremental(1, 0), float64(t.memory())
 				go func() {
 					defer written.Store(true)
 					if _, err := s.Write(b.Context(), to); err != nil {
 						b.Error(err)
 					}
+					copied += float64(m.held.Load()) / size
 					s.Release()
 				}()
 				count(1, func(int) bool { return written.Load() })
@@ -75,6 +76,7 @@ func BenchmarkFirstUpload(b *testing.B) {
 				rounds++
 			}
 			b.ReportMetric(rate[0]/1e6/float64(rounds), "M/s-before")
+			b.ReportMetric(100*copied/float64(rounds), "%-copied")
 			b.ReportMetric(100*rate[1]/rate[0], "%-left")
 			b.ReportMetric(100*cost[0]/cost[1], "%-left-cpu")
 			b.ReportMetric(float64(took.Milliseconds())/float64(rounds), "upload-ms")

@@ -49,6 +49,7 @@ func (s *Snapshot) write(ctx context.Context, w FileWriter) ([]File, error) {
 				}
 			}
 		}
+		s.pass(g + 1)
 	}
 	if err := e.flush(ctx); err != nil {
 		return nil, fmt.Errorf("writing keyed state: %w", err)

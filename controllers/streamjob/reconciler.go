@@ -39,9 +39,7 @@ const (
 type Engines interface {
 	// Watch makes the coordinator at a target be watched; it is called in every pass of a job that has a deployed version.
 	Watch(key types.NamespacedName, t engine.Target)
-	// WatchCandidate makes the version be watched that stands by to replace that; nil: there is none. Candidate returns what was heard of it.
-	WatchCandidate(key types.NamespacedName, t *engine.Target)
-	Candidate(key types.NamespacedName) *plan.Engine
+	Candidates
 	// Forget ends that.
 	Forget(key types.NamespacedName)
 	// Report returns what was heard last; nil when the job is not watched, or when its coordinator has an address and it is not known
@@ -51,6 +49,14 @@ type Engines interface {
 	Client(key types.NamespacedName) (engine.Commands, error)
 	// Changes names the jobs whose report has changed. The channel is never closed.
 	Changes() <-chan engine.Change
+}
+
+// Candidates are the coordinators of versions that stand by to replace those that are watched.
+type Candidates interface {
+	// WatchCandidate makes one be watched; nil: there is none any more.
+	WatchCandidate(key types.NamespacedName, t *engine.Target)
+	// Candidate returns what was heard of it last, as Report does.
+	Candidate(key types.NamespacedName) *plan.Engine
 }
 
 // What the operator may do; config/rbac/role.yaml is made from it.

@@ -30,7 +30,8 @@ func TestFates_OfEveryOperator(t *testing.T) {
 			s.Vertices[1].Operators = s.Vertices[1].Operators[1:]
 		}, []Fate{{Name: "src", Bytes: 4}, {Name: "sink", Bytes: 2}, {Name: "count", Kind: Dropped, Bytes: 30}}},
 		"no longer keyed": {func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.Vertices[1].Operators[0].Keyed = false }, []Fate{
-			{Name: "src", Bytes: 4}, {Name: "map"},
+			{Name: "src", Bytes: 4},
+			{Name: "map"},
 			{
 				Name: "count", Kind: Incompatible, Bytes: 30,
 				Why: `operator "count" has keyed state in the snapshot and is not keyed in the graph: key its input, or set allowNonRestoredState to drop that state`,
@@ -40,8 +41,10 @@ func TestFates_OfEveryOperator(t *testing.T) {
 		"claimed twice": {func(s *Shape, _ *snapshot.Manifest, _ *Options) {
 			s.Vertices[0].Operators[1] = Operator{Name: "new", PreviousNames: []string{"sink"}}
 		}, []Fate{
-			{Name: "src", Bytes: 4}, {Name: "new", From: "sink", Kind: Incompatible, Why: `another operator claims the state of "sink", too`},
-			{Name: "count", Bytes: 30}, {Name: "sink", Bytes: 2},
+			{Name: "src", Bytes: 4},
+			{Name: "new", From: "sink", Kind: Incompatible, Why: `another operator claims the state of "sink", too`},
+			{Name: "count", Bytes: 30},
+			{Name: "sink", Bytes: 2},
 		}},
 		"a list of two modes": {func(s *Shape, m *snapshot.Manifest, _ *Options) {
 			m.Operators[3].Subtasks[1].Lists[0].Mode = operator.Union
@@ -51,7 +54,9 @@ func TestFates_OfEveryOperator(t *testing.T) {
 				Name: "src", Kind: Incompatible, Bytes: 4,
 				Why: `list "l" of operator "src" has different modes or types in different subtasks: the snapshot can't be used`,
 			},
-			{Name: "map"}, {Name: "count", Kind: Dropped, Bytes: 30}, {Name: "sink", Kind: Dropped, Bytes: 2},
+			{Name: "map"},
+			{Name: "count", Kind: Dropped, Bytes: 30},
+			{Name: "sink", Kind: Dropped, Bytes: 2},
 		}},
 		"another number of key groups is a problem of the whole": {
 			func(s *Shape, _ *snapshot.Manifest, _ *Options) { s.MaxParallelism = 1 },

@@ -158,7 +158,7 @@ func (p *planner) settle() {
 
 // settleCancel records that the job is cancelled.
 func (p *planner) settleCancel() {
-	deleted := p.disposes()
+	deleted := p.disposes() && !p.remains
 	p.end(streamv1.EndCancelled)
 	note := "The job is cancelled"
 	if deleted {
@@ -172,7 +172,7 @@ func (p *planner) settleCancel() {
 
 // resumeReason says what a job that was ended goes on from, where that is not what one would expect.
 func (p *planner) resumeReason() string {
-	if p.was.Deployment.Ended == streamv1.EndCancelled && p.disposes() {
+	if p.was.Deployment.Ended == streamv1.EndCancelled && p.disposes() && p.st.LastCheckpoint == nil {
 		return "its checkpoints were deleted when it was cancelled, as checkpointing.retention.onCancel says"
 	}
 	return ""

@@ -235,6 +235,7 @@ func (p *planner) givesUpDisposing(why string) bool {
 		return false
 	}
 	p.event(Warning, "CheckpointsRemain", "Delete", "The checkpoints of the job could not be deleted and remain in storage: "+why)
+	p.remains = true
 	p.settle()
 	return true
 }

@@ -76,6 +76,8 @@ type planner struct {
 	adopting bool
 	// overtaking says that it goes on with state that a higher grant owns.
 	overtaking bool
+	// remains says that checkpoints which were to be deleted are left.
+	remains bool
 	// released says that nothing is left to do for a deleted job.
 	released bool
 }

@@ -22,6 +22,7 @@ func (p *planner) objects() {
 		p.cleanUp(v)
 	}
 	if live(p.st) && p.written() && p.deployed().Stored != nil {
+		p.startsNow()
 		p.do(Apply{Grant: p.st.Deployment.Grant})
 		if !p.running() {
 			p.again(5 * poll)

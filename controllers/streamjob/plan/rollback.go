@@ -165,8 +165,8 @@ func (p *planner) fault() *Trouble {
 // late says that the version does not run in time, for whatever reason but a storage that doesn't answer: no version would run with that.
 func (p *planner) late() *Trouble {
 	h := p.entry()
-	if h == nil || p.st.Restore != nil && p.st.Restore.EffectiveMode != "" {
-		return nil // it ran
+	if h == nil || p.ran() || !p.deployed().Exists {
+		return nil
 	}
 	if problem := p.problem(); problem != nil && problem.Reason == contract.StorageUnavailable {
 		return nil
@@ -183,6 +183,17 @@ func (p *planner) late() *Trouble {
 		t.Message += ": " + e.Message
 	}
 	return t
+}
+
+// ran says that all tasks of the deployed version have run.
+func (p *planner) ran() bool { return p.st.Restore != nil && p.st.Restore.EffectiveMode != "" }
+
+// startsNow begins the time that the deployed version has to run when its first objects are made long after it was written down: the operator was away, or
+// kept from acting.
+func (p *planner) startsNow() {
+	if h := p.entry(); h != nil && !p.ran() && !p.deployed().Exists && p.now.Sub(h.DeployedAt.Time) > faultPatience {
+		h.DeployedAt = seconds(p.now)
+	}
 }
 
 // driveRollback goes on with a rollback.

@@ -90,7 +90,7 @@ func (p *planner) rollsBack() bool {
 func (p *planner) rollBack(cause *Trouble, to *Version) {
 	d := p.was.Deployment
 	path := ""
-	if up := p.st.LastUpgrade; up != nil && up.ToRevision == d.Revision {
+	if up := p.st.LastUpgrade; up != nil && up.ToRevision == d.Revision && p.sinceStable(up) {
 		path = up.Path
 	}
 	if r := p.st.Restore; path == "" && r != nil {
@@ -104,6 +104,15 @@ func (p *planner) rollBack(cause *Trouble, to *Version) {
 	p.storeBack()
 	p.event(Warning, "RollingBack", "Rollback", fmt.Sprintf("Revision %s is rolled back to %s: %s", d.Revision, stableName(p.st.Rollback), cause.Message))
 	p.again(100 * time.Millisecond)
+}
+
+// sinceStable says that an upgrade came after the version that was stable last: the savepoint of an older one is from long before.
+func (p *planner) sinceStable(up *streamv1.UpgradeReport) bool {
+	at := up.StartedAt
+	if !up.CompletedAt.IsZero() {
+		at = up.CompletedAt // the version before may have become stable while the next one was being checked
+	}
+	return !p.st.LastStable.At.After(at.Time)
 }
 
 // storeBack writes the stable version as the one of the next grant.

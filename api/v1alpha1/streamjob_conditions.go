@@ -152,7 +152,7 @@ const (
 // Finalizer keeps a StreamJob until its job has ended as deletionPolicy says.
 const Finalizer = "stream.weir.dev/job"
 
-// AnnotationPaused, with the value "true", keeps the operator from doing anything for a StreamJob but watch and report: its pods run on.
+// AnnotationPaused with the value "true", keeps the operator from doing anything for a StreamJob but watch and report: its pods run on.
 const AnnotationPaused = "stream.weir.dev/paused"
 
 // Labels of the objects that belong to a StreamJob.

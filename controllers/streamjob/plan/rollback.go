@@ -29,10 +29,14 @@ func (p *planner) rollbackSettings() streamv1.Rollback {
 	return streamv1.Rollback{}
 }
 
-// held says that the version that the spec asks for was rolled back, and that nothing has changed that would have it tried again.
+// held says that the version that the spec asks for was rolled back, and that nothing has changed that would have it tried again. Of a restart that was rolled back
+// nothing is asked for any more once its nonce is taken away: then the version runs that the spec says.
 func (p *planner) held() bool {
 	r := p.st.Rollback
-	return r != nil && r.FromRevision == p.o.Revision && (p.spec.RestartNonce == "" || p.spec.RestartNonce == r.RestartNonce)
+	if r == nil || r.FromRevision != p.o.Revision {
+		return false
+	}
+	return p.spec.RestartNonce == r.RestartNonce || p.spec.RestartNonce == "" && r.ToRevision != r.FromRevision
 }
 
 // backInPlace says that the deployed version is the one that a rollback went back to.

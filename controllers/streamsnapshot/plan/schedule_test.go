@@ -224,6 +224,15 @@ func TestUsers(t *testing.T) {
 			},
 			want: []string{"StreamSnapshot yours"},
 		},
+		"another StreamSnapshot that has not looked at the path yet": {
+			others: []streamv1.StreamSnapshot{{
+				ObjectMeta: metav1.ObjectMeta{Name: "new", UID: "u2"},
+				Spec: streamv1.StreamSnapshotSpec{
+					Path: "s3://bkt/savepoints/s1/_metadata", Storage: &streamv1.Storage{S3: &streamv1.S3Storage{Bucket: "bkt"}},
+				},
+			}},
+			want: []string{"StreamSnapshot new"},
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -21,7 +22,8 @@ func Users(s *streamv1.StreamSnapshot, jobs []streamv1.StreamJob, others []strea
 	}
 	for i := range others {
 		o := &others[i]
-		if o.UID != s.UID && o.DeletionTimestamp == nil && samePath(o.Status.Path, s.Status.Path) && samePlace(o.Status.Storage, s.Status.Storage) {
+		path := cmp.Or(o.Status.Path, string(o.Spec.Path)) // one that adopts it may not have looked yet
+		if o.UID != s.UID && o.DeletionTimestamp == nil && samePath(path, s.Status.Path) && samePlace(o.Status.Storage, s.Status.Storage) {
 			users = append(users, "StreamSnapshot "+o.Name)
 		}
 	}

@@ -152,8 +152,8 @@ func (p *planner) jobUID() string {
 // pin is the name of the pin that keeps the snapshot.
 func (p *planner) pin() string { return "ssnap-" + string(p.snap.UID) }
 
-// agent returns the agent pod of the current try, and has it made when there is none; nil: it isn't there yet.
-func (p *planner) agent(run RunAgent) *jobplan.Agent {
+// agent returns the agent pod of the current try, and has it made when there is none and there is time left for it; nil: it isn't there.
+func (p *planner) agent(run RunAgent, left time.Duration) *jobplan.Agent {
 	h := fnv.New32a()
 	_, _ = fmt.Fprint(h, p.was.OperationID, p.was.Attempts, p.snap.UID)
 	run.Name = fmt.Sprintf("%s-%s-%08x", strings.TrimRight(p.snap.Name[:min(len(p.snap.Name), 40)], "-."), run.Task, h.Sum32())
@@ -164,18 +164,20 @@ func (p *planner) agent(run RunAgent) *jobplan.Agent {
 			return &p.o.Agents[i]
 		}
 	}
-	p.do(run)
+	if left > 0 { // one that can't be made must not keep the end of the try from being written
+		p.do(run)
+	}
 	return nil
 }
 
 // awaitAgent returns the result of the agent pod of the current try; nil: it has not ended, or the try was failed.
 func (p *planner) awaitAgent(run RunAgent) *contract.AgentResult {
-	agent := p.agent(run)
 	since := p.was.StartedAt.Time
 	if p.was.RetryAt.After(since) {
 		since = p.was.RetryAt.Time
 	}
 	left := agentPatience - p.now.Sub(since)
+	agent := p.agent(run, left)
 	switch {
 	case agent != nil && agent.Ended && agent.Result != nil:
 		return agent.Result

@@ -337,6 +337,25 @@ func TestNext_LooksInStorageWhenTheJobIsGone(t *testing.T) {
 	}
 }
 
+// A job that was started anew without its state, under the same StreamJob, is another job: its coordinator knows nothing of the savepoint, and would take one of
+// its own state.
+func TestNext_AsksNoOtherLineageForTheSavepoint(t *testing.T) {
+	b := newBench(t)
+	b.pass()
+	b.pass()
+	b.did()
+	b.runs(4)
+	b.o.Engine.Status.JobID = "9999999999"
+	b.pass()
+	b.pass()
+	b.wantDid("inspect savepoints/savepoint-012345-ssnap-u1-1")
+	b.pass()
+	b.ends(&contract.AgentResult{OK: true, JobID: "0123456789", Snapshot: &contract.SnapshotInfo{ID: 7, Kind: "Savepoint", Path: "p"}})
+	if st := b.pass(); st.State != streamv1.SnapshotCompleted || st.JobID != "0123456789" {
+		t.Errorf("got %+v", st)
+	}
+}
+
 func TestNext_TheJobIsGoneBetweenTwoTries(t *testing.T) {
 	b := newBench(t)
 	b.pass()
@@ -528,6 +547,29 @@ func TestNext_GivesUpDeletingAfterAnHour(t *testing.T) {
 		b.now = b.now.Add(max(b.next, 100*time.Millisecond))
 	}
 	t.Error("it was never let go")
+}
+
+// A pod that can't be made, by a quota or because the volume is gone, keeps no StreamSnapshot for ever: what the plan wants written is only written when its
+// actions succeed.
+func TestNext_GivesUpDeletingWhenNoPodCanBeMade(t *testing.T) {
+	b := completed(t, streamv1.ReclaimDelete)
+	for range 10000 {
+		p := Next(b.o, b.now)
+		refused := slices.ContainsFunc(p.Actions, func(a Action) bool { _, ok := a.(RunAgent); return ok }) // and nothing after it happens
+		for _, a := range p.Actions {
+			if _, ok := a.(Release); ok && !refused {
+				if took := b.now.Sub(b.o.Snapshot.DeletionTimestamp.Time); took < time.Hour || took > 90*time.Minute {
+					t.Errorf("it was let go after %v", took)
+				}
+				return
+			}
+		}
+		if !refused {
+			b.o.Snapshot.Status = p.Status
+		}
+		b.now = b.now.Add(15 * time.Second)
+	}
+	t.Errorf("it was never let go: %+v", b.status())
 }
 
 // A savepoint that is under way when its object is deleted would stay behind.

@@ -102,13 +102,13 @@ func lastSavepoint(job *streamv1.StreamJob) string {
 	return " " + job.Status.LastSavepoint.Path
 }
 
-// jobIsGone says that the job that was asked will never answer again.
+// jobIsGone says that the job that was asked will never answer again: it was deleted, has finished, or was started anew without its state.
 func (p *planner) jobIsGone() bool {
 	if p.jobUID() != p.was.JobUID {
 		return true
 	}
 	d := p.o.Job.Status.Deployment
-	return d != nil && d.Ended == streamv1.EndFinished
+	return d != nil && d.Ended == streamv1.EndFinished || p.notRunning() == "" && p.o.Engine.Status.JobID != p.was.JobID
 }
 
 // operation is what is known of the savepoint; nil: nothing. reported says that the coordinator tells it by itself.

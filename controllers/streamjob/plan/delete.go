@@ -121,6 +121,7 @@ func (p *planner) canceled(e *contract.JobStatus) bool {
 		}
 		p.settleEnd()
 		return true
+	case e.State == contract.JobSuspended: // the coordinator is being ended, and the job isn't: the next one is asked
 	case i >= 0 && e.Operations[i].Phase == contract.OperationFailed && p.savesFirst() && !e.State.Ended():
 		p.fail(streamv1.ReasonSavepointFailed, "the savepoint before the deletion failed, and the job goes on: "+e.Operations[i].Error+
 			" (set spec.deletionPolicy to Cancel to delete the job without one)")
@@ -185,8 +186,20 @@ func (p *planner) afterEnd() {
 		p.settle()
 		return
 	}
+	if p.savesFirst() && p.onlyCheckpoints() {
+		p.event(Warning, "CheckpointsRemain", "Delete", "The job ended without a savepoint, which spec.deletionPolicy asks for, so its checkpoints stay; the newest is "+p.st.LastCheckpoint.Path)
+		p.remains = true
+		p.settle()
+		return
+	}
 	p.begin(streamv1.CancelOperation, streamv1.OperationDisposing)
 	p.storeAgain(p.st.Grant)
+}
+
+// onlyCheckpoints says that no savepoint holds the newest state of the job.
+func (p *planner) onlyCheckpoints() bool {
+	saved, checkpoint := p.st.LastSavepoint, p.st.LastCheckpoint
+	return checkpoint != nil && (saved == nil || saved.ID < checkpoint.ID)
 }
 
 func (p *planner) driveDisposing() {

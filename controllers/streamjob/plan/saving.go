@@ -29,11 +29,12 @@ func (p *planner) save(stop bool) outcome {
 		if i := slices.IndexFunc(e.Operations, func(o contract.Operation) bool { return o.ID == op.ID }); i >= 0 {
 			return p.judge(&e.Operations[i])
 		}
-		if e.State.Ended() {
+		ending := e.State == contract.JobSuspended // the coordinator, and not the job: the next one is asked
+		if e.State.Ended() && !ending {
 			op.Message = fmt.Sprintf("the job is %s", e.State)
 			return lost
 		}
-		if e.Problem == nil && e.State != contract.JobStarting && e.State != contract.JobStandby {
+		if e.Problem == nil && e.State != contract.JobStarting && e.State != contract.JobStandby && !ending {
 			p.ask(stop)
 		}
 	}

@@ -297,6 +297,41 @@ func TestRemove_OfARetainedCheckpointTakesOnlyThePin(t *testing.T) {
 	}
 }
 
+// TestRemove_KnowsJobsWhoseStorageBeginsElsewhere names the snapshots of a job by a storage that begins above that of the job, or below it: the paths in its
+// head are relative to its own.
+func TestRemove_KnowsJobsWhoseStorageBeginsElsewhere(t *testing.T) {
+	t.Parallel()
+	for name, roots := range map[string]struct{ mine, its string }{"above": {"team/", ""}, "below": {"", "team/"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := &bench{t: t, mem: memstore.New("test", time.Now)}
+			b.store = b.mem.Client(memstore.Options{})
+			b.snapshot(roots.mine+chk2, 2, record.Checkpoint, "p2")
+			b.snapshot(roots.mine+savepoint, 3, record.Savepoint, "f1")
+			h := snapshot.Head{
+				Owner: "me", Epoch: snapshot.Epoch{Grant: 1, N: 1}, JobID: lineage, ReservedUntil: 100, NamedState: true,
+				Checkpoints: []snapshot.CompletedCheckpoint{{ID: 2, Path: roots.its + chk2, CompletedAt: time.Now()}},
+			}
+			h.SetOperation(snapshot.Operation{
+				ID: "a", Type: snapshot.OperationStop, Outcome: snapshot.OutcomeDone, Checkpoint: 3, Path: roots.its + savepoint, At: time.Now(),
+			})
+			b.write(roots.mine+jobDir, h)
+			before := b.mem.Keys()
+			r, err := reclaim.Remove(t.Context(), b.store, roots.mine+chk2, pin, reclaim.Identity{})
+			if err != nil || !strings.Contains(r.Left, "its job retains it") {
+				t.Errorf("the checkpoint: got %+v, %v", r, err)
+			}
+			_, err = reclaim.Remove(t.Context(), b.store, roots.mine+savepoint, pin, reclaim.Identity{})
+			if _, ok := errors.AsType[*reclaim.InUseError](err); !ok {
+				t.Errorf("the savepoint: got %v", err)
+			}
+			if diff := cmp.Diff(before, b.mem.Keys()); diff != "" {
+				t.Errorf("something was deleted (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
 // Shared files may belong to newer checkpoints: they are the sweep's.
 func TestRemove_OfACheckpointThatItsJobForgotLeavesSharedFiles(t *testing.T) {
 	t.Parallel()

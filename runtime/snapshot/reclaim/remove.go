@@ -187,12 +187,20 @@ func readsFrom(ctx context.Context, s storage.Reader, key, dir string) (names, s
 	}
 	same := func(p string) bool {
 		d, err := directory(p)
-		return err == nil && d == dir
+		return err == nil && mayBe(dir, d, key)
 	}
 	names = slices.ContainsFunc(h.Checkpoints, func(c snapshot.CompletedCheckpoint) bool { return same(c.Path) })
 	newest, ok := h.Newest()
 	starts = (ok && same(newest.Path)) || (!ok && h.Origin.Usable() && same(h.Origin.Path))
 	return names, starts, nil
+}
+
+// mayBe says whether dir may be what the head at key calls d: the storage of its job may begin above or below the one that is looked at.
+func mayBe(dir, d, key string) bool {
+	if root, below := strings.CutSuffix(dir, "/"+d); below && strings.HasPrefix(key, root+"/") {
+		return true
+	}
+	return d == dir || strings.HasSuffix(d, "/"+dir)
 }
 
 // ownPins names the pins in the directory of a savepoint, which keep the job that claimed it from deleting it, too.

@@ -160,7 +160,7 @@ func (p *planner) driveChecking() {
 		p.again(100 * time.Millisecond)
 		return
 	}
-	agent := p.agent(RunAgent{Task: CheckTask, Revision: grant, Grant: grant}, p.o.Revision, p.o.PolicyRevision)
+	agent := p.agent(RunAgent{Task: CheckTask, Revision: grant, Grant: grant}, p.o.Revision, p.o.PolicyRevision, p.nextID())
 	switch {
 	case agent == nil:
 		return

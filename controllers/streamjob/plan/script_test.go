@@ -38,6 +38,7 @@ func TestNext_Scripts(t *testing.T) {
 //	candidate       replaces the report of the coordinator that stands by: YAML of contract.JobStatus
 //	checkpoints     replaces what the coordinator says of checkpoints: YAML of contract.CheckpointsReport
 //	agent           ends the agent pod with the result in the input (YAML of contract.AgentResult), or trouble=REASON
+//	linger          keeps agent pods that have ended from disappearing when they are deleted
 //	pod             trouble=REASON of a worker pod; none without
 //	wait d=DURATION lets time pass
 //	delete          marks the StreamJob as being deleted
@@ -99,6 +100,8 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 		w.job.Annotations = nil
 	case "image":
 		d.ScanArgs(t, "is", &w.image)
+	case "linger":
+		w.linger = true
 	case "no-snapshot":
 		w.noSnapshot = nil
 		if d.HasArg("is") {
@@ -140,6 +143,8 @@ type world struct {
 	trouble   *plan.Trouble
 	released  bool
 	image     string
+	// linger says that agent pods that have ended stay for a while.
+	linger bool
 	// noSnapshot is set while there is none that restoreFrom names.
 	noSnapshot *plan.Trouble
 	// asked counts the requests of each operation id.
@@ -312,7 +317,7 @@ func (w *world) act(a plan.Action) string {
 		return fmt.Sprintf("RunAgent %s of grant %d with grant %d %v", a.Task, a.Revision, a.Grant, a.Operations)
 	case plan.DeleteAgent:
 		for i := range w.agents {
-			if w.agents[i].Name == a.Name {
+			if w.agents[i].Name == a.Name && (!w.linger || !w.agents[i].Ended) {
 				w.agents = append(w.agents[:i:i], w.agents[i+1:]...)
 				break
 			}

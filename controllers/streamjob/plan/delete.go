@@ -203,6 +203,7 @@ func (p *planner) onlyCheckpoints() bool {
 }
 
 func (p *planner) driveDisposing() {
+	before := len(p.plan.Actions)
 	if p.version(p.was.Grant).Stored == nil {
 		p.storeAgain(p.was.Grant)
 	} else {
@@ -211,6 +212,9 @@ func (p *planner) driveDisposing() {
 			p.disposed(agent)
 			return
 		}
+	}
+	if p.tookTooLong() {
+		p.plan.Actions = p.plan.Actions[:before] // what can't be made must not keep the end from being written
 	}
 	if !p.givesUpDisposing("the agent pod did not come to an end") {
 		p.again(poll)
@@ -242,9 +246,14 @@ func (p *planner) retryDisposing() {
 	}
 }
 
+// tookTooLong says that the checkpoints are not waited for any more.
+func (p *planner) tookTooLong() bool {
+	return p.now.Sub(p.was.Operation.StartedAt.Time) >= disposePatience || p.o.NamespaceEnding
+}
+
 // givesUpDisposing lets the StreamJob go without its checkpoints once that has taken too long.
 func (p *planner) givesUpDisposing(why string) bool {
-	if p.now.Sub(p.was.Operation.StartedAt.Time) < disposePatience && !p.o.NamespaceEnding {
+	if !p.tookTooLong() {
 		return false
 	}
 	p.event(Warning, "CheckpointsRemain", "Delete", "The checkpoints of the job could not be deleted and remain in storage: "+why)

@@ -33,7 +33,7 @@ var (
 const (
 	chaosJobs = 3
 	// faultsInARow are made before all jobs must have recovered.
-	faultsInARow = 20
+	faultsInARow = 40
 	// recoverTimeout is how long that may take. Back-offs of Kubernetes are a part of it: a container that was killed five times in a
 	// row is started again after 80 s or more.
 	recoverTimeout = 8 * time.Minute

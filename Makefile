@@ -62,7 +62,7 @@ lint: $(GOLANGCI_LINT) ## Run the linters and the tests that lint the tree.
 	go test ./hack/lint/...
 
 .PHONY: test
-test: envtest-assets ## Run all tests with the race detector: unit, storage conformance with real servers, processes.
+test: envtest-assets $(BIN)/promtool $(BIN)/prometheus ## Run all tests with the race detector: unit, storage conformance with real servers, processes.
 	go test -race -timeout 20m ./...
 	cd hack/deploy && go test -timeout 20m ./...
 
@@ -74,8 +74,14 @@ test-envtest: envtest-assets ## Run the tests of API and operator against a real
 	go test -race -timeout 15m ./test/envtest/...
 
 .PHONY: prometheus-test
-prometheus-test: envtest-assets ## Test alert rules and dashboard with promtool and a Prometheus, both built from modules.
+prometheus-test: envtest-assets $(BIN)/promtool $(BIN)/prometheus ## Test alert rules and dashboard with promtool and a Prometheus, both built from modules.
 	go test -count=1 ./test/prometheus
+
+# Without the clients of clouds, which nothing here needs.
+$(BIN)/promtool $(BIN)/prometheus: hack/prometheus/go.mod
+	@mkdir -p $(BIN)
+	cd hack/prometheus && go build -tags remove_all_sd -o $@ github.com/prometheus/prometheus/cmd/$(@F)
+	@touch $@
 
 .PHONY: deploy-test
 deploy-test: envtest-assets ## Test the Helm chart with Helm on an API server, dist/install.yaml, and the health scripts of Argo CD.

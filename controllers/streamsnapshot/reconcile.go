@@ -110,7 +110,7 @@ func (s *scope) read(ctx context.Context) error {
 		switch {
 		case err == nil:
 			s.o.Job, s.o.Engine = job, s.Engines.Report(key)
-			if err := s.deployedStorage(ctx, job); err != nil {
+			if err := s.asDeployed(ctx, job); err != nil {
 				return err
 			}
 		case !apierrors.IsNotFound(err):
@@ -137,8 +137,9 @@ func (s *scope) read(ctx context.Context) error {
 	return err
 }
 
-// deployedStorage puts the storage of the version that is deployed in the place of that of the spec: it may come from the configuration of the operator.
-func (s *scope) deployedStorage(ctx context.Context, job *streamv1.StreamJob) error {
+// asDeployed puts the storage and the pods of the version that is deployed in the place of those of the spec: what the spec says may not be valid, and the
+// storage may come from the configuration of the operator.
+func (s *scope) asDeployed(ctx context.Context, job *streamv1.StreamJob) error {
 	d := job.Status.Deployment
 	if d == nil {
 		return nil
@@ -151,7 +152,12 @@ func (s *scope) deployedStorage(ctx context.Context, job *streamv1.StreamJob) er
 	if err != nil {
 		return fmt.Errorf("reading the stored revision of the StreamJob: %w", err)
 	}
-	if r, err := resources.ReadRevision(config); err == nil && r.Spec.Storage != nil {
+	r, err := resources.ReadRevision(config)
+	if err != nil {
+		return nil //nolint:nilerr // the reconciler of StreamJobs says so
+	}
+	job.Spec.Coordinator, job.Spec.Workers = r.Spec.Coordinator, r.Spec.Workers
+	if r.Spec.Storage != nil {
 		job.Spec.Storage = r.Spec.Storage
 	}
 	return nil

@@ -3,6 +3,7 @@
 package streamsnapshot
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/streamjob/resources"
 	"github.com/weir-stream/weir/runtime/contract"
 )
 
@@ -81,6 +83,51 @@ func TestReconcile_AgentPodsHaveTheCredentialsAndNoMore(t *testing.T) {
 	}
 	if !strings.Contains(strings.Join(c.Args, " "), `--storage {"s3":{"endpoint":"https://s3.us-east-1.amazonaws.com","bucket":"bkt","region":"us-east-1"}} --path s3://bkt/savepoints/old`) {
 		t.Errorf("its arguments are %q", c.Args)
+	}
+}
+
+// A template that is not valid is never deployed. Agent pods are like the version that is: what the API server refuses would keep the StreamSnapshot.
+func TestReconcile_AgentPodsAreLikeTheVersionThatIsDeployed(t *testing.T) {
+	template := func(node string, volumes ...streamv1.PodVolume) *streamv1.Coordinator {
+		return &streamv1.Coordinator{PodTemplate: &streamv1.PodTemplate{NodeSelector: map[string]streamv1.ShortText{"disk": streamv1.ShortText(node)}, Volumes: volumes}}
+	}
+	for _, deployed := range []bool{true, false} {
+		edited := job()
+		edited.Spec.Coordinator = template("edited", streamv1.PodVolume{Name: "tmp", EmptyDir: &streamv1.EmptyDirVolume{}})
+		objects := []client.Object{edited, snapshot(adopting, func(s *streamv1.StreamSnapshot) {
+			s.Spec.Storage, s.Spec.JobRef = nil, &streamv1.JobReference{Name: "words"}
+		})}
+		if deployed {
+			r := resources.Revision{Spec: *job().Spec.DeepCopy(), Image: "weir:v1"}
+			r.Spec.Coordinator = template("deployed")
+			text, err := json.Marshal(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			objects = append(objects, &corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "words-1"}, Data: map[string]string{resources.RevisionKey: string(text)},
+			})
+		}
+		w := newWorld(t, objects...)
+		pods := &corev1.PodList{}
+		for range 3 {
+			if _, err := w.Reconcile(t.Context(), ctrl.Request{NamespacedName: snapKey}); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.List(t.Context(), pods); err != nil {
+				t.Fatal(err)
+			}
+			if len(pods.Items) > 0 {
+				break
+			}
+		}
+		if len(pods.Items) != 1 {
+			t.Fatalf("there are %d agent pods", len(pods.Items))
+		}
+		spec := pods.Items[0].Spec
+		if got := spec.NodeSelector["disk"]; (got == "deployed") != deployed || got == "edited" || len(spec.Volumes) != 1 {
+			t.Errorf("deployed %t: the pod runs on %q with %d volumes", deployed, got, len(spec.Volumes))
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ type SnapshotAgentOptions struct {
 	// JobID and Checkpoint say which snapshot is meant; empty and 0: any.
 	JobID      string
 	Checkpoint int64
-	// Job is the StreamJob that it is of, if there is one: its pod template counts, as for the job's own agents.
+	// Job is the StreamJob that it is of, if there is one: its pod template counts, as for the job's own agents, unless it is not valid.
 	Job *streamv1.StreamJob
 }
 
@@ -68,8 +68,10 @@ func SnapshotAgentPod(snap *streamv1.StreamSnapshot, s Settings, o SnapshotAgent
 	pod := podSpec(r, container).
 		WithRestartPolicy(corev1.RestartPolicyNever).
 		WithActiveDeadlineSeconds(agentSeconds)
-	if err := (merge{template: coordinatorTemplate(&r.Spec), component: CoordinatorComponent, alone: true}).into(pod); err != nil {
-		return nil, fmt.Errorf("building agent pod %s: %w", o.Name, err)
+	if len(checkTemplates(&r.Spec)) == 0 {
+		if err := (merge{template: coordinatorTemplate(&r.Spec), component: CoordinatorComponent, alone: true}).into(pod); err != nil {
+			return nil, fmt.Errorf("building agent pod %s: %w", o.Name, err)
+		}
 	}
 	return corev1ac.Pod(o.Name, snap.Namespace).
 		WithLabels(map[string]string{streamv1.LabelSnapshot: snap.Name, streamv1.LabelComponent: AgentComponent}).

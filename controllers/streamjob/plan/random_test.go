@@ -36,7 +36,7 @@ func TestNext_RandomLives(t *testing.T) {
 	}
 	for s := first; s < first+n; s++ {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
-			l := &life{world: newWorld(), t: t, rand: rand.New(rand.NewPCG(s, 1)), saved: map[string]int64{}, lines: map[string]*line{}, bad: map[string]int{}, consents: map[string]bool{}, back: map[string]int{}, activated: map[int64]bool{}}
+			l := &life{world: newWorld(), t: t, rand: rand.New(rand.NewPCG(s, 1)), saved: map[string]int64{}, lines: map[string]*line{}, bad: map[string]int{}, consents: map[string]bool{}, back: map[string]int{}, activated: map[int64]bool{}, standing: map[int64]bool{}}
 			l.edit()
 			for range 300 {
 				l.disturb()
@@ -66,6 +66,8 @@ type life struct {
 	back map[string]int
 	// activated are the grants whose coordinators don't stand by any more.
 	activated map[int64]bool
+	// standing says of the grants that have pods whether those were made to stand by, whatever is stored since.
+	standing map[int64]bool
 	// consents are those that were ever given.
 	consents map[string]bool
 	// isCalm says that nothing goes wrong any more.
@@ -236,7 +238,7 @@ func (l *life) runCandidate() {
 	if v == nil || !v.Exists || v.Stored == nil || l.storageDown || l.one(3) {
 		return
 	}
-	if !v.Stored.Standby {
+	if !l.standing[grant] {
 		l.t.Fatalf("grant %d has pods that wait for nobody", grant)
 	}
 	own := l.lines[l.jobID]
@@ -406,6 +408,9 @@ func (l *life) turn(crash bool) plan.Plan {
 func (l *life) carryOut(a plan.Action) {
 	l.act(a)
 	defer l.settle()
+	if a, ok := a.(plan.Apply); ok {
+		l.standing[a.Grant] = l.versions[a.Grant].Stored.Standby
+	}
 	reachable := l.engine != nil && l.engine.UnreachableSince.IsZero()
 	switch a := a.(type) {
 	case plan.Stop:

@@ -4,6 +4,7 @@ package streamjob
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/workqueue"
@@ -18,6 +19,9 @@ import (
 	"github.com/weir-stream/weir/controllers/operatorconfig"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
 )
+
+// storageField is what [operatorconfig.Defaults.Apply] calls spec.storage.
+const storageField = "storage"
 
 // Defaults are what the operator's configuration says. [operatorconfig.Live] is the real one. Its methods are safe for concurrent use.
 type Defaults interface {
@@ -37,11 +41,13 @@ func (s *scope) applyDefaults() {
 	written := resources.RevisionHash(&s.job.Spec)
 	inForce := s.Defaults.For(s.key.Namespace)
 	isolation := inForce.NetworkPolicy // no part of a version
+	var was *resources.Revision
 	for _, grant := range s.grants() {
 		r, err := s.revision(grant)
 		if err != nil {
 			continue
 		}
+		was = r
 		before := resources.TakenDefaults{Written: resources.RevisionHash(&r.Spec)}
 		if r.Defaults != nil {
 			before = *r.Defaults
@@ -53,12 +59,28 @@ func (s *scope) applyDefaults() {
 		inForce.Storage = before.Defaults.Storage
 	}
 	inForce.NetworkPolicy = isolation
+	kept := s.keepStorage(was, &inForce)
 	s.taken = &resources.TakenDefaults{Written: written, Defaults: inForce}
-	s.taken.Taken = inForce.Apply(&s.job.Spec)
+	s.taken.Taken = append(kept, inForce.Apply(&s.job.Spec)...)
+	slices.Sort(s.taken.Taken)
 	s.taken.Defaults.NetworkPolicy = ""
 	if len(s.taken.Taken) == 0 && inForce.Image == "" {
 		s.taken = nil
 	}
+}
+
+// keepStorage keeps a job where its last version was: without storage, or in that of the configuration. Whether a job gets that is for its first version to
+// say; after that, how an upgrade is done says nothing about it. It returns the field that it has set.
+func (s *scope) keepStorage(was *resources.Revision, inForce *operatorconfig.Defaults) []string {
+	switch {
+	case was == nil || s.job.Spec.Storage != nil:
+	case was.Spec.Storage == nil:
+		inForce.Storage = nil
+	case inForce.Storage != nil && was.Defaults != nil && slices.Contains(was.Defaults.Taken, storageField):
+		s.job.Spec.Storage = inForce.Storage.DeepCopy()
+		return []string{storageField}
+	}
+	return nil
 }
 
 // grants returns the grants whose stored revision may hold what the spec asks for: the newest one, and the deployed one.

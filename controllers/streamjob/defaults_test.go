@@ -4,6 +4,7 @@ package streamjob
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -321,4 +322,42 @@ func (w *world) live(t *testing.T, name string) bool {
 		t.Fatal(err)
 	}
 	return err == nil
+}
+
+// TestDefaults_HowAnUpgradeIsDoneMovesNoState edits what only says how the next upgrade goes, which is no part of a version.
+func TestDefaults_HowAnUpgradeIsDoneMovesNoState(t *testing.T) {
+	stateless := &streamv1.Upgrade{Mode: streamv1.UpgradeStateless, DiscardState: "once"}
+	tests := map[string]struct {
+		first, then *streamv1.Upgrade
+		want        *streamv1.Storage
+	}{
+		"a job with the default storage starts empty once": {nil, stateless, bucket("team")},
+		"a job without storage":                            {stateless, nil, nil},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			job := words()
+			job.Spec.Upgrade = tc.first
+			w := newWorld(t, job)
+			w.Defaults = &defaults{operatorconfig.Defaults{Storage: bucket("team"), Restart: &streamv1.Restart{None: &streamv1.NoRestart{}}}}
+			w.observes(1, plan.Store{Grant: 1}, plan.Apply{Grant: 1})
+			w.pass(t)
+			seen := w.observes(1, plan.Apply{Grant: 1})
+			w.pass(t)
+			before := seen.Revision
+			w.edit(t, func(s *streamv1.StreamJobSpec) { s.Upgrade = tc.then })
+			w.pass(t)
+			if diff := cmp.Diff(tc.want, seen.Job.Spec.Storage); diff != "" || seen.Revision != before {
+				t.Errorf("revision %s, was %s; storage (-want +got):\n%s", seen.Revision, before, diff)
+			}
+			for grant := int64(2); grant < 4; grant++ {
+				w.edit(t, func(s *streamv1.StreamJobSpec) { s.Parallelism += 2 })
+				w.observes(grant, plan.Store{Grant: grant}, plan.Apply{Grant: grant})
+				w.pass(t)
+				if diff := cmp.Diff(tc.want, w.storedRevision(t, fmt.Sprintf("words-%d", grant)).Spec.Storage); diff != "" {
+					t.Errorf("version %d (-want +got):\n%s", grant, diff)
+				}
+			}
+		})
+	}
 }

@@ -279,13 +279,17 @@ func (p *planner) driveStarting() {
 		p.event(Normal, "Upgraded", "Upgrade", fmt.Sprintf("Revision %s runs%s", p.was.Deployment.Revision, from(p.st.Restore)))
 		return
 	}
-	if p.wantsUpgrade() || p.stopWanted() || p.owned() {
-		p.drop() // the spec has gone on, or somebody has its state, and this version may never come up
+	if p.wantsUpgrade() || p.stopWanted() || p.hopeless() {
+		p.drop() // the spec has gone on, and this version may never come up
 	}
 }
 
-// owned says that the coordinator of the deployed version found its state in other hands; what follows is not up to an operation.
-func (p *planner) owned() bool {
+// hopeless says that the deployed version can't come up as it is: its coordinator found the state in other hands, or what it is made from was deleted.
+// What follows is not up to an operation.
+func (p *planner) hopeless() bool {
+	if p.deployed().Stored == nil {
+		return true
+	}
 	problem := p.problem()
 	return problem != nil && (problem.Reason == contract.Fenced || problem.Reason == contract.RetainedState)
 }

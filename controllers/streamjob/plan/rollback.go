@@ -330,7 +330,7 @@ func (p *planner) driveBack() {
 	case p.running():
 		p.wentBack()
 		p.drop()
-	case p.stopWanted(), p.owned():
+	case p.stopWanted(), p.hopeless():
 		p.drop()
 	case t != nil:
 		p.st.Rollback.Outcome, p.st.Rollback.BlockedBy = streamv1.RollbackFailed, cut(t.Reason+": "+t.Message)

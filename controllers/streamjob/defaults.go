@@ -61,7 +61,7 @@ func (s *scope) applyDefaults() {
 	inForce.NetworkPolicy = isolation
 	kept := s.keepStorage(was, &inForce)
 	s.taken = &resources.TakenDefaults{Written: written, Defaults: inForce}
-	s.taken.Taken = append(kept, inForce.Apply(&s.job.Spec)...)
+	s.taken.Taken = slices.Concat(kept, inForce.Apply(&s.job.Spec))
 	slices.Sort(s.taken.Taken)
 	s.taken.Defaults.NetworkPolicy = ""
 	if len(s.taken.Taken) == 0 && inForce.Image == "" {

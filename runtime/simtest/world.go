@@ -228,10 +228,14 @@ func (w *world) scheduleVersion() {
 	})
 }
 
-// deleted says whether the end of the present version took its state along.
+// deleted says whether the end of the present version took its state along. A savepoint that the job went back to, and has no newer state than, stays.
 func (w *world) deleted() bool {
 	f := w.line.head.Final
-	return w.scenario.deletes && f != nil && (f.State == snapshot.FinalFinished || f.State == snapshot.FinalCanceled)
+	if !w.scenario.deletes || f == nil || f.State != snapshot.FinalFinished && f.State != snapshot.FinalCanceled {
+		return false
+	}
+	_, stays := w.line.head.Newest()
+	return !stays || len(w.line.head.Checkpoints) > 0 // the latter should not be
 }
 
 // startEmpty makes a new beginning if the end of the present version took its state along.

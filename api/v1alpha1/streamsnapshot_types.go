@@ -80,6 +80,7 @@ type StreamSnapshotSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:Pattern=`^[^/\s]([^\s]*[^/\s])?$`
+	// +kubebuilder:validation:XValidation:rule="self.split('/').all(p, p != '' && p != '.' && p != '..') && !self.contains('\\\\') && !self.matches('\\\\p{Cc}')",message="use a relative path of non-empty parts, without parts . and .., backslashes and control characters"
 	Target string `json:"target,omitempty"`
 
 	// timeout is how long one try of the savepoint may take; it is tried again later then. Unset means 10m.

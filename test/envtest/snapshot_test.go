@@ -68,6 +68,7 @@ func TestSnapshotAPI_Rules(t *testing.T) {
 		"path without place":  {"s", "path: 's3://bkt/sp'", "set exactly one of storage and jobRef"},
 		"path of two places":  {"s", "path: 's3://bkt/sp', jobRef: {name: j}, storage: {s3: {bucket: bkt}}", "set exactly one of storage and jobRef"},
 		"storage of a job":    {"s", "jobRef: {name: j}, storage: {s3: {bucket: bkt}}", "storage is for path"},
+		"target that leaves":  {"s", "jobRef: {name: j}, target: a/../../b", "use a relative path of non-empty parts"},
 		"target of a path":    {"s", "path: 's3://bkt/sp', jobRef: {name: j}, target: x", "target is for a savepoint that is taken"},
 		"volume of no claim":  {"s", "path: /data/sp, storage: {volume: {path: /data}}", "name the persistent volume claim"},
 		"too long a name":     {strings.Repeat("s", 64), "jobRef: {name: j}", "at most 63 characters"},

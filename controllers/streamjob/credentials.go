@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -141,17 +142,41 @@ func (s *scope) checkSecrets(ctx context.Context) error {
 		return err
 	}
 	for _, config := range changed {
-		secret := &corev1.Secret{}
-		if err := s.Client.Apply(ctx, config, client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
-			return fmt.Errorf("applying secret %s: %w", *config.GetName(), err)
-		}
-		if err := convert(config, secret); err != nil {
-			return fmt.Errorf("reading secret %s: %w", *config.GetName(), err)
+		secret, err := s.writeSecret(ctx, config, have[*config.GetName()])
+		if err != nil {
+			return err
 		}
 		ctrl.LoggerFrom(ctx).Info("Issued a certificate", "secret", secret.Name)
 		have[secret.Name] = secret
 	}
 	return s.mem.creds.take(have[certs.SecretName(s.job.Name, certs.Client)], s.now, renewAt)
+}
+
+// writeSecret writes a secret in the place of the one that was read, or where there was none. Certificates of two authorities don't trust each
+// other, so two operators that issue at the same time must not each write a part: whoever comes second gets a conflict, and reads again.
+func (s *scope) writeSecret(ctx context.Context, config *corev1ac.SecretApplyConfiguration, before *corev1.Secret) (*corev1.Secret, error) {
+	name, secret := *config.GetName(), &corev1.Secret{}
+	if before != nil {
+		config.WithResourceVersion(before.ResourceVersion)
+		if err := s.Client.Apply(ctx, config, client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
+			return nil, fmt.Errorf("applying secret %s: %w", name, err)
+		}
+		if err := convert(config, secret); err != nil {
+			return nil, fmt.Errorf("reading secret %s: %w", name, err)
+		}
+		return secret, nil
+	}
+	if err := convert(config, secret); err != nil {
+		return nil, fmt.Errorf("making secret %s: %w", name, err)
+	}
+	err := s.Client.Create(ctx, secret, client.FieldOwner(FieldOwner))
+	if apierrors.IsAlreadyExists(err) {
+		err = apierrors.NewConflict(corev1.Resource("secrets"), name, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("creating secret %s: %w", name, err)
+	}
+	return secret, nil
 }
 
 // take takes the certificate for clients up. The configuration stays the same one while its certificate does: another one

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/streamjob/certs"
 	"github.com/weir-stream/weir/controllers/streamjob/engine"
 	"github.com/weir-stream/weir/controllers/streamjob/plan"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
@@ -42,7 +43,7 @@ func TestReconcile_WritesTheGrantBeforeTheObjects(t *testing.T) {
 	}
 	w.pass(t)
 	got := w.asked()
-	for _, want := range []string{"apply Secret words-ca", "apply Service words-1", "apply Deployment words-1-coordinator", "apply StatefulSet words-1-worker"} {
+	for _, want := range []string{"create Secret words-ca", "apply Service words-1", "apply Deployment words-1-coordinator", "apply StatefulSet words-1-worker"} {
 		if !slices.Contains(got, want) {
 			t.Errorf("the second pass did not %s: %v", want, got)
 		}
@@ -365,9 +366,71 @@ func TestReconcile_IssuesCertificatesAgainThatAreGone(t *testing.T) {
 	}
 	w.clock.SetTime(w.clock.Now().Add(checkSecretsSoon))
 	w.pass(t)
-	if got := w.asked(); !slices.Contains(got, "apply Secret words-worker-tls") || slices.Contains(got, "apply Secret words-ca") {
+	if got := w.asked(); !slices.Contains(got, "create Secret words-worker-tls") || slices.Contains(got, "create Secret words-ca") {
 		t.Errorf("while a pod waits the operator asked for %v", got)
 	}
+}
+
+// TestReconcile_TwoThatIssueAtOnce has another operator issue the authority, or one of its certificates, between the read and the write of this
+// one: all certificates must be of one authority in the end.
+func TestReconcile_TwoThatIssueAtOnce(t *testing.T) {
+	for _, first := range certs.Names("words") {
+		t.Run(first, func(t *testing.T) {
+			job := deployed()
+			w := newWorld(t, job)
+			w.plans(nil)
+			done := false
+			w.refuse = func(request string) error {
+				if done || request != "create Secret "+first {
+					return nil
+				}
+				done = true
+				return w.issueElsewhere(t, job, first)
+			}
+			for range 4 {
+				w.pass(t)
+				w.clock.SetTime(w.clock.Now().Add(checkSecretsEvery))
+			}
+			if !done {
+				t.Fatal("nothing was issued in between")
+			}
+			authority := &corev1.Secret{}
+			for _, name := range certs.Names("words") {
+				secret := &corev1.Secret{}
+				if err := w.Get(t.Context(), client.ObjectKey{Namespace: "ns", Name: name}, secret); err != nil {
+					t.Fatal(err)
+				}
+				if authority.Data == nil {
+					authority = secret
+				}
+				if got, want := string(secret.Data["ca.crt"]), string(authority.Data["ca.crt"]); got != want || got == "" {
+					t.Errorf("the authority of %s is not that of %s", name, authority.Name)
+				}
+			}
+		})
+	}
+}
+
+// issueElsewhere issues one secret as another operator does that has read what there is: an authority of its own, or a certificate of the one there is.
+func (w *world) issueElsewhere(t *testing.T, job *streamv1.StreamJob, name string) error {
+	t.Helper()
+	have := map[string]*corev1.Secret{}
+	for _, n := range certs.Names(job.Name) {
+		secret := &corev1.Secret{}
+		if err := w.WithWatch.Get(t.Context(), client.ObjectKey{Namespace: job.Namespace, Name: n}, secret); err == nil {
+			have[n] = secret
+		}
+	}
+	issued, _, err := certs.Secrets(job, have, w.clock.Now())
+	if err != nil {
+		return err
+	}
+	for _, config := range issued {
+		if *config.GetName() == name {
+			return w.WithWatch.Apply(t.Context(), config, client.FieldOwner("another"))
+		}
+	}
+	return nil
 }
 
 func TestReconcile_ASecretOfSomebodyElseIsLeftAlone(t *testing.T) {

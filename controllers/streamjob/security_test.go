@@ -156,6 +156,10 @@ func TestOperator_WritesCredentialsNowhere(t *testing.T) {
 			out.add(o)
 			return c.Apply(ctx, o, opts...)
 		},
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			out.add(o)
+			return c.Create(ctx, o, opts...)
+		},
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 			out.add(o)
 			return c.Patch(ctx, o, p, opts...)

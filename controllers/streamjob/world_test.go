@@ -176,6 +176,12 @@ func (w *world) counting() interceptor.Funcs {
 			}
 			return errors.Join(w.request("apply", o), c.Apply(ctx, o, opts...))
 		},
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			if err := w.request("create", o); err != nil {
+				return err
+			}
+			return c.Create(ctx, o, opts...)
+		},
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 			if err := w.request("patch", o); err != nil {
 				return err

@@ -417,7 +417,7 @@ func (w *world) issueElsewhere(t *testing.T, job *streamv1.StreamJob, name strin
 	have := map[string]*corev1.Secret{}
 	for _, n := range certs.Names(job.Name) {
 		secret := &corev1.Secret{}
-		if err := w.WithWatch.Get(t.Context(), client.ObjectKey{Namespace: job.Namespace, Name: n}, secret); err == nil {
+		if err := w.Get(t.Context(), client.ObjectKey{Namespace: job.Namespace, Name: n}, secret); err == nil {
 			have[n] = secret
 		}
 	}
@@ -427,7 +427,7 @@ func (w *world) issueElsewhere(t *testing.T, job *streamv1.StreamJob, name strin
 	}
 	for _, config := range issued {
 		if *config.GetName() == name {
-			return w.WithWatch.Apply(t.Context(), config, client.FieldOwner("another"))
+			return w.Apply(t.Context(), config, client.FieldOwner("another"))
 		}
 	}
 	return nil

@@ -28,7 +28,7 @@ const (
 // writeStatus writes the status when it differs from the one in the cluster, and fails with a conflict when somebody else has
 // written meanwhile. It is a patch from what was read to what should be, so it also takes away what somebody else has put there.
 func (s *scope) writeStatus(ctx context.Context, status *streamv1.StreamJobStatus) error {
-	same, err := equalAsJSON(&s.job.Status, status)
+	same, err := EqualAsJSON(&s.job.Status, status)
 	if err != nil || same {
 		return err
 	}
@@ -46,8 +46,8 @@ func (s *scope) writeStatus(ctx context.Context, status *streamv1.StreamJobStatu
 	return nil
 }
 
-// equalAsJSON compares what the API server would see. Times are compared in the precision in which they are written.
-func equalAsJSON(a, b any) (bool, error) {
+// EqualAsJSON compares what the API server would see. Times are compared in the precision in which they are written.
+func EqualAsJSON(a, b any) (bool, error) {
 	x, err := json.Marshal(a)
 	if err != nil {
 		return false, fmt.Errorf("encoding the status: %w", err)

@@ -3,9 +3,7 @@
 package streamsnapshot
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -274,16 +272,9 @@ func (s *scope) patchFinalizers(ctx context.Context, change func(client.Object, 
 
 // writeStatus writes the status when it differs from the one in the cluster, and fails with a conflict when somebody else has written meanwhile.
 func (s *scope) writeStatus(ctx context.Context, status *streamv1.StreamSnapshotStatus) error {
-	was, err := json.Marshal(&s.snap.Status)
-	if err != nil {
-		return fmt.Errorf("encoding the status: %w", err)
-	}
-	now, err := json.Marshal(status)
-	if err != nil {
-		return fmt.Errorf("encoding the status: %w", err)
-	}
-	if bytes.Equal(was, now) {
-		return nil
+	same, err := streamjob.EqualAsJSON(&s.snap.Status, status)
+	if err != nil || same {
+		return err
 	}
 	before := s.snap.DeepCopy()
 	s.snap.Status = *status.DeepCopy()

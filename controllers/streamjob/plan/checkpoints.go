@@ -36,7 +36,7 @@ func (p *planner) hearCheckpoints() {
 	}
 	if r := newest(h, fails); r != nil {
 		out.LastFailure = &streamv1.CheckpointFailure{
-			ID: r.ID, At: seconds(r.TriggeredAt.Add(time.Duration(r.DurationMillis) * time.Millisecond)), Reason: r.Reason, Message: cut(r.Error),
+			ID: r.ID, At: Seconds(r.TriggeredAt.Add(time.Duration(r.DurationMillis) * time.Millisecond)), Reason: r.Reason, Message: cut(r.Error),
 		}
 	}
 	p.st.Checkpoints = out

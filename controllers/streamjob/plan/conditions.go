@@ -83,7 +83,7 @@ func truth(b bool) metav1.ConditionStatus {
 func (p *planner) set(condition string, status metav1.ConditionStatus, reason, message string) {
 	apimeta.SetStatusCondition(&p.st.Conditions, metav1.Condition{
 		Type: condition, Status: status, Reason: reason, Message: message,
-		ObservedGeneration: p.job.Generation, LastTransitionTime: seconds(p.now),
+		ObservedGeneration: p.job.Generation, LastTransitionTime: Seconds(p.now),
 	})
 }
 
@@ -226,7 +226,7 @@ func stalls(reason string) bool {
 // trouble is what keeps the deployed version from running, the cause before its consequences.
 func (p *planner) trouble() *Trouble {
 	if problem := p.problem(); problem != nil {
-		reason, message := describe(problem)
+		reason, message := Describe(problem)
 		return &Trouble{Reason: reason, Message: cut(message)}
 	}
 	v := p.deployed()

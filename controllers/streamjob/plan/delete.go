@@ -171,7 +171,7 @@ func (p *planner) settleEnd() {
 
 func (p *planner) whyNot() string {
 	if problem := p.problem(); problem != nil {
-		_, message := describe(problem)
+		_, message := Describe(problem)
 		return message
 	}
 	if e := p.engine(); e != nil && p.answers() {
@@ -229,7 +229,7 @@ func (p *planner) disposed(agent *Agent) {
 	}
 	reason, message := streamv1.ReasonInternal, agent.Message
 	if agent.Result != nil {
-		reason, message = describe(agent.Result.Problem)
+		reason, message = Describe(agent.Result.Problem)
 	}
 	if !p.givesUpDisposing(message) {
 		p.fail(reason, "deleting the checkpoints of the job: "+message)

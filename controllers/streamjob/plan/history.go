@@ -26,7 +26,7 @@ func (p *planner) entry() *streamv1.HistoryEntry {
 func (p *planner) record() {
 	d := p.st.Deployment
 	p.st.History = append([]streamv1.HistoryEntry{{
-		Grant: d.Grant, Revision: d.Revision, Generation: d.Generation, DeployedAt: seconds(p.now),
+		Grant: d.Grant, Revision: d.Revision, Generation: d.Generation, DeployedAt: Seconds(p.now),
 		Outcome: streamv1.OutcomeDeployed, RequestedMode: p.st.Restore.RequestedMode,
 	}}, p.st.History...)
 	p.st.History = p.st.History[:min(len(p.st.History), maxHistory)]
@@ -38,7 +38,7 @@ func (p *planner) close(outcome streamv1.HistoryOutcome, message string) {
 	if h == nil || !h.EndedAt.IsZero() {
 		return
 	}
-	h.Outcome, h.EndedAt, h.Message = outcome, seconds(p.now), Cut(message, maxHistoryText)
+	h.Outcome, h.EndedAt, h.Message = outcome, Seconds(p.now), Cut(message, maxHistoryText)
 }
 
 // outcomes are what becomes of a version by how its job ended.

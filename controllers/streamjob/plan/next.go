@@ -162,12 +162,12 @@ func (p *planner) hear() {
 	if e.MaxParallelism > 0 {
 		j.MaxParallelism = int32(e.MaxParallelism)
 	}
-	if started := seconds(e.StartedAt); !started.Equal(&j.StartedAt) {
+	if started := Seconds(e.StartedAt); !started.Equal(&j.StartedAt) {
 		p.st.Checkpoints = nil // what is there is of a coordinator before
 		j.StartedAt = started
 	}
 	if f := e.LastFailure; f != nil {
-		j.LastFailure = &streamv1.FailureReport{At: seconds(f.At), Message: cut(f.Message)}
+		j.LastFailure = &streamv1.FailureReport{At: Seconds(f.At), Message: cut(f.Message)}
 	}
 	if s := e.LastCheckpoint; s != nil && (p.st.LastCheckpoint == nil || s.ID >= p.st.LastCheckpoint.ID) {
 		p.st.LastCheckpoint = snapshot(s)
@@ -202,7 +202,7 @@ func (p *planner) hearRestore(e *contract.JobStatus) {
 	default:
 		r.EffectiveMode = string(streamv1.UpgradeFromLastCheckpoint)
 	}
-	r.Path, r.CheckpointID, r.TakenAt = from.Path, from.ID, seconds(from.CompletedAt)
+	r.Path, r.CheckpointID, r.TakenAt = from.Path, from.ID, Seconds(from.CompletedAt)
 	p.noteRestore()
 	kind, reason := Normal, "Restored"
 	if r.RequestedMode == modeStateless && r.EffectiveMode != modeRestoreFrom || r.RequestedMode == string(streamv1.UpgradeFromSavepoint) && r.EffectiveMode != r.RequestedMode {
@@ -257,12 +257,12 @@ const (
 
 func snapshot(s *contract.SnapshotInfo) *streamv1.SnapshotReport {
 	return &streamv1.SnapshotReport{
-		ID: s.ID, Path: s.Path, CompletedAt: seconds(s.CompletedAt), SizeBytes: s.SizeBytes, DurationMillis: s.DurationMillis,
+		ID: s.ID, Path: s.Path, CompletedAt: Seconds(s.CompletedAt), SizeBytes: s.SizeBytes, DurationMillis: s.DurationMillis,
 	}
 }
 
-// seconds is a time as the API keeps it.
-func seconds(t time.Time) metav1.Time {
+// Seconds is a time as the API keeps it.
+func Seconds(t time.Time) metav1.Time {
 	if t.IsZero() {
 		return metav1.Time{}
 	}

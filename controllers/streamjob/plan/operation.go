@@ -26,17 +26,17 @@ func (p *planner) enter(phase streamv1.OperationPhase) {
 	op := p.st.Operation
 	op.Phase, op.PhaseStartedAt = phase, micros(p.now)
 	op.Warm = phase == streamv1.OperationWarming || op.Warm && phase == streamv1.OperationSaving
-	op.RetryAt, op.Deadline = seconds(time.Time{}), seconds(time.Time{})
+	op.RetryAt, op.Deadline = Seconds(time.Time{}), Seconds(time.Time{})
 	if phase != streamv1.OperationWaiting {
 		op.ID = p.operationID(op)
 	}
 	switch phase {
 	case streamv1.OperationSaving:
-		op.Deadline = seconds(p.now.Add(p.savepointTimeout() + answerGrace))
+		op.Deadline = Seconds(p.now.Add(p.savepointTimeout() + answerGrace))
 	case streamv1.OperationWarming:
-		op.Deadline = seconds(p.now.Add(warmPatience))
+		op.Deadline = Seconds(p.now.Add(warmPatience))
 	case streamv1.OperationCanceling:
-		op.Deadline = seconds(p.now.Add(cancelPatience))
+		op.Deadline = Seconds(p.now.Add(cancelPatience))
 	case streamv1.OperationFencing, streamv1.OperationDisposing:
 		p.st.Grant++
 	default: // no deadline of its own
@@ -68,7 +68,7 @@ func (p *planner) fail(reason, message string) {
 	p.enter(streamv1.OperationWaiting)
 	op.Reason, op.Message = reason, cut(message)
 	wait := firstRetry << min(max(op.Attempts-1, 0), 10)
-	op.RetryAt = seconds(p.now.Add(min(wait, lastRetry)).Add(time.Second - 1))
+	op.RetryAt = Seconds(p.now.Add(min(wait, lastRetry)).Add(time.Second - 1))
 }
 
 // retry begins the next try once its time has come.
@@ -177,7 +177,7 @@ func (p *planner) driveChecking() {
 		p.fail(reason, "the check of the new version ended without a result: "+agent.Message)
 		return
 	case !agent.Result.OK:
-		reason, message := describe(agent.Result.Problem)
+		reason, message := Describe(agent.Result.Problem)
 		p.fail(reason, "the new version cannot take over: "+message)
 		return
 	}
@@ -392,7 +392,7 @@ func (p *planner) fence(how streamv1.JobEnd) {
 		message := agent.Message
 		reason := streamv1.ReasonInternal
 		if agent.Result != nil {
-			reason, message = describe(agent.Result.Problem)
+			reason, message = Describe(agent.Result.Problem)
 		}
 		p.fail(reason, "shutting out the coordinator that does not answer: "+message)
 		return
@@ -465,8 +465,8 @@ func (p *planner) agent(run RunAgent, on ...string) *Agent {
 // prefix keeps names of pods short.
 func prefix(name string) string { return strings.TrimRight(name[:min(len(name), 30)], "-") }
 
-// describe gives a problem a condition reason and a text with the remedy.
-func describe(problem *contract.Problem) (reason, message string) {
+// Describe gives a problem a condition reason and a text with the remedy.
+func Describe(problem *contract.Problem) (reason, message string) {
 	if problem == nil {
 		return streamv1.ReasonInternal, "no reason was given"
 	}

@@ -102,7 +102,7 @@ func (p *planner) rollBack(cause *Trouble, to *Version) {
 	}
 	p.st.Rollback = &streamv1.RollbackReport{
 		FromRevision: d.Revision, FromGeneration: d.Generation, ToRevision: to.Stored.Revision, RestartNonce: p.spec.RestartNonce,
-		Reason: cause.Reason, Message: cut(cause.Message), Outcome: streamv1.RollbackStarted, Path: path, At: seconds(p.now),
+		Reason: cause.Reason, Message: cut(cause.Message), Outcome: streamv1.RollbackStarted, Path: path, At: Seconds(p.now),
 	}
 	p.begin(streamv1.RollbackOperation, streamv1.OperationChecking)
 	p.storeBack()
@@ -135,7 +135,7 @@ func (p *planner) fatal() *Trouble {
 			return &Trouble{Reason: streamv1.ReasonJobFailed, Message: "the job failed for good: " + p.failure()}
 		}
 		if problem := e.Problem; problem != nil && fatalProblem(problem.Reason) {
-			reason, message := describe(problem)
+			reason, message := Describe(problem)
 			return &Trouble{Reason: reason, Message: message}
 		}
 		most := int32(defaultMaxRestarts)
@@ -205,7 +205,7 @@ func (p *planner) ran() bool { return p.st.Restore != nil && p.st.Restore.Effect
 // kept from acting.
 func (p *planner) startsNow() {
 	if h := p.entry(); h != nil && !p.ran() && !p.deployed().Exists && p.now.Sub(h.DeployedAt.Time) > faultPatience {
-		h.DeployedAt = seconds(p.now)
+		h.DeployedAt = Seconds(p.now)
 	}
 }
 
@@ -263,7 +263,7 @@ func (p *planner) checkBack() {
 // cannotGoBack is for a stable version that the state does not fit, or that can't be rewound.
 func (p *planner) cannotGoBack(problem *contract.Problem) {
 	op, r := p.st.Operation, p.st.Rollback
-	reason, message := describe(problem)
+	reason, message := Describe(problem)
 	switch {
 	case reason == streamv1.ReasonIncompatibleState && op.Path == "" && r.Path != "":
 		op.Path = r.Path
@@ -342,7 +342,7 @@ func (p *planner) driveBack() {
 // wentBack records that the stable version runs.
 func (p *planner) wentBack() {
 	r := p.st.Rollback
-	r.Outcome, r.BlockedBy, r.CompletedAt = streamv1.RollbackCompleted, "", seconds(p.now)
+	r.Outcome, r.BlockedBy, r.CompletedAt = streamv1.RollbackCompleted, "", Seconds(p.now)
 	p.event(Warning, "RolledBack", "Rollback", fmt.Sprintf("Stable revision %s runs again%s; %s was rolled back: %s: %s",
 		stableName(r), from(p.st.Restore), r.FromRevision, r.Reason, r.Message))
 }

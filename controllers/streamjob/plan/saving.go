@@ -55,7 +55,7 @@ func (p *planner) failLate() {
 	message := "the " + what + " was not complete in time"
 	if problem := p.problem(); problem != nil {
 		var why string
-		reason, why = describe(problem)
+		reason, why = Describe(problem)
 		message += ": " + why
 	}
 	p.fail(reason, message)
@@ -93,7 +93,7 @@ func (p *planner) judge(o *contract.Operation) outcome {
 			return succeeded
 		}
 		if p.st.LastSavepoint == nil || p.st.LastSavepoint.ID < o.Checkpoint {
-			p.st.LastSavepoint = &streamv1.SnapshotReport{ID: o.Checkpoint, Path: o.Path, CompletedAt: seconds(o.EndedAt)}
+			p.st.LastSavepoint = &streamv1.SnapshotReport{ID: o.Checkpoint, Path: o.Path, CompletedAt: Seconds(o.EndedAt)}
 		}
 		p.event(Normal, "SavepointCompleted", string(op.Type), "Savepoint "+o.Path+" is complete")
 		return succeeded
@@ -157,7 +157,7 @@ func (p *planner) failedWhat() (reason, what string) {
 // checkpointTaken takes up a checkpoint that was asked for.
 func (p *planner) checkpointTaken(o *contract.Operation) {
 	if p.st.LastCheckpoint == nil || p.st.LastCheckpoint.ID < o.Checkpoint {
-		p.st.LastCheckpoint = &streamv1.SnapshotReport{ID: o.Checkpoint, Path: o.Path, CompletedAt: seconds(o.EndedAt)}
+		p.st.LastCheckpoint = &streamv1.SnapshotReport{ID: o.Checkpoint, Path: o.Path, CompletedAt: Seconds(o.EndedAt)}
 	}
 	p.event(Normal, "CheckpointCompleted", "Checkpoint", fmt.Sprintf("Checkpoint %d, which was asked for, is complete", o.Checkpoint))
 }

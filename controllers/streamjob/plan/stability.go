@@ -78,7 +78,7 @@ func (p *planner) gate(e *contract.JobStatus) {
 		return
 	}
 	if s.Since.IsZero() {
-		s.Since, s.AfterCheckpoint = seconds(p.now), p.startOf(e, restarts)
+		s.Since, s.AfterCheckpoint = Seconds(p.now), p.startOf(e, restarts)
 	}
 	p.count(e)
 	if p.isStable() {
@@ -146,7 +146,7 @@ func (p *planner) promote() {
 	}
 	d := p.st.Deployment
 	p.st.Stability = nil
-	p.st.LastStable = &streamv1.StableReport{Grant: d.Grant, Revision: d.Revision, Generation: d.Generation, At: seconds(p.now)}
+	p.st.LastStable = &streamv1.StableReport{Grant: d.Grant, Revision: d.Revision, Generation: d.Generation, At: Seconds(p.now)}
 	if h := p.entry(); h != nil {
 		h.Outcome = streamv1.OutcomeStable
 	}
@@ -166,6 +166,6 @@ func (p *planner) heardFaults() {
 	case p.fault() == nil:
 		s.FailingSince = metav1.Time{}
 	case s.FailingSince.IsZero():
-		s.FailingSince = seconds(p.now)
+		s.FailingSince = Seconds(p.now)
 	}
 }

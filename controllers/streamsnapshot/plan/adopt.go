@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	jobplan "github.com/weir-stream/weir/controllers/streamjob/plan"
 	"github.com/weir-stream/weir/runtime/contract"
 )
 
@@ -74,6 +75,6 @@ func (p *planner) wasStalled() bool { return needsSomebody(p.restReason()) }
 func (p *planner) found(r *contract.AgentResult) {
 	s := r.Snapshot
 	p.st.Kind, p.st.Path, p.st.CheckpointID, p.st.SizeBytes = s.Kind, s.Path, s.ID, s.SizeBytes
-	p.st.CompletedAt, p.st.JobID, p.st.Pinned = seconds(s.CompletedAt), r.JobID, r.Pinned
+	p.st.CompletedAt, p.st.JobID, p.st.Pinned = jobplan.Seconds(s.CompletedAt), r.JobID, r.Pinned
 	p.completed()
 }

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	jobplan "github.com/weir-stream/weir/controllers/streamjob/plan"
 )
 
 // conditions say how the snapshot is, for people and for tools that wait.
@@ -51,6 +52,6 @@ func defaultReason(s streamv1.SnapshotState) string {
 func (p *planner) set(kind string, status metav1.ConditionStatus, reason, message string) {
 	apimeta.SetStatusCondition(&p.st.Conditions, metav1.Condition{
 		Type: kind, Status: status, Reason: reason, Message: cut(message),
-		ObservedGeneration: p.snap.Generation, LastTransitionTime: seconds(p.now),
+		ObservedGeneration: p.snap.Generation, LastTransitionTime: jobplan.Seconds(p.now),
 	})
 }

@@ -113,7 +113,7 @@ func (p *planner) begin(what string) {
 	p.st.State = streamv1.SnapshotInProgress
 	p.st.Attempts++
 	p.st.OperationID = fmt.Sprintf("%s-%s-%d", what, p.snap.UID, p.st.Attempts)
-	p.st.StartedAt, p.st.RetryAt = seconds(p.now), metav1.Time{}
+	p.st.StartedAt, p.st.RetryAt = jobplan.Seconds(p.now), metav1.Time{}
 	p.st.Message = ""
 	p.again(soon)
 }
@@ -121,7 +121,7 @@ func (p *planner) begin(what string) {
 // fail ends a try; the next one follows after a pause that grows.
 func (p *planner) fail(reason, message string) {
 	wait := min(firstRetry<<min(max(p.st.Attempts-1, 0), 10), lastRetry)
-	p.st.RetryAt = seconds(p.now.Add(wait).Add(time.Second - 1))
+	p.st.RetryAt = jobplan.Seconds(p.now.Add(wait).Add(time.Second - 1))
 	p.st.OperationID = ""
 	if p.st.State == streamv1.SnapshotInProgress {
 		p.st.State = streamv1.SnapshotPending
@@ -216,25 +216,11 @@ func (p *planner) dropAgents() {
 
 // describe gives a problem a condition reason and a text with the remedy.
 func describe(problem *contract.Problem) (reason, message string) {
-	if problem == nil {
-		return streamv1.ReasonInternal, "no reason was given"
+	reason, message = jobplan.Describe(problem)
+	if problem != nil && problem.Reason == contract.InUse {
+		reason = streamv1.ReasonSnapshotInUse
 	}
-	message = problem.Message
-	if problem.Remedy != "" {
-		message += " (" + problem.Remedy + ")"
-	}
-	if problem.Reason == contract.InUse {
-		return streamv1.ReasonSnapshotInUse, message
-	}
-	return string(problem.Reason), message
-}
-
-// seconds is a time as the API keeps it.
-func seconds(t time.Time) metav1.Time {
-	if t.IsZero() {
-		return metav1.Time{}
-	}
-	return metav1.NewTime(t.UTC().Truncate(time.Second))
+	return reason, message
 }
 
 // cut bounds a text from elsewhere.

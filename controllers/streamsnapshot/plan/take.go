@@ -157,7 +157,7 @@ func (p *planner) judge(o *contract.Operation) {
 		return
 	}
 	p.st.Kind, p.st.Path, p.st.CheckpointID = kindSavepoint, o.Path, o.Checkpoint
-	p.st.SizeBytes, p.st.CompletedAt = o.SizeBytes, seconds(o.EndedAt)
+	p.st.SizeBytes, p.st.CompletedAt = o.SizeBytes, jobplan.Seconds(o.EndedAt)
 	if !o.StartedAt.IsZero() {
 		p.st.DurationMillis = max(0, o.EndedAt.Sub(o.StartedAt).Milliseconds())
 	}
@@ -189,7 +189,7 @@ func (p *planner) completed() {
 // lookInStorage finds out by an agent pod whether a savepoint was complete when its job ended for good.
 func (p *planner) lookInStorage() {
 	if p.was.RetryAt.IsZero() { // nobody has looked yet
-		p.st.StartedAt, p.st.RetryAt = seconds(p.now), seconds(p.now)
+		p.st.StartedAt, p.st.RetryAt = jobplan.Seconds(p.now), jobplan.Seconds(p.now)
 		p.again(soon)
 		return
 	}

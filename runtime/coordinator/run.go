@@ -156,7 +156,8 @@ func (c *Coordinator) startServers() *servers {
 			remotestore.Register(s.control, c.o.Store) // workers in other processes have no other way to it
 		}
 		s.running.Go(func() {
-			if err := s.control.Serve(c.o.Control); err != nil {
+			// A job that had ended before is concluded so soon that the server may be stopped before it serves.
+			if err := s.control.Serve(c.o.Control); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 				s.errs <- fmt.Errorf("serving workers: %w", err)
 			}
 		})

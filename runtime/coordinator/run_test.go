@@ -5,6 +5,8 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"net"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -457,6 +459,31 @@ func TestRun_EndsInEveryState(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestRun_StopsServersThatDidNotServeYet(t *testing.T) {
+	defer goruntime.GOMAXPROCS(goruntime.GOMAXPROCS(1)) // what is started runs only when the one who starts it waits
+	o := newCluster(t).options()
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	o.Control, o.API = listen(), listen()
+	c, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.startServers().stop(t.Context()); err != nil {
+		t.Errorf("stopping servers at once: %v", err)
+	}
+	for name, l := range map[string]net.Listener{"control": o.Control, "API": o.API} {
+		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the listener of the %s server is not closed: %v", name, err)
+		}
 	}
 }
 

@@ -194,6 +194,16 @@ func (l *lineage) needs(needed map[string]bool) {
 	}
 }
 
+// checkUntouched finds objects in the directory of a job that are older than its first head. A sweeper refuses a directory without a head, because it
+// can't tell what is there from the state of a job whose head was lost; so there must be nothing before the head.
+func (l *lineage) checkUntouched() {
+	for _, name := range l.w.store.list(l.dir, l.w.clock.now) {
+		if name != l.headName() {
+			l.w.failf("%s is there before job %s has its first head", name, l.id)
+		}
+	}
+}
+
 // sweep does what a sweeper does a day later. Then nothing is there but what is needed, and all of that.
 func (w *world) sweep() {
 	for _, l := range w.lines {

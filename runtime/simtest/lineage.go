@@ -114,6 +114,9 @@ func (l *lineage) headSwapped(c *coordinator, h snapshot.Head) {
 	if h.Seq != old.Seq+1 {
 		w.failf("the head goes from seq %d to %d", old.Seq, h.Seq)
 	}
+	if old.Seq == 0 {
+		l.checkUntouched()
+	}
 	if h.Epoch.Compare(old.Epoch) < 0 {
 		w.failf("the head goes from epoch %v back to %v", old.Epoch, h.Epoch)
 	}

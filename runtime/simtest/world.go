@@ -304,9 +304,9 @@ func (w *world) exited(c *coordinator, e job.Exit) {
 		w.scheduleVersion()
 	case e.State == job.StateFinished && e.Err == nil:
 		w.finish()
-	case w.closing == w.version && (e.State == job.StateCanceled || e.State == job.StateSuspended || e.State == job.StateFinished):
+	case w.closing == w.version && ended(e):
 		w.finish()
-	case e.State == job.StateCanceled, e.State == job.StateSuspended && w.stopped():
+	case e.State == job.StateCanceled, ended(e) && w.stopped():
 		w.scheduleVersion()
 	case e.State == job.StateFailed && w.mixed(e.Err):
 		w.split = true
@@ -326,6 +326,9 @@ func (w *world) exited(c *coordinator, e job.Exit) {
 		w.clock.after(nil, w.clock.between(0, time.Second), w.takeOver(c))
 	}
 }
+
+// ended says whether the job came to its end, and not merely an incarnation that gave up, because storage didn't answer for example.
+func ended(e job.Exit) bool { return e.Err == nil && e.State != job.StateFailed }
 
 // leftBehind hears of the end of an incarnation that another one replaced, or whose version is not the present one. Its node may start
 // it again.

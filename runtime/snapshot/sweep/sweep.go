@@ -18,6 +18,9 @@ import (
 // more. An hour is for the clocks of coordinator, storage and sweeper, which may differ.
 const MinGrace = snapshot.CommitGrace + time.Hour
 
+// snapshotDirs are what a sweep looks at in the directory of a job.
+var snapshotDirs = []string{"checkpoints/", "shared/"}
+
 // deleteBatch is how many objects are deleted between two looks at the head.
 const deleteBatch = 500
 
@@ -107,7 +110,7 @@ func Sweep(ctx context.Context, s storage.Store, dir string, o Options) (*Report
 func look(ctx context.Context, s store, dir string) (*snapshot.Head, *keep, error) {
 	b, _, err := s.Get(ctx, dir+snapshot.HeadName)
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, nil, fmt.Errorf("there is no %s: give the directory of one job, <prefix>/<namespace>/<name>/<job id>: %w", snapshot.HeadName, err)
+		return nil, nil, headless(ctx, s, dir, err)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the head: %w", err)
@@ -130,6 +133,26 @@ func look(ctx context.Context, s store, dir string) (*snapshot.Head, *keep, erro
 		}
 	}
 	return &h, k, nil
+}
+
+// headless says what is wrong with a directory that has no head. No attempt of a job writes anything before the head is claimed, and the head is never deleted. So what
+// is there without one belongs to a job whose head was lost: perhaps all that is left of its state, which is not for a sweep to judge.
+func headless(ctx context.Context, s storage.Lister, dir string, cause error) error {
+	n := 0
+	for _, below := range snapshotDirs {
+		err := s.List(ctx, dir+below, func(storage.Object) error {
+			n++
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("there is no %s, listing %s: %w", snapshot.HeadName, dir+below, err)
+		}
+	}
+	if n == 0 {
+		return fmt.Errorf("there is no %s: give the directory of one job, <prefix>/<namespace>/<name>/<job id>: %w", snapshot.HeadName, cause)
+	}
+	return fmt.Errorf("there is no %s, but the directory has snapshots, %d objects, which may be all that is left of the state of a job: nothing is deleted: "+
+		"put the head back, or start a job with restoreFrom one of the snapshots and then delete the directory yourself: %w", snapshot.HeadName, n, cause)
 }
 
 // find sorts the objects of the job. A checkpoint that nothing refers to is one orphan; it is young as long as any of its objects is.
@@ -159,7 +182,7 @@ func (k *keep) find(ctx context.Context, s storage.Lister, r *Report, before tim
 		}
 		return nil
 	}
-	for _, below := range []string{"checkpoints/", "shared/"} {
+	for _, below := range snapshotDirs {
 		if err := s.List(ctx, k.dir+below, take); err != nil {
 			return fmt.Errorf("listing %s: %w", k.dir+below, err)
 		}

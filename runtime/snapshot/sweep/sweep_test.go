@@ -189,7 +189,7 @@ func TestSweep_FindsWhatNothingRefersTo(t *testing.T) {
 					b.t.Fatal(err)
 				}
 			},
-			refusal: "give the directory of one job",
+			refusal: "nothing is deleted",
 		},
 	}
 	for name, tc := range tests {
@@ -243,6 +243,37 @@ func TestSweep_RefusesAShortGrace(t *testing.T) {
 	b.usual()
 	if _, err := b.sweep(sweep.Options{Grace: snapshot.CommitGrace}); err == nil || !strings.Contains(err.Error(), "at least 25h") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Without a head nothing is an orphan: what is there may be all that is left of a job.
+func TestSweep_RefusesADirectoryWithoutAHead(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		keys []string
+		want string
+	}{
+		"nothing there":    {want: "give the directory of one job"},
+		"other things":     {keys: []string{"notes.txt", "a/checkpoints/chk-1/_metadata"}, want: "give the directory of one job"},
+		"a checkpoint":     {keys: []string{"checkpoints/chk-1/_metadata", "checkpoints/chk-1/a"}, want: "2 objects, which may be all that is left of the state of a job: nothing is deleted"},
+		"only shared ones": {keys: []string{"shared/a"}, want: "1 objects"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			for _, k := range tc.keys {
+				b.put(jobDir+k, "x")
+			}
+			b.now = b.now.Add(100 * 24 * time.Hour)
+			r, err := sweep.Sweep(t.Context(), b.store, jobDir, sweep.Options{Now: func() time.Time { return b.now }})
+			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "there is no head.json") || r != nil {
+				t.Errorf("got report %v and error %v, want one with %q", r, err, tc.want)
+			}
+			if got := len(b.mem.Keys()); got != len(tc.keys) {
+				t.Errorf("%d objects are left, want %d", got, len(tc.keys))
+			}
+		})
 	}
 }
 

@@ -44,6 +44,7 @@ func Next(o Observation, now time.Time) Plan {
 	p.st.ObservedGeneration = p.job.Generation
 	p.hear()
 	p.heardFaults()
+	p.holdOn()
 	switch {
 	case p.job.DeletionTimestamp != nil:
 		p.delete()

@@ -33,10 +33,23 @@ func (p *planner) rollbackSettings() streamv1.Rollback {
 // nothing is asked for any more once its nonce is taken away: then the version runs that the spec says.
 func (p *planner) held() bool {
 	r := p.st.Rollback
-	if r == nil || r.FromRevision != p.o.Revision {
+	if r == nil || r.FromRevision != p.o.Revision && !p.sameGeneration(r) {
 		return false
 	}
 	return p.spec.RestartNonce == r.RestartNonce || p.spec.RestartNonce == "" && r.ToRevision != r.FromRevision
+}
+
+// sameGeneration says that the spec is still the one of the version that was rolled back, though it makes another revision now because the defaults of the
+// operator have changed: those are no edit. If they make what runs of it, that is what it asks for.
+func (p *planner) sameGeneration(r *streamv1.RollbackReport) bool {
+	return r.FromGeneration == p.job.Generation && (r.ToRevision != p.o.Revision || r.ToRevision == r.FromRevision)
+}
+
+// holdOn has a version that was rolled back known by the newest generation that asks for it, after edits that ask for nothing else.
+func (p *planner) holdOn() {
+	if r := p.st.Rollback; p.held() {
+		r.FromGeneration = p.job.Generation
+	}
 }
 
 // backInPlace says that the deployed version is the one that a rollback went back to.

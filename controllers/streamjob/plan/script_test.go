@@ -44,6 +44,7 @@ func TestNext_Scripts(t *testing.T) {
 //	delete          marks the StreamJob as being deleted
 //	pause, unpause  sets and removes the annotation that keeps the operator from acting
 //	image is=IMAGE  is what the operator runs from now on
+//	defaults is=X   is what the configuration of the operator says from now on; versions that are stored keep what they have
 //	no-snapshot     is=NAME of what restoreFrom names and isn't there; none without
 //	drop-revision   grant=N deletes what is stored for a grant
 //	show WHAT       prints the stability, the rollback, the history or the upgrade of the status
@@ -100,6 +101,8 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 		w.job.Annotations = nil
 	case "image":
 		d.ScanArgs(t, "is", &w.image)
+	case "defaults":
+		d.ScanArgs(t, "is", &w.defaults)
 	case "linger":
 		w.linger = true
 	case "no-snapshot":
@@ -143,6 +146,8 @@ type world struct {
 	trouble   *plan.Trouble
 	released  bool
 	image     string
+	// defaults stand for what the configuration of the operator adds to a spec that no stored version has.
+	defaults string
 	// linger says that agent pods that have ended stay for a while.
 	linger bool
 	// noSnapshot is set while there is none that restoreFrom names.
@@ -168,6 +173,19 @@ func (w *world) setSpec(d *datadriven.TestData) string {
 	}
 	w.job.Spec = spec
 	return fmt.Sprintf("generation %d, revision %s, policy %s", w.job.Generation, revision(&spec), policy(&spec))
+}
+
+// hash is that of the spec with the defaults of the operator, or those that it was stored with as the newest or the deployed version.
+func (w *world) hash() string {
+	written, st := revision(&w.job.Spec), &w.job.Status
+	if st.Deployment != nil {
+		for _, grant := range []int64{st.Grant, st.Deployment.Grant} {
+			if v := w.versions[grant]; v != nil && v.Stored != nil && revision(v.Stored.Spec) == written {
+				return v.Stored.Revision
+			}
+		}
+	}
+	return written + w.defaults
 }
 
 // revision and policy stand for the hashes.
@@ -239,7 +257,7 @@ func (w *world) endAgent(d *datadriven.TestData) string {
 
 func (w *world) observe() plan.Observation {
 	o := plan.Observation{
-		Job: w.job.DeepCopy(), Invalid: w.invalid, Revision: revision(&w.job.Spec), PolicyRevision: policy(&w.job.Spec), Agents: w.agents,
+		Job: w.job.DeepCopy(), Invalid: w.invalid, Revision: w.hash(), PolicyRevision: policy(&w.job.Spec), Agents: w.agents,
 		RestoreTrouble: w.noSnapshot,
 	}
 	for g := int64(1); g < 100; g++ {
@@ -289,7 +307,7 @@ func (w *world) act(a plan.Action) string {
 	case plan.Store:
 		v := w.version(a.Grant)
 		s := plan.Stored{
-			Revision: revision(&w.job.Spec), PolicyRevision: policy(&w.job.Spec), Generation: w.job.Generation,
+			Revision: w.hash(), PolicyRevision: policy(&w.job.Spec), Generation: w.job.Generation,
 			Spec: w.job.Spec.DeepCopy(), Image: w.image, Standby: a.Standby,
 		}
 		if a.From != 0 {

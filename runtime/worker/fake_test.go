@@ -15,7 +15,7 @@ import (
 	"github.com/weir-stream/weir/runtime/transport/control"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // fakeCoordinator is the other end of the connections of the workers of a test.
 type fakeCoordinator struct {

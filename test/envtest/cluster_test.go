@@ -28,7 +28,7 @@ import (
 
 const (
 	// patience is how long a test waits for something to become as expected.
-	patience = 30 * time.Second
+	patience = 2 * time.Minute
 	// held is how soon a pod is looked at again that is kept from running.
 	held = 100 * time.Millisecond
 )

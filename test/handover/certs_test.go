@@ -72,7 +72,7 @@ func meet(t *testing.T, server, client *tls.Config) (error, error) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _, _ = a.Close(), b.Close(), l.Close() })
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	if err := errors.Join(a.SetDeadline(deadline), b.SetDeadline(deadline)); err != nil {
 		t.Fatal(err)
 	}

@@ -106,6 +106,6 @@ func TestCertificates_AreReplacedWhileTheJobRuns(t *testing.T) {
 	}
 	c.kill(stranger)
 	c.stopJob("stop-1")
-	c.terminate(coordinator.process, 5*time.Second)
+	c.terminate(coordinator.process)
 	c.judge()
 }

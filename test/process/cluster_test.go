@@ -30,7 +30,10 @@ import (
 )
 
 // stepTimeout bounds every wait; a step takes a second or two.
-const stepTimeout = 60 * time.Second
+const stepTimeout = 3 * time.Minute
+
+// promptly is how long a process may take to end when it is told to: half of what a kubelet gives it, on a machine that is busy.
+const promptly = 15 * time.Second
 
 var seed = flag.Uint64("seed", 0, "seed of the random choices; 0 for a new one")
 

@@ -40,7 +40,7 @@ func TestSupervised_OthersOwnTheState(t *testing.T) {
 	c.workers(2)
 	c.progress(id)
 	c.stopJob("stop-1")
-	c.terminate(old.process, 5*time.Second)
+	c.terminate(old.process)
 
 	c.control, c.api = freeAddress(t), freeAddress(t)
 	c.cfg.JobID, c.cfg.NewJobID = "", "b2"
@@ -89,15 +89,15 @@ func TestSupervised_JobEnds(t *testing.T) {
 			if code := get(t, health, contract.PathHealth); code != http.StatusOK {
 				t.Errorf("health of the worker: %d", code)
 			}
-			c.terminate(worker, 5*time.Second)
-			c.terminate(coordinator.process, 5*time.Second)
+			c.terminate(worker)
+			c.terminate(coordinator.process)
 			if b, err := os.ReadFile(words); err == nil {
 				t.Errorf("the worker was told to end, and leaves the words %q", b)
 			}
 			// The same grant again tells the same.
 			coordinator = c.supervise(1)
 			c.until("the same from the head", func(s *contract.JobStatus) bool { return s.State == tc.want })
-			c.terminate(coordinator.process, 5*time.Second)
+			c.terminate(coordinator.process)
 		})
 	}
 }
@@ -154,13 +154,13 @@ func TestSupervised_Policy(t *testing.T) {
 	if _, err := c.client.SetPolicy(t.Context(), contract.Policy{Revision: "r3", Checkpointing: &checkpointing}); err == nil || !strings.Contains(err.Error(), "mode") {
 		t.Errorf("another mode: %v", err)
 	}
-	c.terminate(coordinator.process, 5*time.Second)
+	c.terminate(coordinator.process)
 	checkpointing.Mode = ""
 	c.cfg.Checkpointing = &checkpointing
 	coordinator = c.supervise(1)
 	c.progress(s.LastCheckpoint.ID)
 	c.stopJob("stop-1")
-	c.terminate(coordinator.process, 5*time.Second)
+	c.terminate(coordinator.process)
 	c.judge()
 }
 
@@ -178,13 +178,13 @@ func TestSavepoint_HasATimeout(t *testing.T) {
 	}
 	took := time.Since(began)
 	c.signal(workers[0], syscall.SIGCONT)
-	if err != nil || op.Phase != contract.OperationFailed || took > 4*time.Second { // a worker is given up after 5 s
+	if err != nil || op.Phase != contract.OperationFailed || !strings.Contains(op.Error, "not complete within 1s") { // that of its own, not the loss of the worker
 		t.Errorf("after %v: %+v, %v", took, op, err)
 	}
 	t.Logf("after %v: %s (%s)", took, op.Error, op.Remedy)
 	c.progress(c.until("the status", func(*contract.JobStatus) bool { return true }).LastCheckpoint.ID)
 	c.stopJob("stop-2")
-	c.terminate(coordinator.process, 5*time.Second)
+	c.terminate(coordinator.process)
 	c.judge()
 }
 
@@ -199,7 +199,7 @@ func TestAgent(t *testing.T) {
 	c.workers(2)
 	c.progress(0)
 	op := c.stopJob("stop-1")
-	c.terminate(coordinator.process, 5*time.Second)
+	c.terminate(coordinator.process)
 	c.cfg.NewJobID = ""
 	if r := c.agent("check"); !r.OK || r.Newest == nil || r.Newest.Path != op.Path || r.HeadFinal != "Suspended" {
 		t.Errorf("after the stop: %+v", r)

@@ -69,7 +69,7 @@ func TestStandby_Upgrade(t *testing.T) {
 		if s.RestoredFrom == nil || s.RestoredFrom.Path != op.Path || s.Epoch.Grant != int64(grant) {
 			t.Errorf("it started from %+v, want %s", s.RestoredFrom, op.Path)
 		}
-		c.terminate(old.coordinator.process, 5*time.Second)
+		c.terminate(old.coordinator.process)
 		id = c.progress(id)
 		old = next
 	}
@@ -79,7 +79,7 @@ func TestStandby_Upgrade(t *testing.T) {
 		t.Errorf("without a running version for %v in the median", m)
 	}
 	c.stopJob("stop-last")
-	c.terminate(old.coordinator.process, 5*time.Second)
+	c.terminate(old.coordinator.process)
 	c.judge()
 }
 
@@ -113,7 +113,7 @@ func TestStandby_Dies(t *testing.T) {
 	c.problem(contract.Fenced)
 	c.use(next)
 	op := c.stopJob("stop-1")
-	c.terminate(next.coordinator.process, 5*time.Second)
+	c.terminate(next.coordinator.process)
 	c.judge()
 	code, out := run(t, c.env, ledger, "plan", op.Path, "--job", filepath.Join(c.dir, "job-1.json"))
 	if code != 0 || !names(out, "Savepoint", filepath.Clean(op.Path), "The job can start from it.") {
@@ -133,7 +133,7 @@ func TestDrain_TakesACheckpointFirst(t *testing.T) {
 	for i, w := range workers {
 		before := c.until("the status", func(*contract.JobStatus) bool { return true })
 		began := time.Now()
-		c.terminate(w, 5*time.Second)
+		c.terminate(w)
 		took := time.Since(began)
 		c.workers(1)
 		c.restarted(int64(i + 1))
@@ -144,6 +144,6 @@ func TestDrain_TakesACheckpointFirst(t *testing.T) {
 		t.Logf("drained in %v", took)
 	}
 	c.stopJob("stop-1")
-	c.terminate(coordinator.process, 5*time.Second)
+	c.terminate(coordinator.process)
 	c.judge()
 }

@@ -50,13 +50,13 @@ func (c *cluster) supervise(grant int) *supervised {
 }
 
 // terminate tells a process to end, as a kubelet does, and waits for that.
-func (c *cluster) terminate(p *process, limit time.Duration) {
+func (c *cluster) terminate(p *process) {
 	c.t.Helper()
 	began := time.Now()
 	c.signal(p, syscall.SIGTERM)
 	c.ended(p)
-	if took := time.Since(began); took > limit {
-		c.t.Errorf("%s took %v to end, want at most %v", p.name, took, limit)
+	if took := time.Since(began); took > promptly {
+		c.t.Errorf("%s took %v to end, want at most %v", p.name, took, promptly)
 	}
 	if p.err != nil {
 		c.t.Errorf("%s: %v", p.name, p.err)
@@ -134,7 +134,7 @@ func TestSupervised_Upgrade(t *testing.T) {
 		for _, w := range workers {
 			c.ended(w)
 		}
-		c.terminate(coordinator.process, 5*time.Second)
+		c.terminate(coordinator.process)
 		fenced := c.agent("fence", "--grant", fmt.Sprint(grant-1), "--operation", op.ID) // a grant of its own
 		if !fenced.OK || fenced.HeadGrant != int64(grant-1) || len(fenced.Operations) != 1 || fenced.Operations[0].Path != op.Path || fenced.Newest.Path != op.Path {
 			t.Fatalf("fencing: %+v", fenced)
@@ -151,7 +151,7 @@ func TestSupervised_Upgrade(t *testing.T) {
 		t.Logf("stopped in %v, running %v after the start, first checkpoint after %v", stopped, running, time.Since(began))
 	}
 	c.stopJob("last")
-	c.terminate(coordinator.process, 5*time.Second)
+	c.terminate(coordinator.process)
 	c.judge()
 }
 
@@ -220,7 +220,7 @@ func TestSupervised_Problems(t *testing.T) {
 				c.workers(2)
 				c.progress(0)
 			}
-			c.terminate(coordinator.process, 5*time.Second)
+			c.terminate(coordinator.process)
 		})
 	}
 }
@@ -251,7 +251,7 @@ func TestSupervised_EndsWhileStorageIsStuck(t *testing.T) {
 			} else {
 				c.until("a status", func(s *contract.JobStatus) bool { return s.State == contract.JobStarting })
 			}
-			c.terminate(coordinator.process, 8*time.Second)
+			c.terminate(coordinator.process)
 			if err := syscall.Kill(s3.PID, syscall.SIGCONT); err != nil {
 				t.Fatal(err)
 			}
@@ -285,11 +285,11 @@ func TestSupervised_WithoutStorage(t *testing.T) {
 	if r, err := checker.Output(t.Context(), c.openStore(c.output)); err != nil || r.Err() != nil {
 		t.Errorf("the output: %v, %v", err, r.Err())
 	}
-	c.terminate(coordinator.process, 5*time.Second)
+	c.terminate(coordinator.process)
 	coordinator = c.supervise(1)
 	s = c.until("running anew", func(s *contract.JobStatus) bool { return s.State == contract.JobRunning })
 	if s.RestoredFrom != nil || len(s.Warnings) == 0 {
 		t.Errorf("restored from %+v, warnings %q", s.RestoredFrom, s.Warnings)
 	}
-	c.terminate(coordinator.process, 5*time.Second)
+	c.terminate(coordinator.process)
 }

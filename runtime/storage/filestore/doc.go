@@ -12,6 +12,7 @@
 // reports that it doesn't know the outcome. The last few versions stay, so that this can be told from having been
 // overtaken; readers take the highest.
 //
-// Files and the directories that name them are flushed to disk before a call returns. All access goes through one open
+// Files and the directories that name them are flushed to disk before a call returns. Large objects are written past the page cache where memory
+// and file system allow: they are rarely read, and soon deleted. All access goes through one open
 // directory that can't be left, by ".." or by symbolic links.
 package filestore

@@ -135,7 +135,7 @@ func (p *planner) endedVerdict(how streamv1.JobEnd) verdict {
 	case how == streamv1.EndFinished:
 		return verdict{ready: true, reason: streamv1.ReasonCompleted, message: "All input was read to its end", phase: streamv1.PhaseCompleted}
 	case how == streamv1.EndCancelled && p.cancelWanted():
-		return verdict{ready: true, reason: streamv1.ReasonCancelled, message: "The job is cancelled" + savedAt(p.st), phase: streamv1.PhaseCancelled}
+		return verdict{ready: true, reason: streamv1.ReasonCancelled, message: "The job is cancelled" + p.goesOnFrom(), phase: streamv1.PhaseCancelled}
 	case how == streamv1.EndFailed && p.held() && p.st.Rollback.Outcome == streamv1.RollbackBlocked:
 		v := p.stall(streamv1.ReasonRollbackBlocked, p.blockedText())
 		v.phase = streamv1.PhaseFailed
@@ -144,7 +144,7 @@ func (p *planner) endedVerdict(how streamv1.JobEnd) verdict {
 		return verdict{reason: streamv1.ReasonJobFailed, phase: streamv1.PhaseFailed, stalled: true, message: cut("The job failed for good: " + p.failure() +
 			" (change the spec, or set spec.restartNonce to a new value, to start it again from its newest state)")}
 	case how == streamv1.EndStopped && p.suspendWanted():
-		return verdict{ready: true, reason: streamv1.ReasonSuspended, message: "The job is suspended" + savedAt(p.st), phase: streamv1.PhaseSuspended}
+		return verdict{ready: true, reason: streamv1.ReasonSuspended, message: "The job is suspended" + p.goesOnFrom(), phase: streamv1.PhaseSuspended}
 	default:
 		return verdict{reason: streamv1.ReasonStarting, message: "The job is about to be started again", phase: streamv1.PhaseStarting, reconciling: true}
 	}

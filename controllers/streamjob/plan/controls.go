@@ -165,7 +165,7 @@ func (p *planner) settleCancel() {
 		p.st.LastCheckpoint = nil
 		note += "; its checkpoints are deleted"
 	} else {
-		note += savedAt(p.st)
+		note += p.goesOnFrom()
 	}
 	p.event(Normal, "Cancelled", "Cancel", note)
 }

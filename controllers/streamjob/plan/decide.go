@@ -172,9 +172,19 @@ func (p *planner) deploy(requested, reason string) {
 		p.deployBack(requested, reason)
 		return
 	}
-	grant := p.st.Grant + 1
-	p.store(grant)
-	p.launch(launching{grant: grant, revision: p.o.Revision, generation: p.job.Generation, requested: requested, reason: reason, spec: p.spec})
+	grant, to := p.st.Grant+1, ""
+	if p.was.Deployment != nil && p.was.Deployment.Revision == p.o.Revision && !p.leaves() {
+		to = p.goesBackTo() // the edit that was rolled back was undone
+	}
+	if to == "" {
+		p.store(grant)
+	} else {
+		requested, reason = modeRollback, cmp.Or(reason, p.was.Restore.Reason)
+		p.do(p.ids(Store{Grant: grant, RewindTo: to}))
+	}
+	p.launch(launching{
+		grant: grant, revision: p.o.Revision, generation: p.job.Generation, requested: requested, reason: reason, spec: p.spec, rewindTo: to,
+	})
 }
 
 // launching is a stored version that becomes the deployed one.
@@ -184,8 +194,9 @@ type launching struct {
 	// requested is the mode that was asked for, reason says why something else is done.
 	requested, reason string
 	spec              *streamv1.StreamJobSpec
-	// back says that it is not what the spec asks for, but what ran before.
-	back bool
+	// back says that it is not what the spec asks for, but what ran before; rewindTo is the snapshot that it goes back to, if that isn't the newest.
+	back     bool
+	rewindTo string
 }
 
 // launch makes a stored version the deployed one.
@@ -203,7 +214,7 @@ func (p *planner) launch(l launching) {
 		}
 	}
 	p.st.Grant, p.st.Deployment = l.grant, d
-	p.st.Restore = &streamv1.RestoreReport{RequestedMode: l.requested, Reason: cut(l.reason)}
+	p.st.Restore = &streamv1.RestoreReport{RequestedMode: l.requested, Reason: cut(l.reason), Path: l.rewindTo}
 	if p.st.Job != nil {
 		p.st.Job.State, p.st.Job.LastFailure = string(contract.JobStarting), nil
 	}
@@ -267,7 +278,7 @@ func (p *planner) steady() {
 	case p.suspendWanted():
 		p.begin(streamv1.SuspendOperation, p.howToSuspend())
 	case v.Stored == nil && p.was.Deployment.Revision == p.o.Revision:
-		p.storeAgain(p.was.Deployment.Grant)
+		p.do(p.ids(Store{Grant: p.was.Deployment.Grant, RewindTo: p.goesBackTo()}))
 	case v.Stored == nil && p.held():
 		p.deployBack(modeResume, "the stored revision of the stable version was gone")
 	case p.wantsUpgrade() && p.wouldLose():

@@ -159,6 +159,7 @@ func (p *planner) hear() {
 		j.Epoch = fmt.Sprintf("%d-%d", e.Epoch.Grant, e.Epoch.N)
 		j.Restarts = e.Restarts
 	}
+	p.hearBack()
 	j.State = string(e.State)
 	if e.MaxParallelism > 0 {
 		j.MaxParallelism = int32(e.MaxParallelism)

@@ -413,9 +413,12 @@ func (p *planner) fence(how streamv1.JobEnd) {
 		p.afterEnd()
 		return
 	}
-	why := p.was.Operation.Message
+	why, back := p.was.Operation.Message, p.goesBackTo()
 	p.end(how)
-	if n := agent.Result.Newest; n != nil {
+	switch n := agent.Result.Newest; {
+	case back != "":
+		p.event(Warning, "SuspendedWithoutSavepoint", "Suspend", fmt.Sprintf("The job is suspended and will go back to %s, as its rollback asks: %s", back, why))
+	case n != nil:
 		p.event(Warning, "SuspendedWithoutSavepoint", "Suspend", fmt.Sprintf("The job is suspended and will go on from %s: %s", n.Path, why))
 	}
 }

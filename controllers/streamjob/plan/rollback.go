@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
@@ -332,6 +333,7 @@ func (p *planner) launchBack(stored *Stored) {
 	}
 	p.launch(launching{
 		grant: grant, revision: stored.Revision, generation: stored.Generation, requested: modeRollback, reason: reason, spec: stored.Spec, back: true,
+		rewindTo: op.Path,
 	})
 	r.Grant = grant
 	p.enter(streamv1.OperationStarting)
@@ -389,14 +391,55 @@ func (p *planner) deployBack(requested, reason string) {
 			"to run what the spec asks for")
 		return
 	}
-	grant, inPlace := p.st.Grant+1, p.backInPlace()
-	p.do(p.ids(Store{Grant: grant, From: from.Grant}))
+	grant, inPlace, to := p.st.Grant+1, p.backInPlace(), p.goesBackTo()
+	if to != "" { // the rollback isn't over
+		requested, reason = modeRollback, cmp.Or(reason, p.was.Restore.Reason)
+	}
+	p.do(p.ids(Store{Grant: grant, From: from.Grant, RewindTo: to}))
 	p.launch(launching{
 		grant: grant, revision: from.Stored.Revision, generation: from.Stored.Generation, requested: requested, reason: reason, spec: from.Stored.Spec, back: true,
+		rewindTo: to,
 	})
 	if inPlace { // otherwise it is the version that failed, as going back was not possible
 		p.st.Rollback.Grant = grant
 	}
+}
+
+// goesBackTo is the snapshot that the deployed version is still to go back to; empty: none. Once its coordinator has claimed the job it has gone back, and
+// the newest state is what it goes on from. A claim that nobody has heard of does no harm: the next one goes back again unless output has come since.
+func (p *planner) goesBackTo() string {
+	d, r := p.was.Deployment, p.was.Restore
+	switch {
+	case d == nil, r == nil, r.EffectiveMode != "", p.adopting, p.claimed(p.st.Job):
+		return ""
+	case d.Ended == streamv1.EndCancelled && p.disposes():
+		return "" // what it left behind was deleted
+	}
+	if stored := p.deployed().Stored; stored != nil && r.Path == "" {
+		return stored.RewindTo
+	}
+	return r.Path
+}
+
+// claimed says that the deployed version has claimed the job, by what is known of it.
+func (p *planner) claimed(j *streamv1.JobReport) bool {
+	return j != nil && strings.HasPrefix(j.Epoch, fmt.Sprintf("%d-", p.was.Deployment.Grant))
+}
+
+// hearBack takes up that the deployed version has gone back: what is newer isn't a checkpoint of the job any more.
+func (p *planner) hearBack() {
+	if d := p.st.Deployment; p.was.Restore != nil && p.was.Restore.EffectiveMode == "" && !p.claimed(p.was.Job) && p.claimed(p.st.Job) &&
+		(p.was.Restore.Path != "" || p.version(d.Grant).Stored != nil && p.version(d.Grant).Stored.RewindTo != "") {
+		p.st.LastCheckpoint = nil
+	}
+}
+
+// goesOnFrom says what a job without pods goes on from.
+func (p *planner) goesOnFrom() string {
+	if to := p.goesBackTo(); to != "" {
+		return "; it goes back to " + to + ", as its rollback asks"
+	}
+	return savedAt(p.st)
 }
 
 // rollbackText says how far a rollback got.

@@ -359,6 +359,8 @@ func storeText(a plan.Store) string {
 	text := fmt.Sprintf("Store {Grant:%d JobID:%s NewJobID:%s", a.Grant, a.JobID, a.NewJobID)
 	if a.From != 0 {
 		text += fmt.Sprintf(" From:%d RewindTo:%s", a.From, a.RewindTo)
+	} else if a.RewindTo != "" {
+		text += " RewindTo:" + a.RewindTo
 	}
 	if a.Standby {
 		text += " Standby"
@@ -383,6 +385,8 @@ func (w *world) show(d *datadriven.TestData) string {
 			part = s.LastUpgrade
 		case "restore":
 			part = s.Restore
+		case "last":
+			part = map[string]any{"checkpoint": s.LastCheckpoint, "savepoint": s.LastSavepoint}
 		case "nonces":
 			part = map[string]string{"restart": s.RestartNonce, "checkpoint": s.CheckpointTrigger, "savepoint": s.SavepointTrigger, "discarded": s.DiscardedState}
 		}

@@ -54,6 +54,9 @@ func (c *Coordinator) HandleManifestWritten(now time.Time, id int64, crc uint32,
 		return
 	}
 	p.written = err == nil
+	if !p.costs.ackedAt.IsZero() {
+		p.stats.Manifest = now.Sub(p.costs.ackedAt)
+	}
 	switch {
 	case err != nil:
 		c.abort(now, p, ReasonFinalize, fmt.Sprintf("writing its manifest: %v", err))

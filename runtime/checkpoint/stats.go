@@ -58,8 +58,9 @@ type Stats struct {
 	Sync         time.Duration `json:"sync,omitempty"`
 	Async        time.Duration `json:"async,omitempty"`
 	Upload       time.Duration `json:"upload,omitempty"`
-	// Finalize is from the last acknowledgement to the end: manifest and head.
+	// Finalize is from the last acknowledgement to the end: manifest and head. Manifest is the part of it until the manifest was written.
 	Finalize time.Duration `json:"finalize,omitempty"`
+	Manifest time.Duration `json:"manifest,omitempty"`
 	// Slowest is the last task to acknowledge.
 	Slowest protocol.TaskID `json:"slowest,omitzero"`
 	Tasks   int             `json:"tasks"`
@@ -188,6 +189,17 @@ func (c *Coordinator) pendingStats(now time.Time, p *pending) Stats {
 
 // History describes the ended snapshots, newest last.
 func (c *Coordinator) History() []Stats { return append([]Stats(nil), c.history...) }
+
+// EndedSince returns the snapshots that ended after the first n that this incarnation has ended, oldest first and as far as the history goes back, and how
+// many have ended. It costs nothing when there are none.
+func (c *Coordinator) EndedSince(n int64) ([]Stats, int64) {
+	ended := c.counts.Completed + c.counts.Failed
+	if n >= ended {
+		return nil, ended
+	}
+	fresh := min(ended-n, int64(len(c.history)))
+	return slices.Clone(c.history[int64(len(c.history))-fresh:]), ended
+}
 
 // Detail describes one snapshot, in flight or among those that ended last; false if it isn't known (any more).
 func (c *Coordinator) Detail(now time.Time, id int64) (Detail, bool) {

@@ -3,6 +3,7 @@
 package checkpoint
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -56,5 +57,45 @@ func TestCoordinator_History(t *testing.T) {
 	}
 	if d := cmp.Diff(want, history[0]); d != "" {
 		t.Errorf("differs (-want +got):\n%s", d)
+	}
+}
+
+func TestCoordinator_EndedSinceTellsEachSnapshotOnce(t *testing.T) {
+	c, err := New(Options{
+		JobID: "j", MaxParallelism: 8, Vertices: []Vertex{{Name: "v", Parallelism: 1, Operators: []string{"v"}}}, Durable: true, Dir: "d/", History: 2,
+	}, snapshot.Head{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &soloist{Coordinator: c, now: time.Unix(0, 0), attempt: protocol.Attempt{K: 1}}
+	s.Start(s.now, s.attempt, nil)
+	s.settle()
+	take := func(id int64) {
+		s.RequestCheckpoint(s.now, fmt.Sprintf("now-%d", id))
+		s.settle()
+		s.HandleAck(s.now, protocol.Ack{
+			Attempt: s.attempt, Task: protocol.TaskID{Vertex: "v"}, Checkpoint: id, Operators: map[string]snapshot.SubtaskState{"v": {}},
+		})
+		s.settle()
+	}
+	var told []int64
+	seen := int64(0)
+	look := func() {
+		var ended []Stats
+		ended, seen = c.EndedSince(seen)
+		for _, e := range ended {
+			told = append(told, e.ID)
+		}
+	}
+	look()
+	take(1)
+	look()
+	look()
+	for id := int64(2); id <= 5; id++ { // more than the history holds
+		take(id)
+	}
+	look()
+	if d := cmp.Diff([]int64{1, 4, 5}, told); d != "" || seen != 5 {
+		t.Errorf("%d ended; told of (-want +got):\n%s", seen, d)
 	}
 }

@@ -215,7 +215,7 @@ func (l *loop) byVertex(parts []checkpoint.SubtaskStats) []contract.VertexCheckp
 	for i := range parts {
 		t := &parts[i]
 		if len(out) == 0 || out[len(out)-1].Vertex != t.Task.Vertex {
-			out = append(out, contract.VertexCheckpoint{Vertex: t.Task.Vertex, Operators: l.operatorsOf(t.Task.Vertex), Slowest: t.Task.Subtask})
+			out = append(out, contract.VertexCheckpoint{Vertex: t.Task.Vertex, Operators: operatorsOf(&l.prepared.plan, t.Task.Vertex), Slowest: t.Task.Subtask})
 		}
 		addSubtask(&out[len(out)-1], subtaskReport(t))
 	}
@@ -223,8 +223,8 @@ func (l *loop) byVertex(parts []checkpoint.SubtaskStats) []contract.VertexCheckp
 }
 
 // operatorsOf are the operators of a vertex's chain.
-func (l *loop) operatorsOf(vertex string) []string {
-	for _, v := range l.prepared.plan.Vertices {
+func operatorsOf(plan *job.Plan, vertex string) []string {
+	for _, v := range plan.Vertices {
 		if v.Name == vertex {
 			return v.Operators
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/graph"
@@ -62,6 +63,8 @@ type Options struct {
 	Linger time.Duration
 	// Version of this build; workers of another one are refused.
 	Version string
+	// Traces makes a trace of each snapshot when it is over. It must not block. Nil: none.
+	Traces trace.TracerProvider
 	// Log is where it logs.
 	Log logr.Logger
 }

@@ -48,6 +48,8 @@ type loop struct {
 	startedAt time.Time
 	// draining are the workers that wait for a checkpoint, by its operation.
 	draining map[string]*conn
+	// tracer makes traces of snapshots; nil: none are wanted.
+	tracer *tracer
 	// came are the workers that registered in standby.
 	came []string
 
@@ -62,6 +64,10 @@ func (l *loop) run(ctx context.Context) {
 	l.stopCalls = stop
 	defer l.calls.Wait()
 	defer stop()
+	if t := l.tracer; t != nil {
+		l.calls.Go(func() { t.run(calls) })
+		defer close(t.queue)
+	}
 
 	wake := time.NewTimer(time.Hour)
 	defer wake.Stop()
@@ -80,6 +86,7 @@ func (l *loop) run(ctx context.Context) {
 	}
 	for {
 		l.settle(calls)
+		l.traceEnded()
 		if l.exit != nil {
 			return
 		}

@@ -69,6 +69,7 @@ func (c *Coordinator) newLoop(p *prepared) *loop {
 		c: c, o: &c.o, log: c.o.Log.WithValues("job", p.cfg.Namespace+"/"+p.cfg.Name, "jobID", p.cfg.JobID),
 		prepared: p, workers: map[string]*conn{}, conns: map[*conn]bool{}, draining: map[string]*conn{}, ops: newOperations(),
 		slots: make(chan struct{}, maxStorageCalls), startedAt: time.Now(),
+		tracer: newTracer(c.o.Traces, &p.cfg),
 	}
 }
 

@@ -24,6 +24,14 @@ func (m *Machine) Snapshot(now time.Time, id int64) (checkpoint.Detail, bool) {
 	return m.snapshots.Detail(now, id)
 }
 
+// EndedSince returns the snapshots that ended after the first n, oldest first and as far as the history goes back, and how many have ended.
+func (m *Machine) EndedSince(n int64) ([]checkpoint.Stats, int64) {
+	if m.snapshots == nil {
+		return nil, 0
+	}
+	return m.snapshots.EndedSince(n)
+}
+
 // Advice says what the last checkpoints tell of the settings; empty if nothing.
 func (m *Machine) Advice() []string {
 	if m.snapshots == nil {

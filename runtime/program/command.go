@@ -22,6 +22,7 @@ import (
 	"github.com/weir-stream/weir/runtime/coordinator"
 	"github.com/weir-stream/weir/runtime/storage"
 	"github.com/weir-stream/weir/runtime/storage/remotestore"
+	"github.com/weir-stream/weir/runtime/telemetry"
 	"github.com/weir-stream/weir/runtime/transport"
 	"github.com/weir-stream/weir/runtime/worker"
 )
@@ -169,6 +170,8 @@ type coordinatorFlags struct {
 	supervise, standby                               bool
 	// gate holds coordinators back that stand by.
 	gate *coordinator.Gate
+	// traces are those of this process; nil: none.
+	traces *telemetry.Traces
 }
 
 // lastWords writes the reason for the end of this process to a file, for those who look after it.
@@ -190,6 +193,8 @@ func (c Command) coordinate(ctx context.Context, cfg contract.JobConfig, f coord
 		return err
 	}
 	defer s.close()
+	f.traces = openTraces(ctx, &cfg, c.Version, log)
+	defer f.traces.Close(ctx)
 	o := c.coordinatorOptions(cfg, s, f)
 	if !s.durable {
 		o.Store = remotestore.Limit(s.store, remotestore.DefaultLimit)
@@ -222,7 +227,7 @@ func (c Command) coordinate(ctx context.Context, cfg contract.JobConfig, f coord
 func (c Command) coordinatorOptions(cfg contract.JobConfig, s *openedStorage, f coordinatorFlags) coordinator.Options {
 	return coordinator.Options{
 		Job: cfg, Grant: f.grant, Build: c.Build.safely, Store: s.store, Location: s.location, Durable: s.durable,
-		Version: c.Version, Log: JSONLogger(os.Stderr).WithName("coordinator"),
+		Version: c.Version, Traces: f.traces.Provider(), Log: JSONLogger(os.Stderr).WithName("coordinator"),
 	}
 }
 
@@ -242,6 +247,8 @@ func (c Command) supervise(ctx context.Context, f coordinatorFlags) error {
 	if f.standby {
 		f.gate = coordinator.NewGate()
 	}
+	f.traces = openTraces(ctx, &cfg, c.Version, JSONLogger(os.Stderr))
+	defer f.traces.Close(ctx)
 	o := coordinator.SupervisorOptions{
 		Grant: f.grant, Standby: f.gate,
 		Namespace: cfg.Namespace, Name: cfg.Name, Durable: cfg.Storage != nil, APITLS: apiTLS, Log: JSONLogger(os.Stderr).WithName("supervisor"),

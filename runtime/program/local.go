@@ -121,9 +121,11 @@ func RunLocal(ctx context.Context, o LocalOptions) error {
 		}
 		defer func() { _ = os.RemoveAll(l.localDir) }()
 	}
+	traces := openTraces(ctx, &o.Job, o.Version, o.Log)
+	defer traces.Close(ctx)
 	opts := coordinator.Options{
 		Job: o.Job, Build: o.Build.safely, Store: s.store, Location: s.location, Durable: s.durable,
-		Fresh: o.Fresh, API: api, Version: o.Version, Log: o.Log.WithName("coordinator"),
+		Fresh: o.Fresh, API: api, Version: o.Version, Traces: traces.Provider(), Log: o.Log.WithName("coordinator"),
 	}
 	if o.TLSDir != "" {
 		if opts.APITLS, opts.ControlTLS, err = coordinatorTLS(o.TLSDir); err != nil {

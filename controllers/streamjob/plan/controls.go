@@ -5,6 +5,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/runtime/contract"
@@ -121,7 +122,7 @@ func (p *planner) cancelEnded() {
 	case p.was.Deployment.Ended == streamv1.EndCancelled:
 	case p.disposes():
 		p.begin(streamv1.CancelOperation, streamv1.OperationDisposing)
-		p.storeAgain(p.st.Grant)
+		p.again(10 * time.Millisecond)
 	default:
 		p.settleCancel()
 	}

@@ -192,8 +192,8 @@ func (p *planner) afterEnd() {
 		p.settle()
 		return
 	}
-	p.begin(streamv1.CancelOperation, streamv1.OperationDisposing)
-	p.storeAgain(p.st.Grant)
+	p.begin(streamv1.CancelOperation, streamv1.OperationDisposing) // what it takes is made once that is written: what is refused then is waited for for a bounded time
+	p.again(10 * time.Millisecond)
 }
 
 // onlyCheckpoints says that no savepoint holds the newest state of the job.
@@ -206,6 +206,7 @@ func (p *planner) driveDisposing() {
 	before := len(p.plan.Actions)
 	if p.version(p.was.Grant).Stored == nil {
 		p.storeAgain(p.was.Grant)
+		p.again(100 * time.Millisecond)
 	} else {
 		agent := p.agent(RunAgent{Task: DisposeTask, Revision: p.was.Grant, Grant: p.was.Grant})
 		if agent != nil && agent.Ended {
@@ -242,7 +243,7 @@ func (p *planner) retryDisposing() {
 	}
 	p.retry(streamv1.OperationDisposing)
 	if p.st.Operation.Phase == streamv1.OperationDisposing {
-		p.storeAgain(p.st.Grant)
+		p.again(10 * time.Millisecond)
 	}
 }
 

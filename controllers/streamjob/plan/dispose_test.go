@@ -54,3 +54,50 @@ func TestNext_GivesUpDisposingWhenNoPodCanBeMade(t *testing.T) {
 		})
 	}
 }
+
+// What is refused, such as a config map beyond a quota, ends a pass before anything is written: so the time that it may take has to have begun before it is tried.
+func TestNext_WritesThatItDisposesBeforeItMakesAnything(t *testing.T) {
+	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	spec := streamv1.StreamJobSpec{
+		Storage:       &streamv1.Storage{S3: &streamv1.S3Storage{Bucket: "bkt"}},
+		Checkpointing: &streamv1.Checkpointing{Retention: &streamv1.Retention{OnCancel: streamv1.DeleteOnCancel}},
+	}
+	cancelled := spec
+	cancelled.State = streamv1.StateCancelled
+	waiting := &streamv1.OperationReport{
+		Type: streamv1.CancelOperation, Phase: streamv1.OperationWaiting, StartedAt: metav1.NewMicroTime(now.Add(-time.Minute)), Attempts: 1,
+	}
+	tests := map[string]struct {
+		spec     streamv1.StreamJobSpec
+		deleting bool
+		op       *streamv1.OperationReport
+	}{
+		"a deletion":             {spec: spec, deleting: true},
+		"a cancellation":         {spec: cancelled},
+		"another try":            {spec: spec, deleting: true, op: waiting},
+		"another try, cancelled": {spec: cancelled, op: waiting},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			job := &streamv1.StreamJob{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "words", UID: "u"}, Spec: tc.spec,
+				Status: streamv1.StreamJobStatus{
+					Grant: 1, Job: &streamv1.JobReport{ID: "000011"}, Operation: tc.op,
+					Deployment: &streamv1.DeploymentReport{Grant: 1, Revision: "r", Ended: streamv1.EndStopped},
+				},
+			}
+			if tc.deleting {
+				job.DeletionTimestamp = &metav1.Time{Time: now}
+			}
+			p := plan.Next(plan.Observation{Job: job, Revision: "r", PolicyRevision: "p"}, now)
+			for _, a := range p.Actions {
+				if s, ok := a.(plan.Store); ok {
+					t.Errorf("it stores first: %+v", s)
+				}
+			}
+			if op := p.Status.Operation; op == nil || op.Phase != streamv1.OperationDisposing || p.Next > time.Second {
+				t.Errorf("it doesn't begin: %+v, next %v", op, p.Next)
+			}
+		})
+	}
+}

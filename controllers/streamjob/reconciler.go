@@ -20,6 +20,7 @@ import (
 	"github.com/weir-stream/weir/controllers/streamjob/engine"
 	"github.com/weir-stream/weir/controllers/streamjob/plan"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
+	"github.com/weir-stream/weir/controllers/streamjob/warnings"
 )
 
 const (
@@ -70,13 +71,13 @@ type Candidates interface {
 // +kubebuilder:rbac:groups="",resources=services;configmaps;pods,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;patch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=list;create;patch
 
 // Reconciler reconciles StreamJobs. Fields that are not set are taken from the manager by [Reconciler.SetupWithManager].
 type Reconciler struct {
 	// Client reads StreamJobs and their objects from the cache that [CacheOptions] describes, and writes.
 	Client client.Client
-	// APIReader reads secrets and namespaces, which are not cached.
+	// APIReader reads secrets, namespaces and warnings about pods, which are not cached.
 	APIReader client.Reader
 	// Recorder publishes events.
 	Recorder events.EventRecorder
@@ -92,6 +93,8 @@ type Reconciler struct {
 	Metrics *Metrics
 	// Traces are made of upgrades when set.
 	Traces *Traces
+	// Warnings tell why pods are not started. Default: read by APIReader.
+	Warnings *warnings.Reader
 	// Concurrency is how many StreamJobs are reconciled at once. Default 8.
 	Concurrency int
 
@@ -161,5 +164,8 @@ func (r *Reconciler) ensureDefaults() {
 	}
 	if r.next == nil {
 		r.next = plan.Next
+	}
+	if r.Warnings == nil {
+		r.Warnings = &warnings.Reader{API: r.APIReader, Clock: r.Clock}
 	}
 }

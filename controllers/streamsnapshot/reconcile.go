@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -65,6 +66,8 @@ type scope struct {
 	o    plan.Observation
 	// answered says that a coordinator has answered in this pass.
 	answered bool
+	// again is when pods that wait need another look; 0: none does.
+	again time.Duration
 }
 
 func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
@@ -94,6 +97,9 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	s.publish(p.Events)
 	if s.answered {
 		return ctrl.Result{RequeueAfter: retryAnswered}, nil
+	}
+	if s.again > 0 && (p.Next == 0 || s.again < p.Next) {
+		p.Next = s.again
 	}
 	return ctrl.Result{RequeueAfter: p.Next}, nil
 }
@@ -125,7 +131,7 @@ func (s *scope) read(ctx context.Context) error {
 			s.pods = append(s.pods, pods.Items[i])
 		}
 	}
-	s.o.Agents = observe.Agents(s.pods, s.now)
+	s.o.Agents = observe.Agents(s.pods, s.warningsOf(ctx), s.now)
 	if !isDeleting(s.snap) {
 		return nil
 	}
@@ -133,6 +139,19 @@ func (s *scope) read(ctx context.Context) error {
 	var err error
 	s.o.Users, err = s.users(ctx)
 	return err
+}
+
+// warningsOf reads what Kubernetes says about the agent pods, if one waits for its node. That it can't is no reason to stop.
+func (s *scope) warningsOf(ctx context.Context) []eventsv1.Event {
+	var wants bool
+	if wants, s.again = observe.WantsWarnings(s.pods, s.now); !wants {
+		return nil
+	}
+	found, err := s.warnings.Of(ctx, s.snap.Namespace)
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Info("Not knowing what Kubernetes says about pods that are not started", "reason", err.Error())
+	}
+	return found
 }
 
 // asDeployed puts the storage and the pods of the version that is deployed in the place of those of the spec: what the spec says may not be valid, and the

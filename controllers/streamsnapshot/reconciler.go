@@ -28,6 +28,7 @@ import (
 	"github.com/weir-stream/weir/controllers/streamjob/engine"
 	jobplan "github.com/weir-stream/weir/controllers/streamjob/plan"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
+	"github.com/weir-stream/weir/controllers/streamjob/warnings"
 	"github.com/weir-stream/weir/runtime/contract"
 )
 
@@ -60,7 +61,7 @@ type Engines interface {
 type Reconciler struct {
 	// Client reads from the cache that [streamjob.CacheOptions] describes, and writes.
 	Client client.Client
-	// APIReader reads namespaces, which are not cached.
+	// APIReader reads namespaces and warnings about pods, which are not cached.
 	APIReader client.Reader
 	// Recorder publishes events.
 	Recorder events.EventRecorder
@@ -75,7 +76,8 @@ type Reconciler struct {
 	// Concurrency is how many StreamSnapshots are reconciled at once. Default 4.
 	Concurrency int
 
-	memory memories
+	memory   memories
+	warnings *warnings.Reader
 }
 
 // SetupWithManager completes the reconciler and registers its controllers.
@@ -132,6 +134,7 @@ func (r *Reconciler) ensureDefaults() {
 	if r.Concurrency <= 0 {
 		r.Concurrency = defaultConcurrency
 	}
+	r.warnings = &warnings.Reader{API: r.APIReader, Clock: r.Clock}
 }
 
 // snapshotOfPod reconciles the StreamSnapshot that an agent pod works for.

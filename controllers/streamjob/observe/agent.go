@@ -23,7 +23,8 @@ func (c *collector) agent(pod *corev1.Pod) {
 			a.Message = howItEnded(pod, end)
 		}
 	} else {
-		a.Trouble = TroubleOf(pod, c.now)
+		p := c.pod(pod)
+		a.Trouble, a.Waits = p.Trouble, p.Waits
 	}
 	if pod.DeletionTimestamp == nil || a.Result != nil {
 		c.agents = append(c.agents, a)

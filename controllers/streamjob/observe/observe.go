@@ -11,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
@@ -29,6 +30,9 @@ type Objects struct {
 	StatefulSets []appsv1.StatefulSet
 	Services     []corev1.Service
 	Pods         []corev1.Pod
+	// Warnings are those that Kubernetes has given about pods of the namespace; they are needed once [WaitsForNode] says of a pod that it has
+	// waited for [StartPatience].
+	Warnings []eventsv1.Event
 	// NamespaceEnding says that the namespace is being deleted.
 	NamespaceEnding bool
 	// Now is the time.
@@ -37,7 +41,7 @@ type Objects struct {
 
 // Observe returns what the planner decides from. engine is what is known of the deployed coordinator; nil: nothing.
 func Observe(o Objects, engine *plan.Engine) plan.Observation {
-	c := collector{now: o.Now, uid: string(o.Job.UID), versions: map[int64]*plan.Version{}}
+	c := collector{now: o.Now, warnings: o.Warnings, uid: string(o.Job.UID), versions: map[int64]*plan.Version{}}
 	for i := range o.ConfigMaps {
 		c.configMap(&o.ConfigMaps[i])
 	}
@@ -66,6 +70,7 @@ func Observe(o Objects, engine *plan.Engine) plan.Observation {
 // collector sorts objects into versions by the grant in their labels. One without a grant is none of ours.
 type collector struct {
 	now      time.Time
+	warnings []eventsv1.Event
 	uid      string
 	versions map[int64]*plan.Version
 	agents   []plan.Agent
@@ -201,7 +206,11 @@ func hasEnded(pod *corev1.Pod) bool {
 }
 
 func (c *collector) pod(pod *corev1.Pod) plan.Pod {
-	return plan.Pod{Name: pod.Name, Trouble: TroubleOf(pod, c.now)}
+	p := plan.Pod{Name: pod.Name, Trouble: TroubleOf(pod, c.now)}
+	if p.Trouble == nil {
+		p.Trouble, p.Waits = unstarted(pod, c.warnings, c.now)
+	}
+	return p
 }
 
 func findCondition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {

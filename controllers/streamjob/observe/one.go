@@ -6,13 +6,14 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 
 	"github.com/weir-stream/weir/controllers/streamjob/plan"
 )
 
-// Agents returns what became of agent pods. One that is being deleted counts only if it has left a result.
-func Agents(pods []corev1.Pod, now time.Time) []plan.Agent {
-	c := &collector{now: now}
+// Agents returns what became of agent pods, by the warnings about them as in [Objects]. One that is being deleted counts only if it has left a result.
+func Agents(pods []corev1.Pod, warnings []eventsv1.Event, now time.Time) []plan.Agent {
+	c := &collector{now: now, warnings: warnings}
 	for i := range pods {
 		c.agent(&pods[i])
 	}

@@ -18,13 +18,11 @@ import (
 const (
 	// maxText is the most characters that are taken of what Kubernetes or a container says.
 	maxText = 512
-	// mountPatience is how long a pod that a node has may take to get its volumes and its network.
-	mountPatience = 20 * time.Second
 	// crashMemory is how long a container must run for it not to count as crashing over and over.
 	crashMemory = time.Minute
 )
 
-// TroubleOf returns what keeps a pod from running; nil when nothing does, as far as one can tell yet. A pod that is being
+// TroubleOf returns what keeps a pod from running, as the pod itself tells; nil when nothing does, as far as one can tell yet. A pod that is being
 // deleted or has done its work has no trouble.
 func TroubleOf(pod *corev1.Pod, now time.Time) *plan.Trouble {
 	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded {
@@ -41,7 +39,7 @@ func TroubleOf(pod *corev1.Pod, now time.Time) *plan.Trouble {
 			return t
 		}
 	}
-	return notMounted(pod, now)
+	return nil
 }
 
 // notScheduled tells that no node takes a pod.
@@ -136,36 +134,6 @@ func crash(pod *corev1.Pod, s *corev1.ContainerStatus, end *corev1.ContainerStat
 		how = describeEnd(end)
 	}
 	return &plan.Trouble{Reason: streamv1.ReasonPodCrashing, Message: fmt.Sprintf("container %s %s%s", s.Name, how, remedyOfEnd(pod, end))}
-}
-
-// notMounted tells that a node has a pod for a while but has not got as far as its image. Nothing in the pod says why:
-// Kubernetes tells that in events only.
-func notMounted(pod *corev1.Pod, now time.Time) *plan.Trouble {
-	scheduled := findCondition(pod, corev1.PodScheduled)
-	if pod.Status.Phase != corev1.PodPending || scheduled == nil || scheduled.Status != corev1.ConditionTrue {
-		return nil
-	}
-	waits := now.Sub(scheduled.LastTransitionTime.Time)
-	if waits <= mountPatience || !waitsForNode(pod) {
-		return nil
-	}
-	why := "its volumes cannot be mounted or it gets no network"
-	remedy := "the events of the pod say more: kubectl describe pod -n " + pod.Namespace + " " + pod.Name
-	if claim := claimOf(pod); claim != "" {
-		why = fmt.Sprintf("persistent volume claim %q, which spec.storage.volume.claimName names, cannot be mounted, or a secret", claim)
-		remedy = "the claim must be bound and allow the nodes of all pods of the job; " + remedy
-	}
-	return &plan.Trouble{Reason: streamv1.ReasonPodConfigInvalid, Message: fmt.Sprintf(
-		"node %s has not started it for more than %s: probably %s (%s)", pod.Spec.NodeName, mountPatience, why, remedy)}
-}
-
-// waitsForNode says that no container of a pod has been started, and that it is not the image that is being waited for.
-func waitsForNode(pod *corev1.Pod) bool {
-	if c := findCondition(pod, corev1.PodReadyToStartContainers); c != nil {
-		return c.Status != corev1.ConditionTrue // once it is True, the image is being pulled
-	}
-	c := findCondition(pod, corev1.ContainersReady)
-	return c != nil && c.Status == corev1.ConditionFalse && c.Reason == "ContainersNotReady"
 }
 
 // notMade tells that a pod is refused by the API server.

@@ -203,6 +203,9 @@ func (p *planner) operationMessage() string {
 	if op.Phase == streamv1.OperationWaiting && !op.RetryAt.IsZero() {
 		text = "Attempt " + fmt.Sprint(op.Attempts) + " failed; it is tried again at " + op.RetryAt.UTC().Format("15:04:05")
 	}
+	if op.Phase == streamv1.OperationStarting {
+		text += p.podsWait()
+	}
 	switch {
 	case op.Message != "":
 		return cut(text + ": " + op.Message)
@@ -238,6 +241,17 @@ func (p *planner) trouble() *Trouble {
 	return nil
 }
 
+// podsWait says which pod of the deployed version waits, and for what; empty: none does.
+func (p *planner) podsWait() string {
+	v := p.deployed()
+	for _, pod := range slices.Concat(v.Coordinator, v.Workers) {
+		if pod.Waits != "" {
+			return "; pod " + pod.Name + ": " + pod.Waits
+		}
+	}
+	return ""
+}
+
 // liveVerdict is for a job that has pods and no operation in flight.
 func (p *planner) liveVerdict() verdict {
 	switch {
@@ -265,10 +279,11 @@ func (p *planner) liveVerdict() verdict {
 	e := p.engine()
 	switch {
 	case !p.written() || e == nil:
+		v.message = cut(v.message + p.podsWait())
 	case !p.answers() && p.now.Sub(p.o.Engine.UnreachableSince) >= patience:
 		v.reason, v.message = streamv1.ReasonCoordinatorUnreachable, cut("The coordinator does not answer: "+p.o.engineError())
 	case e.State == contract.JobWaiting:
-		v.reason, v.message = streamv1.ReasonWaitingForWorkers, fmt.Sprintf("%d of %d worker slots are there", e.SlotsOffered, e.SlotsNeeded)
+		v.reason, v.message = streamv1.ReasonWaitingForWorkers, cut(fmt.Sprintf("%d of %d worker slots are there%s", e.SlotsOffered, e.SlotsNeeded, p.podsWait()))
 	case e.State == contract.JobRestarting:
 		v.reason, v.phase, v.message = streamv1.ReasonRestarting, streamv1.PhaseRestarting, cut("The tasks are restarted after a failure: "+p.failure())
 	default:

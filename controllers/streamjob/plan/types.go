@@ -63,6 +63,8 @@ type Pod struct {
 	Name string
 	// Trouble is what keeps the pod from running; nil when nothing does.
 	Trouble *Trouble
+	// Waits is what a pod that nothing is wrong with waits for, in words; empty: nothing, or nothing worth a word.
+	Waits string
 }
 
 // Trouble is what keeps a pod from running.
@@ -93,8 +95,9 @@ type Agent struct {
 	Ended   bool
 	Result  *contract.AgentResult
 	Message string
-	// Trouble is what keeps it from running.
+	// Trouble is what keeps it from running, Waits what it waits for without being in trouble.
 	Trouble *Trouble
+	Waits   string
 }
 
 // Plan is what is to be done.

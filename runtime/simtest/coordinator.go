@@ -50,6 +50,16 @@ type coordinator struct {
 	lead, orderly bool
 }
 
+// How long a coordinator waits for something before it does without.
+const (
+	heartbeatTimeout = 5 * time.Second
+	slotTimeout      = 20 * time.Second
+	deployTimeout    = 5 * time.Second
+	cancelTimeout    = 2 * time.Second
+	stopTimeout      = 10 * time.Second
+	cleanupTimeout   = 5 * time.Second
+)
+
 // startCoordinator starts an incarnation for a version and makes its workers find it. Now and then there are two at once, which race
 // for the head.
 func (w *world) startCoordinator(v *version) {
@@ -77,11 +87,11 @@ func (w *world) startIncarnation(v *version) {
 			return assign.Assign(shape, c.asWritten(m, dir), assign.Options{AllowDrained: v.config.AllowDrained || w.mutation == DrainedUnasked})
 		},
 		FirstN: int64(w.incarnations), Grant: v.grant, Owner: c.owner, Dir: c.line.dir,
-		Hello: protocol.Registered{HeartbeatInterval: time.Second, HeartbeatTimeout: 5 * time.Second},
+		Hello: protocol.Registered{HeartbeatInterval: time.Second, HeartbeatTimeout: heartbeatTimeout},
 		Rand:  rand.New(rand.NewPCG(w.clock.rnd.Uint64(), 1)),
 		// Small, so that the bounds themselves are tried.
-		SlotTimeout: 20 * time.Second, DeployTimeout: 5 * time.Second, CancelTimeout: 2 * time.Second, StopTimeout: 10 * time.Second,
-		HeadTimeout: headTimeout, CommitGrace: commitGrace, RetryInterval: 50 * time.Millisecond, CleanupTimeout: 5 * time.Second,
+		SlotTimeout: slotTimeout, DeployTimeout: deployTimeout, CancelTimeout: cancelTimeout, StopTimeout: stopTimeout,
+		HeadTimeout: headTimeout, CommitGrace: commitGrace, RetryInterval: 50 * time.Millisecond, CleanupTimeout: cleanupTimeout,
 		ResendInterval: 200 * time.Millisecond, ReserveIDs: 1 + w.clock.rnd.Int64N(8),
 	})
 	if err != nil {

@@ -98,6 +98,9 @@ func (s *source) Open(_ context.Context, c *operator.Context) error {
 
 func (s *source) splitName(id int64) string { return fmt.Sprintf("%s/%d", s.name, id) }
 
+// pausesOf is of how many polls one has the longest pause, on average: one in half as many has half of it.
+const pausesOf = 6
+
 // Poll implements operator.Source.
 func (s *source) Poll() (operator.Polled, error) {
 	total := s.spec.keysPerSplit * s.spec.rowsPerKey
@@ -116,7 +119,7 @@ func (s *source) Poll() (operator.Polled, error) {
 			}
 		}
 		p := operator.Polled{Batch: newBatch(rows)}
-		if s.out.rnd.IntN(3) == 0 {
+		if s.out.rnd.IntN(pausesOf/2) == 0 {
 			p.State = operator.Wait
 			p.WakeAt = s.ctx.Now().Add(time.Duration(s.out.rnd.Int64N(int64(s.spec.pause))))
 		}

@@ -178,7 +178,7 @@ func (s *scenario) checkpointing(r *rand.Rand) *contract.Checkpointing {
 	}
 	if s.rare {
 		// With time enough to succeed: there are only a few of them before the run has to end.
-		c.Interval, c.MinPause = contract.Duration(time.Duration(15+r.IntN(15))*time.Second), 0
+		c.Interval, c.MinPause = contract.Duration(rareInterval/2+time.Duration(r.IntN(15))*time.Second), 0
 		c.Timeout = max(c.Timeout, contract.Duration(4*time.Second))
 	}
 	return c

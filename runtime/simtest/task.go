@@ -131,6 +131,7 @@ func (t *taskRun) schedule() {
 	d := t.w.clock.between(0, t.w.stepTime)
 	if t.inFlight && (t.w.faulty() || t.w.restores < 12) { // not for ever, or checkpoints never complete
 		d += t.w.clock.between(0, t.w.replayTime)
+		t.w.slowed = later(t.w.slowed, t.w.clock.now.Add(d))
 	}
 	t.w.clock.after(t.worker.p, d, func() {
 		t.scheduled = false

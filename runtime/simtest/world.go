@@ -36,13 +36,8 @@ type Result struct {
 	Time                                            time.Duration
 }
 
-// Bounds of a run.
-const (
-	// maxSteps ends a run that goes round in circles.
-	maxSteps = 2_000_000
-	// calmLimit is how long a job may take to end once faults have stopped; an outage of storage may last half of it.
-	calmLimit = 90 * time.Second
-)
+// maxSteps ends a run that goes round in circles.
+const maxSteps = 2_000_000
 
 // savepoint is a savepoint in its directory, and the outside of the job when it was taken.
 type savepoint struct {
@@ -90,8 +85,8 @@ type world struct {
 	checkpoints int
 	restores    int
 
-	// outage is until when storage fails every call.
-	outage time.Time
+	// outage is until when storage fails every call, slowed until when a task is held up over what was in flight before a restore.
+	outage, slowed time.Time
 	// split makes every operator a task of its own from now on.
 	split bool
 
@@ -410,15 +405,11 @@ func (w *world) fork() {
 }
 
 func (w *world) checkLimits() {
-	limit := calmLimit
-	if w.scenario.rare {
-		limit *= 3 // several checkpoints, each up to half a minute after the last
-	}
 	switch {
 	case w.clock.steps > maxSteps:
 		w.failf("the job goes round in circles: %d steps", w.clock.steps)
-	case w.clock.now.Sub(w.faults.until) > limit:
-		w.failf("the job hasn't ended %v after the last fault: %s", limit, w.situation())
+	case w.clock.now.Sub(w.calm()) > w.calmLimit():
+		w.failf("the job hasn't ended %v after the last fault: %s", w.calmLimit(), w.situation())
 	case w.ctx.Err() != nil:
 		w.failf("running out of time: %v", context.Cause(w.ctx))
 	}

@@ -46,7 +46,7 @@ type conn struct {
 	register protocol.Register
 	lastSeen time.Time
 	metrics  []protocol.TaskMetrics
-	// greeted says that the registration was answered, gone that the worker is lost.
+	// greeted says that the registration was answered, gone that the worker is lost or the connection has ended.
 	greeted, gone bool
 }
 

@@ -217,8 +217,11 @@ func (l *loop) start(ctx context.Context, f func(ctx context.Context) func(*loop
 	})
 }
 
-// connected takes the registration of a worker on a new connection.
+// connected takes the registration of a worker on a new connection. One that has ended meanwhile must not push out the one that followed it.
 func (l *loop) connected(k *conn, r protocol.Register) {
+	if k.gone {
+		return
+	}
 	now := time.Now()
 	k.register, k.lastSeen = r, now
 	l.conns[k] = true

@@ -5,9 +5,11 @@ package coordinator
 import (
 	"context"
 	"io"
+	"net"
 	"strconv"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/protocol"
@@ -51,4 +53,36 @@ func TestHandle_ARegistrationOfAConnectionThatHasEndedCountsForNothing(t *testin
 		r.cancel()
 		_, _ = r.wait()
 	})
+}
+
+func TestRun_EndsWhileAConnectionIsBeingMade(t *testing.T) {
+	o := newCluster(t).options()
+	var err error
+	if o.Control, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	c, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers := c.startServers()
+	silent, err := net.Dial("tcp", o.Control.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	// The server's first bytes: it has taken the connection, and waits for those of the client.
+	if _, err := io.ReadFull(silent, make([]byte, 9)); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- servers.stop(t.Context()) }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("stopping the servers: %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("a client that never says a word holds up the end")
+	}
 }

@@ -27,7 +27,8 @@ const (
 	keepaliveTime    = 10 * time.Second
 	keepaliveTimeout = 10 * time.Second
 
-	// connectTimeout bounds one try to connect: the address may be that of a pod that is gone, where nobody answers.
+	// connectTimeout bounds one try to connect, on both sides: the address may be that of a pod that is gone, where nobody answers, and a server that is
+	// stopped waits for connections that are being made.
 	connectTimeout = 3 * time.Second
 	// firstDelay and lastDelay are waited between such tries.
 	firstDelay = 100 * time.Millisecond
@@ -66,6 +67,7 @@ func NewServer(tlsConfig *tls.Config, h Handler) *grpc.Server {
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxSendMsgSize(MaxMessage),
+		grpc.ConnectionTimeout(connectTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
 	}

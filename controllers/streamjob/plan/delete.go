@@ -60,9 +60,9 @@ func (p *planner) beginDelete() {
 	case live(p.was):
 		p.begin(streamv1.CancelOperation, streamv1.OperationCanceling)
 		p.event(Normal, "Cancelling", "Delete", "Cancelling the job because its StreamJob is being deleted")
-	case p.was.Deployment.Ended == streamv1.EndCancelled:
-		p.release() // the engine has done what retention says
-	default:
+	case p.was.Deployment.Ended == streamv1.EndCancelled && (p.st.LastCheckpoint == nil || p.was.Phase == streamv1.PhaseDeleting):
+		p.release() // they were deleted, or there are none, or it was told that they stay
+	default: // also of a job that was cancelled when its checkpoints were to stay
 		p.afterEnd()
 	}
 }
@@ -89,6 +89,10 @@ func (p *planner) driveCanceling() {
 			return
 		}
 	}
+	if p.shutOut() {
+		p.endWithoutSavepoint()
+		return
+	}
 	if p.savesFirst() && p.underWay() && p.now.Before(op.PhaseStartedAt.Add(p.savepointTimeout()+answerGrace)) {
 		p.again(poll)
 		return
@@ -100,6 +104,23 @@ func (p *planner) driveCanceling() {
 		return
 	}
 	p.again(min(poll, op.Deadline.Sub(p.now)))
+}
+
+// shutOut says that an agent pod of this StreamJob has the job, as for a suspension that the deletion takes the place of: its coordinator won't ever do
+// anything again.
+func (p *planner) shutOut() bool {
+	problem := p.problem()
+	return p.job.DeletionTimestamp != nil && problem != nil && problem.Reason == contract.Fenced &&
+		problem.HeadGrant > p.was.Deployment.Grant && problem.HeadGrant <= p.was.Grant
+}
+
+// endWithoutSavepoint ends a job whose coordinator was shut out. What it goes on from is in storage.
+func (p *planner) endWithoutSavepoint() {
+	if p.savesFirst() && !p.disposes() {
+		p.event(Warning, "DeletedWithoutSavepoint", "Delete", "The job was shut out before a savepoint was taken, which spec.deletionPolicy asks for; its checkpoints stay"+savedAt(p.st))
+	}
+	p.end(streamv1.EndCancelled)
+	p.afterEnd()
 }
 
 // canceled asks the engine and takes its answer; true when that settles it.
@@ -161,10 +182,18 @@ func (p *planner) notCanceled(unused bool) {
 	p.afterEnd()
 }
 
-// settleEnd is for a job that its engine has cancelled.
+// settleEnd is for a job that its engine has cancelled, and has deleted the checkpoints of as retention said, as far as it had heard.
 func (p *planner) settleEnd() {
+	if had := p.engine().PolicyRevision; p.disposes() && had != "" && had != p.o.PolicyRevision {
+		p.end(streamv1.EndCancelled)
+		p.afterEnd()
+		return
+	}
 	if p.job.DeletionTimestamp != nil {
 		p.end(streamv1.EndCancelled)
+		if p.disposes() {
+			p.st.LastCheckpoint = nil
+		}
 	}
 	p.settle()
 }

@@ -36,6 +36,8 @@ const (
 
 	keepaliveTime    = 10 * time.Second
 	keepaliveTimeout = 10 * time.Second
+	// handshakeTimeout bounds how long a peer that dials may take to greet. The end of an exchange waits for it.
+	handshakeTimeout = 5 * time.Second
 	// defaultConnectTimeout bounds the wait for a peer to answer.
 	defaultConnectTimeout = 10 * time.Second
 
@@ -152,6 +154,7 @@ func (x *Exchange) serve(ctx context.Context, group *errgroup.Group) {
 		grpc.ReadBufferSize(bufferSize),
 		grpc.WriteBufferSize(bufferSize),
 		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -678,5 +679,34 @@ func consumeMixed(t *testing.T, g *Gate, ready *Signal, n int, rng *rand.Rand) {
 			blocked = ch
 			g.SetBlocked(ch, true)
 		}
+	}
+}
+
+func TestExchangeEndsWhileAConnectionIsBeingMade(t *testing.T) {
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := NewExchange(ExchangeOptions{Worker: "a", Listener: l, Log: logr.Discard()})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- x.Run(ctx) }()
+	silent, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	// The server's first bytes: it has taken the connection, and waits for those of the client.
+	if _, err := io.ReadFull(silent, make([]byte, 9)); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("a client that never says a word holds up the end")
 	}
 }

@@ -55,8 +55,10 @@ func Inspect(ctx context.Context, s storage.Store, p, pin string) (*Found, error
 			return nil, err
 		}
 		f.Pinned = true
-		// The job may have been deleting it already.
-		if f.Manifest, err = readManifest(ctx, s, dir); err != nil {
+		if err = holds(ctx, s, job, dir); err == nil {
+			f.Manifest, err = readManifest(ctx, s, dir)
+		}
+		if err != nil {
 			return nil, errors.Join(err, unpin(ctx, s, job, dir, pin))
 		}
 	}
@@ -175,6 +177,36 @@ func putPin(ctx context.Context, s storage.Store, job, dir, name string) error {
 		return fmt.Errorf("pinning %s: %s pins something else: delete it", dir, key)
 	}
 	return nil
+}
+
+// holds says whether the pin keeps the checkpoint in dir. Whoever deletes a checkpoint looks for pins after its head has ceased to name it: a pin that is older than that is seen, one
+// that is younger may not be, though all objects of the checkpoint are there still. Of one that was there before, its answer lost, nobody knows which it is.
+func holds(ctx context.Context, s storage.Reader, job, dir string) error {
+	key := job + snapshot.HeadName
+	b, _, err := s.Get(ctx, key)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil // nobody deletes anything there
+	}
+	if err != nil {
+		return fmt.Errorf("pinning %s: reading the head %s: %w", dir, key, err)
+	}
+	h, err := snapshot.DecodeHead(b)
+	if err != nil {
+		return fmt.Errorf("pinning %s: reading the head %s: %w", dir, key, err)
+	}
+	paths := make([]string, 0, len(h.Checkpoints)+1)
+	for _, c := range h.Checkpoints {
+		paths = append(paths, c.Path)
+	}
+	if h.Origin != nil {
+		paths = append(paths, h.Origin.Path)
+	}
+	for _, p := range paths {
+		if d, err := directory(p); err == nil && mayBe(dir, d, key) {
+			return nil
+		}
+	}
+	return fmt.Errorf("pinning %s: its job doesn't retain it any more and may be deleting it: take one that the job retains, or a savepoint: %w", dir, storage.ErrNotFound)
 }
 
 // unpin takes the pin away if it is of the checkpoint in dir.

@@ -138,6 +138,49 @@ func TestInspect_PinsACheckpointOfAJobOnce(t *testing.T) {
 	}
 }
 
+// A pin that comes after the head has ceased to name a checkpoint may come too late for whoever deletes it, though all of the checkpoint is there still.
+func TestInspect_PinsOnlyWhatTheJobRetains(t *testing.T) {
+	t.Parallel()
+	notFound := func(err error) bool { return errors.Is(err, storage.ErrNotFound) }
+	whole := func(err error) bool { return err == nil }
+	tests := map[string]struct {
+		before func(b *bench)
+		is     func(error) bool
+		pins   int
+	}{
+		"named":             {before: func(b *bench) { b.names(1, 2) }, is: whole, pins: 1},
+		"not named":         {before: func(b *bench) { b.names(1) }, is: notFound},
+		"none is named":     {before: func(b *bench) { b.names() }, is: notFound},
+		"what it came from": {before: func(b *bench) { b.head.Origin = &snapshot.Origin{Path: chk2}; b.names() }, is: whole, pins: 1},
+		"an unreadable head": {
+			before: func(b *bench) { b.mem.Corrupt(jobDir+snapshot.HeadName, func(d []byte) []byte { return d[3:] }) },
+			is:     func(err error) bool { return err != nil && !notFound(err) },
+		},
+		"no head":            {before: func(b *bench) { _ = b.store.Delete(b.t.Context(), jobDir+snapshot.HeadName) }, is: whole, pins: 1},
+		"dropped since then": {before: func(b *bench) { mustInspect(b); b.names(1) }, is: notFound},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			tc.before(b)
+			if f, err := reclaim.Inspect(t.Context(), b.store, chk2, pin); !tc.is(err) {
+				t.Errorf("got %+v, %v", f, err)
+			}
+			if got := b.below(jobDir + "pins/"); len(got) != tc.pins {
+				t.Errorf("pins: %v, want %d", got, tc.pins)
+			}
+		})
+	}
+}
+
+func mustInspect(b *bench) {
+	b.t.Helper()
+	if _, err := reclaim.Inspect(b.t.Context(), b.store, chk2, pin); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func TestInspect_Refuses(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

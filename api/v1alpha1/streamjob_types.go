@@ -113,6 +113,10 @@ type StreamJobSpec struct {
 	// +optional
 	NetworkPolicy NetworkPolicyMode `json:"networkPolicy,omitempty"`
 
+	// tracing says where the coordinator sends a trace of each checkpoint. Unset means nowhere.
+	// +optional
+	Tracing *Tracing `json:"tracing,omitempty"`
+
 	// checkpointing says when and how automatic checkpoints are taken. Unset means no automatic checkpoints:
 	// after a failure the job has no state to go back to.
 	// +optional
@@ -166,6 +170,15 @@ type StreamJobSpec struct {
 	// deletion bounds how long the deletion of the StreamJob may take. It may be set while the StreamJob is being deleted.
 	// +optional
 	Deletion *Deletion `json:"deletion,omitempty"`
+}
+
+// Tracing says where traces go.
+type Tracing struct {
+	// endpoint is an OpenTelemetry collector that takes OTLP over gRPC: http://host:4317, or https:// for TLS.
+	// +required
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^https?://[^\s/@?#]+/?$`
+	Endpoint string `json:"endpoint,omitempty"`
 }
 
 // DesiredState says whether a job should run.

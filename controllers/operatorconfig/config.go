@@ -61,6 +61,8 @@ type Defaults struct {
 	Restart *streamv1.Restart `json:"restart,omitempty"`
 	// WorkerResources is spec.workers.resources.
 	WorkerResources *streamv1.Resources `json:"workerResources,omitempty"`
+	// Tracing is spec.tracing of jobs whose coordinator's podTemplate doesn't name a collector either.
+	Tracing *streamv1.Tracing `json:"tracing,omitempty"`
 	// NetworkPolicy is spec.networkPolicy. Unlike the others it reaches running jobs.
 	NetworkPolicy streamv1.NetworkPolicyMode `json:"networkPolicy,omitempty"`
 }
@@ -89,6 +91,7 @@ func (c *OperatorConfig) For(namespace string) Defaults {
 	replace(&out.Checkpointing, own.Checkpointing)
 	replace(&out.Restart, own.Restart)
 	replace(&out.WorkerResources, own.WorkerResources)
+	replace(&out.Tracing, own.Tracing)
 	if own.SavepointPrefix != "" {
 		out.SavepointPrefix = own.SavepointPrefix
 	}
@@ -139,9 +142,25 @@ func (d Defaults) Apply(spec *streamv1.StreamJobSpec) []string {
 		}
 		spec.Workers.Resources = d.WorkerResources.DeepCopy()
 	})
+	take("tracing", d.Tracing != nil && spec.Tracing == nil && !namesCollector(spec), func() { spec.Tracing = d.Tracing.DeepCopy() })
 	take("networkPolicy", d.NetworkPolicy != "" && spec.NetworkPolicy == "", func() { spec.NetworkPolicy = d.NetworkPolicy })
 	slices.Sort(taken)
 	return taken
+}
+
+// namesCollector says that the variables of the coordinator say where traces go.
+func namesCollector(spec *streamv1.StreamJobSpec) bool {
+	if spec.Coordinator == nil || spec.Coordinator.PodTemplate == nil {
+		return false
+	}
+	for i := range spec.Coordinator.PodTemplate.Containers {
+		for _, e := range spec.Coordinator.PodTemplate.Containers[i].Env {
+			if e.Name == "OTEL_EXPORTER_OTLP_ENDPOINT" || e.Name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // stateless says that a spec asks for a job without storage.

@@ -33,11 +33,13 @@ defaults:
   checkpointing: {interval: 30s, timeout: 5m, retainedCount: 3}
   restart: {fixedDelay: {attempts: 7, delay: 2s}}
   workerResources: {requests: {cpu: 500m}}
+  tracing: {endpoint: "http://collector.observability:4317"}
   networkPolicy: Isolated
 namespaces:
   team-a:
     storage: {s3: {bucket: team-a}}
     checkpointing: {interval: 5s}
+    tracing: {endpoint: "https://traces.team-a:4317"}
 `
 
 func parse(t *testing.T, text string) *OperatorConfig {
@@ -61,8 +63,9 @@ storage: {s3: {endpoint: "https://s3.example.com", bucket: weir, prefix: prod, c
 checkpointing: {interval: 30s, timeout: 5m, retention: {count: 3}}
 restart: {fixedDelay: {attempts: 7, delay: 2s}}
 workers: {resources: {requests: {cpu: 500m}}}
+tracing: {endpoint: "http://collector.observability:4317"}
 networkPolicy: Isolated`,
-			[]string{"checkpointing.interval", "checkpointing.retention.count", "checkpointing.timeout", "networkPolicy", "restart", "stateBackend", "storage", "storage.savepoints.prefix", "workers.resources"},
+			[]string{"checkpointing.interval", "checkpointing.retention.count", "checkpointing.timeout", "networkPolicy", "restart", "stateBackend", "storage", "storage.savepoints.prefix", "tracing", "workers.resources"},
 		},
 		"a namespace of its own": {
 			"team-a", `{restart: {none: {}}, stateBackend: {localRecovery: true}, networkPolicy: None}`, `
@@ -71,8 +74,9 @@ storage: {s3: {bucket: team-a}, savepoints: {prefix: sp}}
 checkpointing: {interval: 5s}
 restart: {none: {}}
 workers: {resources: {requests: {cpu: 500m}}}
+tracing: {endpoint: "https://traces.team-a:4317"}
 networkPolicy: None`,
-			[]string{"checkpointing.interval", "storage", "storage.savepoints.prefix", "workers.resources"},
+			[]string{"checkpointing.interval", "storage", "storage.savepoints.prefix", "tracing", "workers.resources"},
 		},
 		"checkpointing of its own": {"other", `
 stateBackend: {type: Memory}
@@ -80,16 +84,18 @@ storage: {volume: {claimName: c, path: /data}, savepoints: {prefix: mine}}
 checkpointing: {interval: 1s, timeout: 7s, retention: {onCancel: Delete}}
 restart: {none: {}}
 workers: {replicas: 2, resources: {limits: {cpu: "1"}}}
+coordinator: {podTemplate: {containers: [{name: coordinator, env: [{name: OTEL_EXPORTER_OTLP_ENDPOINT, value: "http://mine:4317"}]}]}}
 networkPolicy: None`, `
 stateBackend: {type: Memory}
 storage: {volume: {claimName: c, path: /data}, savepoints: {prefix: mine}}
 checkpointing: {interval: 1s, timeout: 7s, retention: {onCancel: Delete, count: 3}}
 restart: {none: {}}
 workers: {replicas: 2, resources: {limits: {cpu: "1"}}}
+coordinator: {podTemplate: {containers: [{name: coordinator, env: [{name: OTEL_EXPORTER_OTLP_ENDPOINT, value: "http://mine:4317"}]}]}}
 networkPolicy: None`, []string{"checkpointing.retention.count"}},
 		"a job without storage by choice": {
-			"team-a", `{upgrade: {mode: Stateless}, stateBackend: {type: Memory}, restart: {none: {}}, workers: {resources: {limits: {cpu: "1"}}}, networkPolicy: None, checkpointing: {interval: 1s}}`,
-			`{upgrade: {mode: Stateless}, stateBackend: {type: Memory}, restart: {none: {}}, workers: {resources: {limits: {cpu: "1"}}}, networkPolicy: None, checkpointing: {interval: 1s}}`, nil,
+			"team-a", `{upgrade: {mode: Stateless}, stateBackend: {type: Memory}, restart: {none: {}}, workers: {resources: {limits: {cpu: "1"}}}, networkPolicy: None, tracing: {endpoint: "http://mine:4317"}, checkpointing: {interval: 1s}}`,
+			`{upgrade: {mode: Stateless}, stateBackend: {type: Memory}, restart: {none: {}}, workers: {resources: {limits: {cpu: "1"}}}, networkPolicy: None, tracing: {endpoint: "http://mine:4317"}, checkpointing: {interval: 1s}}`, nil,
 		},
 	}
 	c := parse(t, full)

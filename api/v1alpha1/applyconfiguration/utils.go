@@ -168,6 +168,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.TolerationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TopologySpreadConstraint"):
 		return &apiv1alpha1.TopologySpreadConstraintApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Tracing"):
+		return &apiv1alpha1.TracingApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Upgrade"):
 		return &apiv1alpha1.UpgradeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("UpgradeReport"):

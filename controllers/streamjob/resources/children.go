@@ -154,6 +154,9 @@ func (v version) coordinator() (*appsv1ac.DeploymentApplyConfiguration, error) {
 			"--tls", tlsDirectory,
 			"--termination-log", terminationLog).
 		WithPorts(containerPort(controlPortName, ControlPort), containerPort(apiPortName, APIPort), containerPort(healthPortName, HealthPort))
+	if t := v.r.Spec.Tracing; t != nil {
+		container.WithEnv(corev1ac.EnvVar().WithName(tracingVariable).WithValue(t.Endpoint))
+	}
 	template := coordinatorTemplate(&v.r.Spec)
 	pod := v.serving(CoordinatorComponent, container, coordinatorResources(&v.r.Spec))
 	withJob(pod, v.name(""))

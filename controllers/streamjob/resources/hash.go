@@ -40,6 +40,7 @@ type revisionView struct {
 	WorkerPods      *streamv1.PodTemplate   `json:"workerPods,omitempty"`
 	CoordinatorPods *streamv1.PodTemplate   `json:"coordinatorPods,omitempty"`
 	LostNodeTimeout string                  `json:"lostNodeTimeout,omitempty"`
+	Tracing         *streamv1.Tracing       `json:"tracing,omitempty"`
 }
 
 // policyView is what [PolicyHash] covers.
@@ -66,6 +67,7 @@ func RevisionHash(spec *streamv1.StreamJobSpec) string {
 		StateBackend:    withoutBackendDefaults(spec.StateBackend),
 		WorkerPods:      workerTemplate(spec),
 		CoordinatorPods: coordinatorTemplate(spec),
+		Tracing:         spec.Tracing,
 	}
 	if timeout := LostNodeTimeout(spec); timeout != DefaultLostNodeTimeout {
 		v.LostNodeTimeout = timeout.String()

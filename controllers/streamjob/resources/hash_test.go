@@ -46,6 +46,7 @@ var effects = map[string]string{
 	"workers.podTemplate":                  restarts,
 	"coordinator.podTemplate":              restarts,
 	"networkPolicy":                        neither,
+	"tracing.endpoint":                     restarts,
 	"coordinator.resources.requests":       restarts,
 	"coordinator.resources.limits":         restarts,
 	"checkpointing.interval":               live,

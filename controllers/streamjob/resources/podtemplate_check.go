@@ -189,6 +189,9 @@ func (c *templateCheck) engineEnvironment() []string {
 	if s := c.spec.Storage; s != nil && s.S3 != nil && s.S3.CredentialsSecretRef != nil {
 		taken = append(taken, accessKeyID, secretAccessKey, sessionToken)
 	}
+	if c.spec.Tracing != nil && c.component == CoordinatorComponent {
+		taken = append(taken, tracingVariable)
+	}
 	return taken
 }
 

@@ -1309,6 +1309,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: storage
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.Storage
+    - name: tracing
+      type:
+        namedType: com.github.weir-stream.weir.api.v1alpha1.Tracing
     - name: upgrade
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.Upgrade
@@ -1531,6 +1534,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: whenUnsatisfiable
       type:
         namedType: io.k8s.api.core.v1.UnsatisfiableConstraintAction
+- name: com.github.weir-stream.weir.api.v1alpha1.Tracing
+  map:
+    fields:
+    - name: endpoint
+      type:
+        scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.UnionStep
   map:
     elementType:

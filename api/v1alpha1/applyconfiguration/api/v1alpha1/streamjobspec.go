@@ -42,6 +42,8 @@ type StreamJobSpecApplyConfiguration struct {
 	// namespaces that scrape metrics (label metrics: enabled) reach the pods of the job. It needs a network that enforces
 	// policies. Unset means None.
 	NetworkPolicy *apiv1alpha1.NetworkPolicyMode `json:"networkPolicy,omitempty"`
+	// tracing says where the coordinator sends a trace of each checkpoint. Unset means nowhere.
+	Tracing *TracingApplyConfiguration `json:"tracing,omitempty"`
 	// checkpointing says when and how automatic checkpoints are taken. Unset means no automatic checkpoints:
 	// after a failure the job has no state to go back to.
 	Checkpointing *CheckpointingApplyConfiguration `json:"checkpointing,omitempty"`
@@ -149,6 +151,14 @@ func (b *StreamJobSpecApplyConfiguration) WithCoordinator(value *CoordinatorAppl
 // If called multiple times, the NetworkPolicy field is set to the value of the last call.
 func (b *StreamJobSpecApplyConfiguration) WithNetworkPolicy(value apiv1alpha1.NetworkPolicyMode) *StreamJobSpecApplyConfiguration {
 	b.NetworkPolicy = &value
+	return b
+}
+
+// WithTracing sets the Tracing field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Tracing field is set to the value of the last call.
+func (b *StreamJobSpecApplyConfiguration) WithTracing(value *TracingApplyConfiguration) *StreamJobSpecApplyConfiguration {
+	b.Tracing = value
 	return b
 }
 

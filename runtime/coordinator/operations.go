@@ -227,6 +227,8 @@ type final struct {
 	history *contract.CheckpointsReport
 	details map[int64]*contract.CheckpointDetail
 	ops     map[string]contract.Operation
+	// recorded are those that the head names and nobody has asked this coordinator for.
+	recorded map[string]contract.Operation
 
 	mu struct {
 		sync.Mutex
@@ -244,7 +246,34 @@ func (c *Coordinator) left(id string) (contract.Operation, bool) {
 		return contract.Operation{}, false
 	}
 	op, ok := c.final.ops[id]
+	if !ok {
+		op, ok = c.final.recorded[id]
+	}
 	return op, ok
+}
+
+// keep keeps what callers may ask for after the end of the loop.
+func (f *final) keep(l *loop, now time.Time) {
+	f.ops, f.recorded = map[string]contract.Operation{}, map[string]contract.Operation{}
+	for id, op := range l.ops.byID {
+		f.ops[id] = op.Operation
+	}
+	f.status = l.report(now)
+	for _, op := range slices.Backward(l.machine.Status(now).Operations) {
+		if _, asked := f.ops[op.ID]; asked {
+			continue
+		}
+		out := l.outcome(op)
+		if !out.Phase.Ended() {
+			out.Phase = contract.OperationUnknown
+		}
+		f.recorded[op.ID] = out
+		if len(f.status.Operations) < shownOperations {
+			f.status.Operations = append(f.status.Operations, out)
+		}
+	}
+	f.history = l.history()
+	f.details = l.details(f.history)
 }
 
 // hear notes that somebody was told the outcome of an operation.

@@ -69,13 +69,7 @@ func (c *Coordinator) status(ctx context.Context) (*contract.JobStatus, error) {
 func (c *Coordinator) conclude(l *loop) error {
 	now := time.Now()
 	l.ops.endAll(now)
-	c.final.status = l.report(now)
-	c.final.history = l.history()
-	c.final.details = l.details(c.final.history)
-	c.final.ops = map[string]contract.Operation{}
-	for id, op := range l.ops.byID {
-		c.final.ops[id] = op.Operation
-	}
+	c.final.keep(l, now)
 	if l.exit.Err == nil && c.final.status.State != contract.JobSuspended {
 		for _, name := range sortedKeys(l.workers) {
 			l.workers[name].send(protocol.ToWorker{Shutdown: true})

@@ -139,6 +139,63 @@ func TestSupervisor_GoesOnTellingHowTheJobEnded(t *testing.T) {
 	})
 }
 
+func TestSupervisor_TellsAfterARestartHowTheJobEnded(t *testing.T) {
+	tests := map[string]struct {
+		request submission
+		state   contract.JobState
+		saved   bool
+	}{
+		"stopped":                    {submission{typ: contract.StopOperation}, contract.JobStopped, true},
+		"drained":                    {submission{typ: contract.StopOperation, drain: true}, contract.JobFinished, true},
+		"cancelled":                  {submission{typ: contract.CancelOperation}, contract.JobCancelled, false},
+		"cancelled with a savepoint": {submission{typ: contract.CancelOperation, savepoint: true}, contract.JobCancelled, true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t)
+				granted := func() Options {
+					o := c.newJob()
+					o.Grant = 1
+					return o
+				}
+				s := c.supervise(granted)
+				s.await("a coordinator", func(s *contract.JobStatus) bool { return s.State == contract.JobWaiting })
+				s.worker("w1")
+				s.await("running", isRunning)
+				tc.request.id = "end-1"
+				if _, err := s.submit(t.Context(), tc.request); err != nil {
+					t.Fatal(err)
+				}
+				s.await("the end", func(s *contract.JobStatus) bool { return s.State.Ended() })
+				first, err := s.operation(t.Context(), "end-1", 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+
+				s = c.supervise(granted)
+				st := s.await("the end", func(s *contract.JobStatus) bool { return s.State.Ended() })
+				if st.State != tc.state || st.Problem != nil {
+					t.Errorf("the state is %s, want %s; the problem is %+v", st.State, tc.state, st.Problem)
+				}
+				if !tc.saved {
+					return // the head says how the job ended, and needs to say no more
+				}
+				op, err := s.operation(t.Context(), "end-1", 0)
+				if err != nil || op.Phase != contract.OperationSucceeded || op.Path == "" || op.Path != first.Path {
+					t.Errorf("the operation is %+v, %v, want %+v", op, err, first)
+				}
+				if again, err := s.submit(t.Context(), tc.request); err != nil || again != op {
+					t.Errorf("asked for again it is %+v, %v", again, err)
+				}
+				if len(st.Operations) != 1 || st.Operations[0] != op {
+					t.Errorf("the status names %+v", st.Operations)
+				}
+			})
+		})
+	}
+}
+
 func TestSupervisor_LeavesStateThatIsNotItsOwnAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)

@@ -108,9 +108,7 @@ func (s *scope) withDefaults(r *resources.Revision) {
 
 // keepForm keeps the form of the pods of a version whose stored revision is lost: the pods know.
 func keepForm(pod *corev1.PodSpec, r *resources.Revision) {
-	if resources.IsFirstForm(pod, r) {
-		r.Form = 0
-	}
+	r.Form = min(r.Form, resources.FormOf(pod, r))
 }
 
 // configSource reconciles all StreamJobs when another configuration is in force: one that could not start may do so now.

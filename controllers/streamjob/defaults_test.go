@@ -278,33 +278,37 @@ func TestRehearse_RefusedTemplatesAreFoundBeforeTheOldVersionStops(t *testing.T)
 }
 
 func TestKeepForm_OfAVersionWhoseRevisionIsLost(t *testing.T) {
-	w := newWorld(t, deployed())
-	w.plans(nil, plan.Store{Grant: 1}, plan.Apply{Grant: 1})
-	w.pass(t)
-	if got := w.storedRevision(t, "words-1").Form; got != resources.FormFlush {
-		t.Fatalf("a new version has form %d", got)
-	}
-	old := w.storedRevision(t, "words-1")
-	old.Form = 0
-	config, err := resources.ConfigMap(w.job(t), 1, *old)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Apply(t.Context(), config, client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
-		t.Fatal(err)
-	}
-	w.clock.SetTime(w.clock.Now().Add(time.Minute))
-	w.pass(t) // stores it again: the form stays
-	if got := w.storedRevision(t, "words-1").Form; got != 0 {
-		t.Errorf("a version of an older operator got form %d", got)
-	}
-	if err := w.Delete(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "words-1"}}); err != nil {
-		t.Fatal(err)
-	}
-	w.clock.SetTime(w.clock.Now().Add(time.Minute))
-	w.pass(t)
-	if got := w.storedRevision(t, "words-1").Form; got != 0 {
-		t.Errorf("a version whose revision was lost got form %d", got)
+	for form := range resources.FormCalm + 1 {
+		t.Run(fmt.Sprint("form ", form), func(t *testing.T) {
+			w := newWorld(t, deployed())
+			w.plans(nil, plan.Store{Grant: 1}, plan.Apply{Grant: 1})
+			w.pass(t)
+			if got := w.storedRevision(t, "words-1").Form; got != resources.FormCalm {
+				t.Fatalf("a new version has form %d", got)
+			}
+			old := w.storedRevision(t, "words-1")
+			old.Form = form
+			config, err := resources.ConfigMap(w.job(t), 1, *old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Apply(t.Context(), config, client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
+				t.Fatal(err)
+			}
+			w.clock.SetTime(w.clock.Now().Add(time.Minute))
+			w.pass(t) // stores it again: the form stays
+			if got := w.storedRevision(t, "words-1").Form; got != form {
+				t.Errorf("a version of another operator got form %d", got)
+			}
+			if err := w.Delete(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "words-1"}}); err != nil {
+				t.Fatal(err)
+			}
+			w.clock.SetTime(w.clock.Now().Add(time.Minute))
+			w.pass(t)
+			if got := w.storedRevision(t, "words-1").Form; got != form {
+				t.Errorf("a version whose revision was lost got form %d", got)
+			}
+		})
 	}
 }
 

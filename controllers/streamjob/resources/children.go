@@ -216,7 +216,7 @@ func (v version) serving(component string, container *corev1ac.ContainerApplyCon
 	}
 	container.
 		WithStartupProbe(probe(contract.PathHealth).WithPeriodSeconds(1).WithTimeoutSeconds(5).WithFailureThreshold(120)).
-		WithReadinessProbe(probe(contract.PathReady).WithPeriodSeconds(1).WithTimeoutSeconds(3).WithFailureThreshold(3)).
+		WithReadinessProbe(probe(contract.PathReady).WithPeriodSeconds(v.readyPeriod()).WithTimeoutSeconds(3).WithFailureThreshold(3)).
 		WithLivenessProbe(probe(contract.PathHealth).WithPeriodSeconds(5).WithTimeoutSeconds(15).WithFailureThreshold(3))
 	pod := podSpec(v.r, container)
 	if v.r.Form >= FormFlush {
@@ -224,6 +224,15 @@ func (v version) serving(component string, container *corev1ac.ContainerApplyCon
 	}
 	withTLS(pod, v.job.Name, component)
 	return pod
+}
+
+// readyPeriod is how many seconds pass from one question whether a pod is ready to the next. Nothing of the job waits for the answer: the operator asks the
+// coordinator, and the services name pods that aren't ready too.
+func (v version) readyPeriod() int32 {
+	if v.r.Form >= FormCalm {
+		return readySeconds
+	}
+	return 1
 }
 
 func probe(path string) *corev1ac.ProbeApplyConfiguration {

@@ -37,6 +37,8 @@ const (
 	// endSeconds is how long a pod has to end by itself; flushSeconds what pods that serve have since [FormFlush].
 	endSeconds   = 10
 	flushSeconds = 30
+	// readySeconds is how often a pod is asked whether it is ready since [FormCalm].
+	readySeconds = 5
 
 	podIPVariable   = "POD_IP"
 	podNameVariable = "POD_NAME"

@@ -122,7 +122,7 @@ registryPullQPS: 0
 eventRecordQPS: 0
 kubeAPIQPS: 200
 kubeAPIBurst: 400
-syncFrequency: 10s
+syncFrequency: 1m
 nodeStatusUpdateFrequency: 5s
 logging: {flushFrequency: 1s}
 `, c.pki("ca.crt"), nodeIP, c.pki("kubelet.crt"), c.pki("kubelet.key"), c.containerdSocket(), nodeIP, c.path("config", "resolv.conf"),

@@ -21,7 +21,7 @@ func (p *prepared) goBack() error {
 	if p.found != nil {
 		back = Found{JobID: p.found.JobID, Head: p.found.Head.Clone()}
 	}
-	if _, err := back.Head.RewindTo(p.cfg.RewindTo); err != nil {
+	if _, err := back.Head.RewindTo(p.cfg.RewindTo, true); err != nil {
 		return err
 	}
 	p.found = &back

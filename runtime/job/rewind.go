@@ -16,12 +16,17 @@ func (m *Machine) rewind(before, next *snapshot.Head) ([]snapshot.CompletedCheck
 	if m.o.Config.RewindTo == "" || before.Epoch.Grant >= m.o.Grant {
 		return nil, nil
 	}
-	return next.RewindTo(m.o.Config.RewindTo)
+	return next.RewindTo(m.o.Config.RewindTo, m.commits())
+}
+
+// commits says that the job has sinks that commit.
+func (m *Machine) commits() bool {
+	return slices.ContainsFunc(m.o.Plan.Vertices, func(v Vertex) bool { return v.Transactional })
 }
 
 // outlive notes in the head that the job is restored from a snapshot: savepoints that are newer are no way back any more, if its sinks commit.
 func (m *Machine) outlive(h *snapshot.Head, restored int64) {
-	if slices.ContainsFunc(m.o.Plan.Vertices, func(v Vertex) bool { return v.Transactional }) {
+	if m.commits() {
 		h.Outlive(restored)
 	}
 }

@@ -148,8 +148,9 @@ func (h *Head) Rewind(path string) (Rewind, error) {
 }
 
 // RewindTo makes the head name the snapshot at path as the newest, and returns the checkpoints that it doesn't name any more. Ids go on ascending. It
-// refuses what isn't safe, see [Rewind.Safe], and what the head doesn't name, and then leaves the head as it is.
-func (h *Head) RewindTo(path string) ([]CompletedCheckpoint, error) {
+// refuses what isn't safe, see [Rewind.Safe], and what the head doesn't name, and then leaves the head as it is. commits says that sinks of the job that is
+// restored from it commit.
+func (h *Head) RewindTo(path string, commits bool) ([]CompletedCheckpoint, error) {
 	r, err := h.Rewind(path)
 	if err != nil {
 		return nil, err
@@ -172,17 +173,16 @@ func (h *Head) RewindTo(path string) ([]CompletedCheckpoint, error) {
 		}
 	}
 	if r.operation >= 0 {
-		startFrom(&h.Operations[r.operation])
+		startFrom(&h.Operations[r.operation], commits)
 	}
 	return dropped, nil
 }
 
-// startFrom makes the savepoint of an operation one that a recovery starts from.
-func startFrom(o *Operation) {
+// startFrom makes the savepoint of an operation one that a recovery starts from. The restore commits what sinks had prepared with it, if they do so.
+func startFrom(o *Operation, commits bool) {
 	o.Role = RoleUsual
 	if !o.NamesStop() {
-		// The restore commits what the sinks had prepared with it.
-		o.Role, o.SinksMayHaveCommitted = RoleRewound, true
+		o.Role, o.SinksMayHaveCommitted = RoleRewound, o.SinksMayHaveCommitted || commits
 	}
 }
 

@@ -53,7 +53,7 @@ func TestHead_RewindTo(t *testing.T) {
 				tc.change(&h)
 			}
 			before := h.Clone()
-			dropped, err := h.RewindTo(tc.path)
+			dropped, err := h.RewindTo(tc.path, true)
 			if tc.unknown || tc.outlived || tc.committed > 0 || tc.trimmed > 0 {
 				unsafe, isUnsafe := errors.AsType[*snapshot.UnsafeRewindError](err)
 				_, isUnknown := errors.AsType[*snapshot.NotNamedError](err)
@@ -85,7 +85,7 @@ func TestHead_RewindTo(t *testing.T) {
 func TestHead_RewindToAPlainSavepointIsKept(t *testing.T) {
 	t.Parallel()
 	h := headOf()
-	if _, err := h.RewindTo("s/7/"); err != nil {
+	if _, err := h.RewindTo("s/7/", true); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 * snapshot.MaxHeadOperations {
@@ -100,8 +100,30 @@ func TestHead_RewindToAPlainSavepointIsKept(t *testing.T) {
 	if _, _, err := h.FallBack(map[int64]string{7: "x"}); err == nil {
 		t.Error("it falls back behind what its restore has committed")
 	}
-	if _, err := h.RewindTo("c/6/"); err == nil {
+	if _, err := h.RewindTo("c/6/", true); err == nil {
 		t.Error("it goes back behind what its restore has committed")
+	}
+}
+
+// Without sinks that commit, nothing stands in the way of going back further.
+func TestHead_RewindBehindAPlainSavepointOfSinksThatDoNotCommit(t *testing.T) {
+	t.Parallel()
+	h := headOf()
+	if _, err := h.RewindTo("s/7/", false); err != nil {
+		t.Fatal(err)
+	}
+	if n, ok := h.Newest(); !ok || n.ID != 7 {
+		t.Errorf("the newest is %+v", n)
+	}
+	clone := h.Clone()
+	if _, _, err := clone.FallBack(map[int64]string{7: "x"}); err != nil {
+		t.Errorf("falling back: %v", err)
+	}
+	if _, err := h.RewindTo("c/6/", false); err != nil {
+		t.Errorf("going back: %v", err)
+	}
+	if n, ok := h.Newest(); !ok || n.ID != 6 {
+		t.Errorf("the newest is %+v", n)
 	}
 }
 

@@ -42,9 +42,7 @@ type loop struct {
 	head headVersion
 	exit *job.Exit
 	// records are those of the sources and sinks of the last attempt that ran.
-	records records
-	// stopped says that a stop with savepoint was reported.
-	stopped   bool
+	records   records
 	startedAt time.Time
 	// draining are the workers that wait for a checkpoint, by its operation.
 	draining map[string]*conn
@@ -177,7 +175,6 @@ func (l *loop) carryOut(ctx context.Context, e job.Effect) {
 		l.drained(e.Operation.ID)
 		if out := l.outcome(e.Operation); out.Phase.Ended() {
 			l.ops.end(e.Operation.ID, out, time.Now())
-			l.stopped = l.stopped || e.Operation.NamesStop()
 		}
 	case job.Exit:
 		l.exit = &e

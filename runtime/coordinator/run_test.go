@@ -462,6 +462,46 @@ func TestRun_EndsInEveryState(t *testing.T) {
 	}
 }
 
+// A job that goes on from the savepoint that stopped it has that stop in its head, and until it is claimed nothing else says that it is over.
+func TestRun_ThatEndsBeforeAResumedJobIsClaimedSaysNothingOfTheJob(t *testing.T) {
+	tests := map[string]func(c *cluster, r *running){
+		"it is told to end":          func(_ *cluster, r *running) { r.cancel() },
+		"the storage takes too long": func(*cluster, *running) {},
+		"another coordinator claimed it": func(c *cluster, _ *running) {
+			if _, err := Fence(c.t.Context(), c.granted(7), nil); err != nil {
+				c.t.Error(err)
+			}
+		},
+	}
+	for name, end := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t)
+				c.stopped()
+				o := c.granted(2)
+				o.Store = c.store.Client(memstore.Options{Faults: func(op, _ string, _ int) memstore.Fault {
+					if op == memstore.OpSwap {
+						return memstore.FailBefore(nil)
+					}
+					return memstore.None()
+				}})
+				r := c.start(o)
+				w := r.worker("w2")
+				r.await("the storage", func(s *contract.JobStatus) bool { return s.Problem != nil })
+				end(c, r)
+				res, _ := r.wait()
+				if res.State != contract.JobSuspended || res.Status.State != contract.JobSuspended {
+					t.Errorf("ended %s, with the status %s", res.State, res.Status.State)
+				}
+				<-w.done
+				if w.mu.shutdown {
+					t.Error("the worker was told that the job is over")
+				}
+			})
+		})
+	}
+}
+
 func TestRun_StopsServersThatDidNotServeYet(t *testing.T) {
 	defer goruntime.GOMAXPROCS(goruntime.GOMAXPROCS(1)) // what is started runs only when the one who starts it waits
 	o := newCluster(t).options()

@@ -117,21 +117,11 @@ func (l *loop) state(s job.Status) contract.JobState {
 	case job.StateFailed:
 		return contract.JobFailed
 	default:
-		// A job that was stopped before and ran on since has that operation in its head, too.
-		if stoppedWithSavepoint(s) && (l.stopped || s.Attempt.K == 0) {
+		if l.exit != nil && l.exit.Ended {
 			return contract.JobStopped
 		}
 		return contract.JobSuspended
 	}
-}
-
-// stoppedWithSavepoint says whether the newest operation of a job that ended stopped it.
-func stoppedWithSavepoint(s job.Status) bool {
-	if len(s.Operations) == 0 {
-		return false
-	}
-	op := s.Operations[len(s.Operations)-1]
-	return op.NamesStop() && op.Outcome == snapshot.OutcomeDone
 }
 
 // records are counts of an attempt.

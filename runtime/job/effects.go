@@ -75,6 +75,8 @@ type Reply struct {
 type Exit struct {
 	// State is Finished, Failed, Canceled or Suspended.
 	State State
+	// Ended says that the head names this end of the job: with Suspended, that it was stopped with a savepoint. Without, the job goes on elsewhere.
+	Ended bool
 	// Fenced says that another coordinator owns the job.
 	Fenced bool
 	// Err is nil for an orderly end. It wraps snapshot.ErrFenced if Fenced.

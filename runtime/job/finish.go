@@ -86,8 +86,7 @@ func (m *Machine) deletes(final snapshot.FinalState) bool {
 
 // leave exits after the end is in the head.
 func (m *Machine) leave() {
-	f := &m.ending.final
-	m.exit(stateOf(f.State), false, finalError(f))
+	m.exitFinal(&m.ending.final)
 }
 
 // finalOfStop says how a job ends that was stopped with a savepoint; for a cancel with savepoint it turns the operation into that.

@@ -57,7 +57,7 @@ func (m *Machine) HandleHeadRead(now time.Time, h snapshot.Head, found bool, err
 	m.heads.reading, m.heads.trouble = false, ""
 	if found && h.Final != nil && h.Epoch.Grant == m.o.Grant {
 		m.heads.head = h
-		m.exit(stateOf(h.Final.State), false, finalError(h.Final))
+		m.exitFinal(h.Final)
 		return
 	}
 	next, err := snapshot.Claim(h, found, m.o.Grant, m.o.Owner, m.o.Config.JobID)

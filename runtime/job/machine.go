@@ -141,8 +141,17 @@ func (m *Machine) emit(e Effect) {
 
 // exit ends the incarnation.
 func (m *Machine) exit(state State, fenced bool, err error) {
-	m.state = state
-	m.emit(Exit{State: state, Fenced: fenced, Err: err})
+	m.exitWith(Exit{State: state, Fenced: fenced, Err: err})
+}
+
+// exitFinal ends the incarnation with the end of the job that the head names.
+func (m *Machine) exitFinal(f *snapshot.Final) {
+	m.exitWith(Exit{State: stateOf(f.State), Ended: true, Err: finalError(f)})
+}
+
+func (m *Machine) exitWith(e Exit) {
+	m.state = e.State
+	m.emit(e)
 	m.exited = true
 }
 

@@ -48,7 +48,7 @@ func follow(first, second uint32, length int64) uint32 {
 }
 
 // sectionSum is the CRC32C of a section; in a file it stands turned, see checksum.
-func sectionSum(s Section) uint32 { return bits.RotateLeft32(s.Checksum, -15) }
+func sectionSum(s Section) uint32 { return bits.RotateLeft32(s.Checksum, -turn) }
 
 // whole checks that the file is the one that the manifest lists, and not another one that is whole as well. It takes header, index and trailer, which are
 // in memory, and for the sections the checksums of the index, against which they are checked when they are read.

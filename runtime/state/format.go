@@ -25,9 +25,12 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// turn is by how many bits the checksums in a file are turned.
+const turn = 15
+
 // checksum is what stands in a file for a part of it: CRC32C turned by 15 bits. Unturned, the checksum behind
 // a part would undo the part's share in the checksum of the whole file, which then said nothing about it.
-func checksum(b []byte) uint32 { return bits.RotateLeft32(crc32.Checksum(b, castagnoli), 15) }
+func checksum(b []byte) uint32 { return bits.RotateLeft32(crc32.Checksum(b, castagnoli), turn) }
 
 // Section is a run of entries of one state and one key group in a file.
 type Section struct {

@@ -156,7 +156,13 @@ func (m *Memory) refresh() {
 		return
 	}
 	m.seen = n
-	m.open = slices.DeleteFunc(m.open, func(s *Snapshot) bool { return s.done.Load() })
+	m.open = slices.DeleteFunc(m.open, func(s *Snapshot) bool {
+		if !s.done.Load() {
+			return false
+		}
+		m.endPlan(s)
+		return true
+	})
 	m.openMax = 0
 	if len(m.open) > 0 {
 		m.openMax = m.open[len(m.open)-1].epoch
@@ -182,19 +188,6 @@ func (m *Memory) needed(from, to uint32) bool {
 		}
 	}
 	return false
-}
-
-// passed says whether all open snapshots that need a page of a group, relative to the first, with its last change in epoch from, have written it.
-func (m *Memory) passed(from uint32, group int) bool {
-	if group > m.opts.Last-m.opts.First {
-		return false
-	}
-	for _, s := range m.open {
-		if s.epoch >= from && !s.spend(group) {
-			return false
-		}
-	}
-	return true
 }
 
 // alloc returns a page of the given size; it is zero if zeroed is set.

@@ -150,7 +150,7 @@ func checkTotals(t *testing.T, o Options, s *Snapshot, want int64, texts, round 
 
 // TestMemory_CopiesOnlyWhileNeeded counts pages copied: after a release nothing is.
 func TestMemory_CopiesOnlyWhileNeeded(t *testing.T) {
-	m, tab := newCounts(t, Options{MaxParallelism: 4, Last: 3})
+	m, tab := newCounts(t, Options{MaxParallelism: 4, Last: 3, PartSize: 1 << 16})
 	fill(tab, 10_000)
 	s := m.Seal()
 	before := m.MemoryBytes() - m.pool.bytes
@@ -171,7 +171,7 @@ func TestMemory_CopiesOnlyWhileNeeded(t *testing.T) {
 }
 
 func TestMemory_Budget(t *testing.T) {
-	m := mustMemory(t, Options{MaxParallelism: 4, Last: 3, MemoryBudget: 400_000})
+	m := mustMemory(t, Options{MaxParallelism: 4, Last: 3, MemoryBudget: 400_000, PartSize: 1 << 16})
 	tab := mustTable(t, m, Descriptor{Name: "count", Keys: Int64Keys, ValueSize: 8})
 	fill(tab, 10_000)
 	if err := m.Err(); err != nil {

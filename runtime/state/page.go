@@ -11,7 +11,8 @@ type pageRef struct {
 	epoch uint32 // of the last change: whatever writes to a page, or to an entry of the log that it refers to, stamps it first
 	mask  uint32
 	count uint32
-	_     uint32
+	// number is that of the page in the newest snapshot, if the page was sealed then and that has a plan.
+	number uint32
 }
 
 const pageRefSize = unsafe.Sizeof(pageRef{})

@@ -26,7 +26,7 @@ type placements struct {
 // SealIncremental is [Memory.Seal] for a snapshot with the given id that leaves out what the files of the complete snapshot base hold
 // already. If base is 0, or nothing is known of it here, everything is written. The id must be higher than those before.
 func (m *Memory) SealIncremental(checkpoint, base int64) *Snapshot {
-	s := m.Seal()
+	s := m.seal(0)
 	s.checkpoint = checkpoint
 	if base > 0 {
 		s.base = m.placements.use(base)

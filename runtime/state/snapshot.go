@@ -27,6 +27,8 @@ type Snapshot struct {
 	// checkpoint is the id of an incremental snapshot, 0 for one that stands alone; base is what it may refer to, nil for nothing.
 	checkpoint int64
 	base       *placement
+	// plan is the layout of the only file, nil if there is none. It doesn't change.
+	plan *plan
 
 	mu      sync.Mutex
 	writers int
@@ -44,6 +46,8 @@ type snapPage struct {
 	ptr   unsafe.Pointer
 	mask  uint32
 	epoch uint32 // of its last change
+	count uint32
+	at    uint32 // where its entries begin in the file, if there is a plan
 }
 
 // snapGroup says which of the pages belong to a group.
@@ -59,6 +63,7 @@ type tableSnapshot struct {
 	logged   bool
 	inlines  bool // slots may hold short keys
 	stride   uintptr
+	first    int // key group of groups[0]
 	groups   []snapGroup
 	pages    []snapPage
 	log      []*logPage
@@ -70,13 +75,20 @@ type tableSnapshot struct {
 
 // Seal is the synchronous part of a snapshot: it fixes the state as of now. It takes time in proportion to the
 // number of pages and key groups, not of entries. The snapshot must be released.
-func (m *Memory) Seal() *Snapshot {
+func (m *Memory) Seal() *Snapshot { return m.seal(m.plannedSize()) }
+
+// seal is Seal for a snapshot whose file is to be planned, and takes at most so many bytes; 0 for no plan.
+func (m *Memory) seal(planned int) *Snapshot {
 	m.refresh()
 	m.trim()
 	s := &Snapshot{m: m, epoch: m.epoch, tables: make([]tableSnapshot, len(m.tables))}
 	for i, t := range m.tables {
-		s.tables[i] = t.seal()
+		t.plan = nil
+		s.tables[i] = t.seal(planned > 0)
 		s.n += t.n
+	}
+	if planned > 0 {
+		s.layOut(planned)
 	}
 	m.open = append(m.open, s)
 	m.openMax = s.epoch
@@ -87,8 +99,11 @@ func (m *Memory) Seal() *Snapshot {
 	return s
 }
 
-func (t *Table) seal() tableSnapshot {
-	s := tableSnapshot{desc: t.desc, ints: t.ints, logged: t.logged, inlines: !t.ints && t.desc.ValueSize > 0, stride: t.stride, n: t.n}
+// seal returns the table as it is. If it is numbered, the directories say which page of the snapshot each of theirs is.
+func (t *Table) seal(numbered bool) tableSnapshot {
+	s := tableSnapshot{
+		desc: t.desc, ints: t.ints, logged: t.logged, inlines: !t.ints && t.desc.ValueSize > 0, stride: t.stride, first: int(t.first), n: t.n,
+	}
 	if t.n == 0 {
 		return s
 	}
@@ -101,7 +116,7 @@ func (t *Table) seal() tableSnapshot {
 	for i := range t.groups {
 		g := &t.groups[i]
 		if g.n > 0 {
-			s.pages = g.appendPages(s.pages)
+			s.pages = g.appendPages(s.pages, numbered)
 		}
 		s.groups[i] = snapGroup{end: len(s.pages), count: g.n}
 	}
@@ -111,14 +126,18 @@ func (t *Table) seal() tableSnapshot {
 	return s
 }
 
-// appendPages appends the pages of the group, each once.
-func (g *group) appendPages(pages []snapPage) []snapPage {
+// appendPages appends the pages of the group, each once. If they are to be numbered, the directory gets their places in pages.
+func (g *group) appendPages(pages []snapPage, numbered bool) []snapPage {
 	var last unsafe.Pointer
 	refs := g.refs()
 	for i := range refs {
-		if p := refs[i].ptr; p != last {
-			pages = append(pages, snapPage{p, refs[i].mask, refs[i].epoch})
-			last = p
+		r := &refs[i]
+		if r.ptr != last {
+			pages = append(pages, snapPage{ptr: r.ptr, mask: r.mask, epoch: r.epoch, count: r.count})
+			last = r.ptr
+		}
+		if numbered {
+			r.number = uint32(len(pages) - 1)
 		}
 	}
 	return pages
@@ -143,6 +162,9 @@ func (s *Snapshot) Len() int { return s.n }
 func (s *Snapshot) finish() {
 	if s.released && s.writers == 0 && !s.done.Load() {
 		s.tables = nil
+		if s.plan != nil {
+			s.m.beside(-int64(s.plan.room))
+		}
 		s.done.Store(true)
 		s.m.released.Add(1)
 	}
@@ -239,7 +261,7 @@ func (s *tableSnapshot) entry(buf []byte, p unsafe.Pointer) (key, val []byte) {
 // Range calls f for every entry, group by group, until f returns false. The slices are valid only during the call
 // and must not be changed; f must not use the table for writing.
 func (t *Table) Range(f func(keyGroup int, key, val []byte) bool) {
-	s := t.seal()
+	s := t.seal(false)
 	buf := make([]byte, 0, 8)
 	for g := range s.groups {
 		if !s.each(g, func(p unsafe.Pointer) bool {
@@ -261,14 +283,17 @@ func (t *Table) RangeInt64(f func(keyGroup int, key int64, val []byte) bool) {
 
 // Write is the asynchronous part of a snapshot: it writes the sealed state in parts and returns the files, in order
 // of key group. It may run in any goroutine, beside the processing. What was written may change after that, so a snapshot can be written once, or several times while nothing
-// is changed. An empty state has no files. An incremental snapshot needs a
+// is changed; if it has a single file with entries of a fixed size, any number of times. An empty state has no files. An incremental snapshot needs a
 // [SharedWriter]; its files are those of the index first, then the shared ones that it refers to.
 func (s *Snapshot) Write(ctx context.Context, w FileWriter) ([]File, error) {
 	if err := s.begin(); err != nil {
 		return nil, err
 	}
 	defer s.end()
-	if s.checkpoint == 0 {
+	switch {
+	case s.plan != nil:
+		return s.writePlanned(ctx, w)
+	case s.checkpoint == 0:
 		return s.write(ctx, w)
 	}
 	shared, ok := w.(SharedWriter)

@@ -44,8 +44,9 @@ type Table struct {
 	pageCap  uint32
 	n        int
 	pages    int
-	special  pageRef // the entry of emptyKey: one slot, or no page at all
-	specialG int     // its group, relative to first
+	special  pageRef    // the entry of emptyKey: one slot, or no page at all
+	specialG int        // its group, relative to first
+	plan     *tablePlan // of the newest snapshot, nil if that has none or is released
 	log      entryLog
 }
 
@@ -102,12 +103,12 @@ func (t *Table) slotHash(tag uint64) uint64 {
 	return tag
 }
 
-// unseal makes the page of r writable: it copies the page if an open snapshot needs it as it is, and has not written it yet.
+// unseal makes the page of r writable: it copies the page if an open snapshot needs it as it is, has not written it yet, and can't take it now.
 func (t *Table) unseal(g *group, r *pageRef) {
 	t.m.refresh()
 	to := *r
 	to.epoch = t.epoch
-	if r.epoch <= t.m.openMax && !t.m.passed(r.epoch, t.number(g)) {
+	if r.epoch <= t.m.openMax && !t.passed(g, r) {
 		bytes := int(uintptr(r.mask+1) * t.stride)
 		to.ptr = t.m.alloc(bytes, false)
 		copy(unsafe.Slice((*uint64)(to.ptr), bytes/8), unsafe.Slice((*uint64)(r.ptr), bytes/8))
@@ -117,6 +118,26 @@ func (t *Table) unseal(g *group, r *pageRef) {
 	if old.ptr != to.ptr {
 		t.retire(old)
 	}
+}
+
+// passed says whether no open snapshot needs the page of r, in group g, as it is any more. Snapshots with a plan take it now, if they can.
+func (t *Table) passed(g *group, r *pageRef) bool {
+	n := t.number(g)
+	if n == len(t.groups) {
+		return false
+	}
+	for _, s := range t.m.open {
+		switch {
+		case s.epoch < r.epoch:
+		case s.plan != nil:
+			if !t.plan.encoded(s, r) {
+				return false
+			}
+		case !s.spend(n):
+			return false
+		}
+	}
+	return true
 }
 
 // number is the place of g in groups. For the group that stands for the one of emptyKey it is one that doesn't exist.
@@ -388,7 +409,7 @@ func (t *Table) memory() int64 {
 			continue
 		}
 		n += int64(g.size()) * int64(pageRefSize)
-		for _, p := range g.appendPages(nil) {
+		for _, p := range g.appendPages(nil, false) {
 			n += int64(p.mask+1) * int64(t.stride)
 		}
 	}

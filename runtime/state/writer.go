@@ -58,11 +58,16 @@ func (s *Snapshot) write(ctx context.Context, w FileWriter) ([]File, error) {
 }
 
 func (s *Snapshot) newEncoder(store func(context.Context, []byte) (File, error)) *fileEncoder {
-	e := &fileEncoder{store: store, s: s, part: s.m.opts.PartSize}
+	return &fileEncoder{store: store, s: s, part: s.m.opts.PartSize, states: s.descriptors()}
+}
+
+// descriptors returns those of the tables.
+func (s *Snapshot) descriptors() []Descriptor {
+	states := make([]Descriptor, len(s.tables))
 	for i := range s.tables {
-		e.states = append(e.states, s.tables[i].desc)
+		states[i] = s.tables[i].desc
 	}
-	return e
+	return states
 }
 
 // extent returns the number of key groups, 0 for an empty state, and about how many bytes the state takes in files.
@@ -149,18 +154,23 @@ func (e *fileEncoder) flush(ctx context.Context) error {
 		return err
 	}
 	e.buf = appendIndex(e.buf, e.sections, e.refer)
-	crc := crc32.Update(e.crc, castagnoli, e.buf[e.done:])
-	f, err := e.store(ctx, e.buf)
+	err := e.storeFile(ctx, e.buf, e.sections, crc32.Update(e.crc, castagnoli, e.buf[e.done:]))
+	e.buf = e.buf[:0]
+	return err
+}
+
+// storeFile stores a whole file and notes it.
+func (e *fileEncoder) storeFile(ctx context.Context, data []byte, sections []Section, crc uint32) error {
+	f, err := e.store(ctx, data)
 	if err != nil {
 		return err
 	}
 	if f.CRC32C != 0 && f.CRC32C != crc {
 		return fmt.Errorf("file %s was stored with checksum %08x instead of %08x", f.Path, f.CRC32C, crc)
 	}
-	f.Size, f.CRC32C, f.Index = int64(len(e.buf)), crc, e.refer != nil
-	f.FirstGroup, f.LastGroup = e.sections[0].Group, e.sections[len(e.sections)-1].Group
+	f.Size, f.CRC32C, f.Index = int64(len(data)), crc, e.refer != nil
+	f.FirstGroup, f.LastGroup = sections[0].Group, sections[len(sections)-1].Group
 	e.files = append(e.files, f)
-	e.buf = e.buf[:0]
 	return nil
 }
 
@@ -255,7 +265,7 @@ func (m *Memory) takeBuffer(n int) []byte {
 	m.encodeMu.Unlock()
 	m.beside(-int64(cap(b)))
 	if cap(b) < n {
-		b = make([]byte, 0, n)
+		b = make([]byte, 0, n+n/8) // state that grows would need another one each time
 	}
 	m.beside(int64(cap(b)))
 	return b[:0]
@@ -264,6 +274,11 @@ func (m *Memory) takeBuffer(n int) []byte {
 // giveBuffer takes a buffer back. It may have grown since it was taken; room is what it had.
 func (m *Memory) giveBuffer(b []byte, room int) {
 	m.beside(-int64(room))
+	m.reuseBuffer(b)
+}
+
+// reuseBuffer keeps b for the next snapshot.
+func (m *Memory) reuseBuffer(b []byte) {
 	m.encodeMu.Lock()
 	defer m.encodeMu.Unlock()
 	if cap(b) > 64<<20 || m.closed {

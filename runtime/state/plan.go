@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"math/bits"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// followMin is from which length on it is faster to work the checksum of a file out from that of a section than from its bytes.
+const followMin = 64 << 10
+
+// plan is the layout of the only file of a snapshot, made at the seal. So its pages can be encoded in any order: by the writer of the snapshot, and by
+// the owner of the tables, who encodes a page into the file instead of copying it before it changes. It is for tables whose entries are all of
+// one size.
+type plan struct {
+	// buf has the header, and room for the whole file: room bytes when it was taken.
+	buf    []byte
+	room   int
+	tables []*tablePlan
+	// end is where the last section ends.
+	end int
+
+	mu       sync.Mutex
+	finished bool      // guarded by mu
+	sections []Section // guarded by mu; without checksums until finished
+	crc      uint32    // guarded by mu; of the whole file
+}
+
+// tablePlan is the part of a plan that holds the pages of one table.
+type tablePlan struct {
+	s      *Snapshot
+	buf    []byte
+	stride int
+	pages  []snapPage
+	// states has a pageState for each page, to be used atomically.
+	states []uint32
+}
+
+// The states of a page in a plan.
+const (
+	pageSealed  = iota // as it was sealed, not looked at yet
+	pageClaimed        // being encoded by one goroutine; it must not change
+	pageEncoded        // not needed any more
+	pageDamaged        // it had another number of entries than it should have
+)
+
+// plannedSize returns how large the file of a snapshot can be, and 0 if the snapshot is not to be planned: it is empty, has entries whose size isn't known before
+// they are encoded, or takes several files.
+func (m *Memory) plannedSize() int {
+	entries, sections := 0, 0
+	for _, t := range m.tables {
+		if t.n > 0 && t.logged {
+			return 0
+		}
+		entries += t.n * int(t.stride)
+		sections += min(t.n, len(t.groups))
+	}
+	header := fixedHeader + 4
+	for _, t := range m.tables {
+		header += minStateHeader + len(t.desc.Name) + len(t.desc.KeyType) + len(t.desc.ValueType)
+	}
+	if entries == 0 || header+entries >= m.opts.PartSize {
+		return 0
+	}
+	return header + entries + sections*indexEntrySize + trailerSize
+}
+
+// layOut plans the file. When the pages don't have as many entries as their groups, nothing is planned.
+func (s *Snapshot) layOut(size int) {
+	buf := s.m.takeBuffer(size)
+	room := cap(buf)
+	p := &plan{buf: appendHeader(buf, s.m.opts.MaxParallelism, s.descriptors(), nil), room: room, tables: make([]*tablePlan, len(s.tables))}
+	p.end = len(p.buf)
+	groups, _ := s.extent()
+	fits := true
+	for g := range groups {
+		for i := range s.tables {
+			if t := &s.tables[i]; g < len(t.groups) && t.groups[g].count > 0 {
+				start := p.end
+				p.end = t.layOut(g, start)
+				count := t.groups[g].count
+				fits = fits && p.end-start == count*int(t.stride)
+				p.sections = append(p.sections, Section{
+					State: i, Group: s.m.opts.First + g, Offset: int64(start), Length: int64(p.end - start), Count: count,
+				})
+			}
+		}
+	}
+	if !fits || p.end+len(p.sections)*indexEntrySize+trailerSize > cap(p.buf) {
+		s.m.giveBuffer(buf, room)
+		return
+	}
+	for i := range s.tables {
+		t := &s.tables[i]
+		p.tables[i] = &tablePlan{s: s, buf: p.buf[:p.end], stride: int(t.stride), pages: t.pages, states: make([]uint32, len(t.pages))}
+		s.m.tables[i].plan = p.tables[i]
+	}
+	s.plan = p
+}
+
+// layOut gives the pages of group g their places from at on, and returns where they end.
+func (s *tableSnapshot) layOut(g, at int) int {
+	if s.special != nil && s.specialG == g {
+		at += int(s.stride)
+	}
+	pages := s.pagesOf(g)
+	for i := range pages {
+		pages[i].at = uint32(at)
+		at += int(pages[i].count) * int(s.stride)
+	}
+	return at
+}
+
+// encoded says whether the page of r is in the file of the snapshot, and may change. It encodes the page if nobody has begun to.
+func (t *tablePlan) encoded(s *Snapshot, r *pageRef) bool {
+	if t == nil || t.s != s || int(r.number) >= len(t.pages) || t.pages[r.number].ptr != r.ptr {
+		return false
+	}
+	i := int(r.number)
+	return t.encode(i) || atomic.LoadUint32(&t.states[i]) == pageEncoded
+}
+
+// encode encodes page i, and says whether it did: not if somebody else has, or has begun to.
+func (t *tablePlan) encode(i int) bool {
+	if !atomic.CompareAndSwapUint32(&t.states[i], pageSealed, pageClaimed) {
+		return false
+	}
+	p := &t.pages[i]
+	to := t.buf[p.at:][: int(p.count)*t.stride : int(p.count)*t.stride]
+	outcome := uint32(pageEncoded)
+	if t.stride == 16 {
+		if !putPairs(to, *p) {
+			outcome = pageDamaged
+		}
+	} else if !putEntries(to, *p, t.stride) {
+		outcome = pageDamaged
+	}
+	atomic.StoreUint32(&t.states[i], outcome)
+	return outcome == pageEncoded
+}
+
+// putPairs writes the entries of a page with integer keys and values of eight bytes to b, and says whether they fill it. Every slot is written, and what comes
+// next goes only behind those in use, which leaves nothing for the processor to guess.
+func putPairs(b []byte, page snapPage) bool {
+	slots := unsafe.Slice((*[2]uint64)(page.ptr), page.mask+1)
+	at := 0
+	for i := 0; i < len(slots) && at < len(b); i++ {
+		s := &slots[i]
+		to := b[at : at+16 : at+16]
+		binary.LittleEndian.PutUint64(to, s[0]^emptyTag)
+		binary.LittleEndian.PutUint64(to[8:], s[1])
+		used := 0
+		if s[0] != 0 {
+			used = 16
+		}
+		at += used
+	}
+	return at == len(b)
+}
+
+// putEntries is putPairs for values of any fixed size.
+func putEntries(b []byte, page snapPage, stride int) bool {
+	for i := 0; i <= int(page.mask) && len(b) > 0; i++ {
+		slot := unsafe.Slice((*byte)(unsafe.Add(page.ptr, i*stride)), stride)
+		if tag := *(*uint64)(unsafe.Pointer(&slot[0])); tag != 0 {
+			binary.LittleEndian.PutUint64(b, tag^emptyTag)
+			copy(b[8:], slot[8:])
+			b = b[stride:]
+		}
+	}
+	return len(b) == 0
+}
+
+// writePlanned encodes what the owner hasn't, and stores the file.
+func (s *Snapshot) writePlanned(ctx context.Context, w FileWriter) ([]File, error) {
+	done := 0
+	for _, t := range s.plan.tables {
+		for i := range t.pages {
+			if !t.encode(i) {
+				continue
+			}
+			if done += int(t.pages[i].count) * t.stride; done < yieldBytes {
+				continue
+			}
+			done = 0
+			runtime.Gosched()
+			if err := ctx.Err(); err != nil {
+				return nil, fmt.Errorf("writing keyed state: %w", err)
+			}
+		}
+	}
+	for i, t := range s.plan.tables {
+		if err := t.wait(ctx); err != nil {
+			return nil, fmt.Errorf("writing state %q: %w", s.tables[i].desc.Name, err)
+		}
+	}
+	e := s.newEncoder(w.WriteFile)
+	data, sections, crc := s.plan.finish(s.tables)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("writing keyed state: %w", err)
+	}
+	if err := e.storeFile(ctx, data, sections, crc); err != nil {
+		return nil, fmt.Errorf("writing keyed state: %w", err)
+	}
+	return e.files, nil
+}
+
+// wait returns when all pages are encoded. All have been claimed; what the owner claimed takes it a microsecond.
+func (t *tablePlan) wait(ctx context.Context) error {
+	for i := range t.states {
+		state := atomic.LoadUint32(&t.states[i])
+		for ; state == pageClaimed; state = atomic.LoadUint32(&t.states[i]) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			runtime.Gosched()
+		}
+		if state != pageEncoded {
+			return fmt.Errorf("page %d of %d doesn't have the %d entries that it was sealed with", i, len(t.states), t.pages[i].count)
+		}
+	}
+	return nil
+}
+
+// finish completes the file, once, when all pages are encoded. It returns its bytes, its sections and its checksum.
+func (p *plan) finish(tables []tableSnapshot) ([]byte, []Section, uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.finished {
+		return p.buf, p.sections, p.crc
+	}
+	p.finished = true
+	crc, done := uint32(0), 0
+	for i := range p.sections {
+		sec := &p.sections[i]
+		b := p.buf[:p.end][sec.Offset:][:sec.Length]
+		if t := &tables[sec.State]; t.special != nil && t.specialG == sec.Group-t.first {
+			t.appendSlot(b[:0], t.special)
+		}
+		sum := crc32.Checksum(b, castagnoli)
+		sec.Checksum = bits.RotateLeft32(sum, turn)
+		if sec.Length < followMin {
+			continue // with what follows
+		}
+		crc = follow(crc32.Update(crc, castagnoli, p.buf[:p.end][done:sec.Offset]), sum, sec.Length)
+		done = int(sec.Offset + sec.Length)
+	}
+	p.buf = appendIndex(p.buf[:p.end], p.sections, nil)
+	p.crc = crc32.Update(crc, castagnoli, p.buf[done:])
+	return p.buf, p.sections, p.crc
+}
+
+// endPlan takes the buffer of a snapshot back that nobody writes any more.
+func (m *Memory) endPlan(s *Snapshot) {
+	if s.plan == nil {
+		return
+	}
+	for _, t := range m.tables {
+		if t.plan != nil && t.plan.s == s {
+			t.plan = nil
+		}
+	}
+	m.reuseBuffer(s.plan.buf)
+}

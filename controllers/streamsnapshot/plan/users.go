@@ -5,6 +5,8 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"net"
+	"net/url"
 	"strings"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
@@ -40,7 +42,7 @@ func needs(job *streamv1.StreamJob, s *streamv1.StreamSnapshot) string {
 	switch {
 	case st.Operation != nil && samePath(st.Operation.Path, s.Status.Path):
 		return "status.operation"
-	case st.Restore != nil && samePath(st.Restore.Path, s.Status.Path) && (trial || st.LastCheckpoint == nil):
+	case st.Restore != nil && samePath(st.Restore.Path, s.Status.Path) && (trial || st.LastCheckpoint == nil || goesBack(st.Restore)):
 		return "status.restore"
 	case st.LastSavepoint != nil && samePath(st.LastSavepoint.Path, s.Status.Path) && (trial || (st.Deployment != nil && st.Deployment.Ended != "")):
 		return "status.lastSavepoint"
@@ -49,6 +51,11 @@ func needs(job *streamv1.StreamJob, s *streamv1.StreamSnapshot) string {
 	default:
 		return ""
 	}
+}
+
+// goesBack says that a rollback is still to go back to what the report names, though the job may be suspended.
+func goesBack(r *streamv1.RestoreReport) bool {
+	return r.RequestedMode == "Rollback" && r.EffectiveMode == ""
 }
 
 // samePath says that two paths are of the same snapshot.
@@ -63,10 +70,30 @@ func samePlace(a, b *streamv1.Storage) bool {
 	case a == nil || b == nil:
 		return true
 	case a.S3 != nil && b.S3 != nil:
-		return a.S3.Endpoint == b.S3.Endpoint
+		return server(a.S3) == server(b.S3)
 	case a.Volume != nil && b.Volume != nil:
 		return a.Volume.ClaimName == b.Volume.ClaimName
 	default:
 		return false
 	}
+}
+
+// server names the store behind an endpoint: the same for all ways to write it down that are known to lead to one.
+func server(s *streamv1.S3Storage) string {
+	u, err := url.Parse(s.Endpoint)
+	if err != nil || u.Host == "" {
+		if s.Endpoint == "" {
+			return "amazonaws.com"
+		}
+		return s.Endpoint
+	}
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	host = strings.TrimPrefix(host, strings.ToLower(s.Bucket)+".") // where the bucket is a part of the name
+	if host == "amazonaws.com" || strings.HasSuffix(host, ".amazonaws.com") {
+		return "amazonaws.com" // buckets have one name in all regions
+	}
+	if port := u.Port(); port != "" && port != "443" && port != "80" {
+		return net.JoinHostPort(host, port)
+	}
+	return host
 }

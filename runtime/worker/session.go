@@ -50,7 +50,7 @@ func (w *worker) sessions(ctx context.Context) error {
 		refused := (*refusedError)(nil)
 		switch {
 		case errors.Is(err, errShutdown):
-			return nil
+			return w.stuckCause(ctx)
 		case errors.As(err, &refused):
 			return refused
 		case ctx.Err() != nil:
@@ -70,6 +70,16 @@ func (w *worker) sessions(ctx context.Context) error {
 			limit = quickBackoff
 		}
 		backoff = min(2*backoff, limit)
+	}
+}
+
+// stuckCause says which tasks did not end though they were told to; nil: all did.
+func (w *worker) stuckCause(ctx context.Context) error {
+	select {
+	case <-w.stuckDone:
+		return context.Cause(ctx)
+	default:
+		return nil
 	}
 }
 

@@ -103,25 +103,33 @@ func TestAPanicFailsTheTaskAlone(t *testing.T) {
 }
 
 func TestATaskThatIsStuckEndsTheWorker(t *testing.T) {
-	f, j := newFakeCoordinator(t), newTestJob()
-	release, stuck := make(chan struct{}), make(chan struct{}, 2)
-	j.onRow = func(int64) {
-		stuck <- struct{}{}
-		<-release
+	tests := map[string]protocol.ToWorker{
+		"canceled":        {Cancel: &protocol.Cancel{Attempt: attemptK(1)}},
+		"the job is over": {Shutdown: true},
 	}
-	o := options(t, "w", f, j, newStore())
-	o.CancelTimeout = 50 * time.Millisecond
-	result := startWorker(t.Context(), t, o)
-	c := f.accept()
-	j.allow(1, false)
-	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
-	<-stuck
-	c.send(protocol.ToWorker{Cancel: &protocol.Cancel{Attempt: attemptK(1)}})
-	err := await(t, result)
-	if err == nil || !strings.Contains(err.Error(), "stuck in code of the job: check/") {
-		t.Errorf("Run() = %v; want it to name the tasks that are stuck", err)
+	for name, end := range tests {
+		t.Run(name, func(t *testing.T) {
+			f, j := newFakeCoordinator(t), newTestJob()
+			release, stuck := make(chan struct{}), make(chan struct{}, 2)
+			j.onRow = func(int64) {
+				stuck <- struct{}{}
+				<-release
+			}
+			o := options(t, "w", f, j, newStore())
+			o.CancelTimeout = 50 * time.Millisecond
+			result := startWorker(t.Context(), t, o)
+			c := f.accept()
+			j.allow(1, false)
+			c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
+			<-stuck
+			c.send(end)
+			err := await(t, result)
+			if err == nil || !strings.Contains(err.Error(), "stuck in code of the job: check/") {
+				t.Errorf("Run() = %v; want it to name the tasks that are stuck", err)
+			}
+			close(release)
+		})
 	}
-	close(release)
 }
 
 func TestLosingThePeerFailsTheTasks(t *testing.T) {

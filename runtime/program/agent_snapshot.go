@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -66,6 +67,9 @@ func (f *snapshotFlags) snapshotResult(ctx context.Context, task string) (contra
 	if !inside {
 		return r, &reclaim.PathError{Path: f.path, Detail: "it is not in the storage " + s.location}
 	}
+	if withinJob(s.location, rel) {
+		return r, &reclaim.PathError{Path: f.path, Detail: "the storage " + s.location + " begins inside the directory of a job, whose head isn't seen from there: name the storage as the job does"}
+	}
 	if task == contract.AgentRemove {
 		removed, err := reclaim.Remove(ctx, s.store, rel, f.pin, f.identity)
 		if err != nil {
@@ -92,6 +96,15 @@ func (f *snapshotFlags) snapshotResult(ctx context.Context, task string) (contra
 	return r, err
 }
 
+// ofJob is the path of a checkpoint in the directory of its job, as far as that lies within a storage.
+var ofJob = regexp.MustCompile(`(^|/)[0-9a-f]{10,}/checkpoints/chk-[0-9]+(/|$)`)
+
+// withinJob says that a path is that of a checkpoint in the directory of its job, and that the storage begins below that: then nothing that is in the storage says
+// what the job needs.
+func withinJob(location, path string) bool {
+	return ofJob.MatchString(strings.TrimSuffix(location, "/")+"/"+path) && !ofJob.MatchString(path)
+}
+
 // snapshotProblem classifies an error of a task that is about one snapshot.
 func snapshotProblem(err error) *contract.Problem {
 	if e, ok := errors.AsType[*reclaim.InUseError](err); ok {
@@ -99,6 +112,9 @@ func snapshotProblem(err error) *contract.Problem {
 	}
 	if e, ok := errors.AsType[*reclaim.PathError](err); ok {
 		return &contract.Problem{Reason: contract.RestoreNotFound, Message: e.Error()}
+	}
+	if e, ok := errors.AsType[*reclaim.HeadError](err); ok {
+		return &contract.Problem{Reason: contract.RestoreCorrupt, Message: e.Error(), Remedy: "put it back from a backup; or, if the job is gone for good, delete the head"}
 	}
 	p := coordinator.ProblemOf(err)
 	if errors.Is(err, storage.ErrNotFound) && p.Reason == contract.RestoreNotFound {

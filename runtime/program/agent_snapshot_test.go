@@ -96,3 +96,36 @@ func TestAgent_RefusesASnapshotElsewhere(t *testing.T) {
 		t.Errorf("storage that can't be read: %+v", r)
 	}
 }
+
+// Nothing that such a storage holds says what the job needs.
+func TestAgent_RefusesAStorageThatBeginsInsideTheDirectoryOfAJob(t *testing.T) {
+	dir := t.TempDir()
+	job := dir + "/ns/words/0123456789"
+	writeSnapshot(t, job+"/checkpoints/chk-4", record.Checkpoint)
+	for _, begins := range []string{job, job + "/checkpoints", job + "/checkpoints/"} {
+		for _, task := range []string{"inspect", "remove"} {
+			r := agent(t, task, "--storage", fmt.Sprintf(`{"volume":{"path":%q}}`, begins), "--path", job+"/checkpoints/chk-4")
+			if r.OK || r.Problem == nil || r.Problem.Reason != contract.RestoreNotFound || !strings.Contains(r.Problem.Message, "name the storage as the job does") {
+				t.Errorf("%s in %s: %+v", task, begins, r)
+			}
+		}
+	}
+	if r := agent(t, "inspect", "--storage", fmt.Sprintf(`{"volume":{"path":%q}}`, dir+"/ns/words"), "--path", job+"/checkpoints/chk-4", "--pin", "p"); !r.OK || !r.Pinned {
+		t.Errorf("where the head is seen: %+v", r)
+	}
+}
+
+func TestAgent_NamesTheHeadThatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	writeSnapshot(t, dir+"/savepoints/savepoint-012345-a", record.Savepoint)
+	if err := os.MkdirAll(dir+"/ns/words/0123456789", 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/ns/words/0123456789/"+snapshot.HeadName, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := agent(t, "remove", "--storage", fmt.Sprintf(`{"volume":{"path":%q}}`, dir), "--path", "savepoints/savepoint-012345-a")
+	if r.OK || r.Problem == nil || r.Problem.Reason != contract.RestoreCorrupt || r.Problem.Remedy == "" || !strings.Contains(r.Problem.Message, "ns/words/0123456789/head.json") {
+		t.Errorf("got %+v, %+v", r, r.Problem)
+	}
+}

@@ -96,8 +96,12 @@ func (p *planner) remove() {
 		return
 	default:
 		reason, message := describe(r.Problem)
-		if reason == streamv1.ReasonSnapshotInUse {
+		switch {
+		case reason == streamv1.ReasonSnapshotInUse:
 			message = p.inUse(message)
+		case needsSomebody(reason):
+			message += fmt.Sprintf("; until %s it is tried again, and then left where it is, as with the annotation %s at once",
+				p.snap.DeletionTimestamp.Add(deletePatience).UTC().Format(time.RFC3339), streamv1.AnnotationForceDelete)
 		}
 		p.fail(reason, message)
 		p.stalled = reason == streamv1.ReasonSnapshotInUse || needsSomebody(reason)

@@ -523,6 +523,26 @@ func TestNext_DoesNotDeleteWhatIsNeeded(t *testing.T) {
 	b.wantDid(released)
 }
 
+// A head that can't be read holds up every removal in its storage: that isn't silent, and there is a way out.
+func TestNext_SaysWhatKeepsItFromBeingDeletedAndHowToLetItGo(t *testing.T) {
+	b := completed(t, streamv1.ReclaimDelete)
+	b.pass()
+	b.pass()
+	b.ends(&contract.AgentResult{Problem: &contract.Problem{Reason: contract.RestoreCorrupt, Message: "its head ns/words/x/head.json cannot be read"}})
+	b.pass()
+	b.wantReason(string(contract.RestoreCorrupt), true)
+	b.pass()
+	b.wantReason(string(contract.RestoreCorrupt), true)
+	for _, want := range []string{"ns/words/x/head.json", streamv1.AnnotationForceDelete, b.o.Snapshot.DeletionTimestamp.Add(time.Hour).UTC().Format(time.RFC3339)} {
+		if !strings.Contains(b.status().Message, want) {
+			t.Errorf("the message %q lacks %q", b.status().Message, want)
+		}
+	}
+	b.o.Snapshot.Annotations = map[string]string{streamv1.AnnotationForceDelete: "true"}
+	b.pass()
+	b.wantDid(released)
+}
+
 func TestNext_GivesUpDeletingAfterAnHour(t *testing.T) {
 	b := completed(t, streamv1.ReclaimDelete)
 	tries := 0

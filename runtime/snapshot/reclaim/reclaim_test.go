@@ -256,6 +256,27 @@ func TestRemove_LeavesForeignFilesInAForeignDirectory(t *testing.T) {
 	}
 }
 
+// The job whose head can't be read may need anything.
+func TestRemove_RefusesWhileAHeadIsUnreadable(t *testing.T) {
+	t.Parallel()
+	for name, content := range map[string]string{"damaged": "{", "of another checksum": `{"checksum":"00000000","head":{}}`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.put("ns/other/abcdef/"+snapshot.HeadName, content)
+			before := b.mem.Keys()
+			_, err := reclaim.Remove(t.Context(), b.store, savepoint, pin, reclaim.Identity{})
+			e, ok := errors.AsType[*reclaim.HeadError](err)
+			if !ok || e.Key != "ns/other/abcdef/"+snapshot.HeadName || e.Dir != savepoint || !strings.Contains(err.Error(), "the job in ns/other/abcdef needs") {
+				t.Errorf("got %v", err)
+			}
+			if diff := cmp.Diff(before, b.mem.Keys()); diff != "" {
+				t.Errorf("it changed the storage:\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestRemove_RefusesWhatIsNeeded(t *testing.T) {
 	t.Parallel()
 	other := func() snapshot.Head {

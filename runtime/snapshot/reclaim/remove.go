@@ -49,8 +49,27 @@ func (e *InUseError) Error() string {
 	return fmt.Sprintf("the snapshot %s is needed by %s", e.Dir, strings.Join(e.By, ", "))
 }
 
+// HeadError says that the head of a job can't be read, so that nobody knows whether the job needs a snapshot.
+type HeadError struct {
+	// Dir is the snapshot, Key that of the head.
+	Dir, Key string
+	Err      error
+}
+
+// Error names the head and what can be done.
+func (e *HeadError) Error() string {
+	cause := e.Err.Error()
+	if c, ok := errors.AsType[*snapshot.CorruptError](e.Err); ok {
+		cause = "it is damaged: " + c.Detail
+	}
+	return fmt.Sprintf("it is not known whether the job in %s needs the snapshot %s: its head %s cannot be read: %s", path.Dir(e.Key), e.Dir, e.Key, cause)
+}
+
+// Unwrap returns the cause.
+func (e *HeadError) Unwrap() error { return e.Err }
+
 // Remove deletes the snapshot at p, its directory or its manifest within the store, and the pin of the given name. It is an [InUseError] when a job in
-// the store would start from it, or another pin holds it. Of a checkpoint that its job still retains only the pin goes: the job deletes
+// the store would start from it, or another pin holds it, and a [HeadError] when that can't be told. Of a checkpoint that its job still retains only the pin goes: the job deletes
 // it in time. Files that it shares with other checkpoints are left to the sweep. It may be repeated: the manifest goes last.
 func Remove(ctx context.Context, s storage.Store, p, pin string, want Identity) (*Removed, error) {
 	dir, err := directory(p)
@@ -152,6 +171,9 @@ func usersOf(ctx context.Context, s storage.Store, f *Found, job, pin string) (r
 	}
 	for _, key := range heads {
 		names, starts, err := readsFrom(ctx, s, key, f.Dir)
+		if _, unreadable := errors.AsType[*HeadError](err); unreadable {
+			return false, nil, err
+		}
 		if err != nil {
 			return false, nil, fmt.Errorf("looking for jobs that need the snapshot %s: %w", f.Dir, err)
 		}
@@ -183,7 +205,7 @@ func readsFrom(ctx context.Context, s storage.Reader, key, dir string) (names, s
 	}
 	h, err := snapshot.DecodeHead(b)
 	if err != nil {
-		return false, false, fmt.Errorf("reading the head %s: %w", key, err)
+		return false, false, &HeadError{Dir: dir, Key: key, Err: err}
 	}
 	same := func(p string) bool {
 		d, err := directory(p)

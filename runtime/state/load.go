@@ -4,10 +4,8 @@ package state
 
 import (
 	"context"
-	"encoding/binary"
 	"runtime"
 	"sync"
-	"unsafe"
 )
 
 // maxLoaders bounds how many goroutines add entries at the same time.
@@ -40,16 +38,17 @@ func (r room) reserve(t *Table, s Section) {
 	}
 }
 
-// loading is the part of one run that one loader does.
+// loading is the part of one run that one loader does, or nothing but word that all before it was done.
 type loading struct {
 	run *sectionRun
 	b   []byte
 	// number is that of the run.
 	number int
+	idle   *sync.WaitGroup
 }
 
-// loader adds entries to the tables with integer keys and values of a fixed size, for some of the key groups. It makes no pages: what has no
-// room in those there are is left for the owner of the tables.
+// loader adds entries to the tables with integer keys and values of a fixed size, for some of the key groups. What has no
+// room in the pages that were reserved is left for the owner of the tables.
 type loader struct {
 	work chan loading
 	n    map[*Table]int
@@ -66,42 +65,69 @@ type leftEntries struct {
 	b       []byte
 }
 
-// loadRuns is restoreRuns with loaders: loader i of n has the key groups that are i modulo n. Everything else is done by the caller.
+// loaders have the key groups that are i modulo their number.
+type loaders []loader
+
+// loadRuns is restoreRuns with loaders. What they can't do is done by the caller.
 func (m *Memory) loadRuns(ctx context.Context, runs []sectionRun, room room) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	loaders := make([]loader, min(runtime.GOMAXPROCS(0), maxLoaders))
+	all := make(loaders, min(runtime.GOMAXPROCS(0), maxLoaders))
 	var wg sync.WaitGroup
-	for i := range loaders {
-		l := &loaders[i]
+	for i := range all {
+		l := &all[i]
 		l.work, l.n = make(chan loading, 1), map[*Table]int{}
-		wg.Go(func() { l.run(i, len(loaders), cancel) })
+		wg.Go(func() { l.run(i, len(all), cancel) })
 	}
-	all := runReads(runs)
-	all.use = func(i int, b []byte) error {
+	reads := runReads(runs)
+	reads.use = func(i int, b []byte) error {
 		if err := m.loadOthers(&runs[i], b, room); err != nil {
 			return err
 		}
-		for k := range loaders {
-			loaders[k].work <- loading{run: &runs[i], b: b, number: i}
+		all.give(loading{run: &runs[i], b: b, number: i})
+		if m.mayFail() {
+			all.wait() // the answer looks at all pages
+			if err := m.Err(); err != nil {
+				return err
+			}
 		}
 		return ctx.Err()
 	}
-	err := all.run(ctx)
-	for i := range loaders {
-		close(loaders[i].work)
+	err := reads.run(ctx)
+	for i := range all {
+		close(all[i].work)
 	}
 	wg.Wait()
 	first := len(runs)
-	for i := range loaders {
-		if l := &loaders[i]; l.err != nil && l.at < first {
+	for i := range all {
+		if l := &all[i]; l.err != nil && l.at < first {
 			first, err = l.at, l.err
 		}
 	}
 	if err != nil {
 		return err
 	}
-	return m.loadRest(loaders)
+	return m.loadRest(all)
+}
+
+// give hands work to all loaders.
+func (l loaders) give(w loading) {
+	for i := range l {
+		l[i].work <- w
+	}
+}
+
+// wait returns when the loaders have done all that was given to them.
+func (l loaders) wait() {
+	var idle sync.WaitGroup
+	idle.Add(len(l))
+	l.give(loading{idle: &idle})
+	idle.Wait()
+}
+
+// mayFail says whether it is worth the time to ask for Err.
+func (m *Memory) mayFail() bool {
+	return m.failed != nil || m.opts.MemoryBudget > 0 && m.used() > m.opts.MemoryBudget || m.opts.Account.full()
 }
 
 // loadOthers makes room for the entries of a run, and adds those that loaders don't.
@@ -109,16 +135,14 @@ func (m *Memory) loadOthers(run *sectionRun, b []byte, room room) error {
 	for _, s := range run.sections {
 		t := run.tables[s.State]
 		room.reserve(t, s)
-		if t.logged {
-			part, err := run.part(s, b)
-			if err != nil {
-				return err
-			}
-			if err := run.r.loadSection(run.info, s, part, t); err != nil {
-				return err
-			}
+		if !t.logged {
+			continue
 		}
-		if err := m.Err(); err != nil {
+		part, err := run.part(s, b)
+		if err != nil {
+			return err
+		}
+		if err := loadLogged(run, s, part); err != nil {
 			return err
 		}
 	}
@@ -126,14 +150,15 @@ func (m *Memory) loadOthers(run *sectionRun, b []byte, room room) error {
 }
 
 // loadRest counts what loaders have added, and adds what they have left.
-func (m *Memory) loadRest(loaders []loader) error {
-	for i := range loaders {
-		for t, n := range loaders[i].n {
+func (m *Memory) loadRest(all loaders) error {
+	m.makeBlanks()
+	for i := range all {
+		for t, n := range all[i].n {
 			t.n += n
 		}
 	}
-	for i := range loaders {
-		for _, e := range loaders[i].left {
+	for i := range all {
+		for _, e := range all[i].left {
 			if err := e.run.r.loadLeft(e.run.info, e.section, e.b, e.run.tables[e.section.State]); err != nil {
 				return err
 			}
@@ -142,17 +167,28 @@ func (m *Memory) loadRest(loaders []loader) error {
 			}
 		}
 	}
-	return nil
+	return m.Err()
+}
+
+// makeBlanks makes the pages of all tables that were reserved and got no entry.
+func (m *Memory) makeBlanks() {
+	for _, t := range m.tables {
+		t.makeBlanks()
+	}
 }
 
 // run does what comes until the first error; what comes after that is only taken.
 func (l *loader) run(mine, of int, failed func()) {
 	for w := range l.work {
+		if w.idle != nil {
+			w.idle.Done()
+			continue
+		}
 		for _, s := range w.run.sections {
 			if t := w.run.tables[s.State]; l.err != nil || s.Group%of != mine || t.logged {
 				continue
 			}
-			if l.err = l.load(w, s); l.err != nil {
+			if l.err = l.check(w, s); l.err != nil {
 				l.at = w.number
 				failed()
 			}
@@ -160,75 +196,25 @@ func (l *loader) run(mine, of int, failed func()) {
 	}
 }
 
-// load adds the entries of one section.
-func (l *loader) load(w loading, s Section) error {
-	t := w.run.tables[s.State]
+// check adds the entries of one section if it is what was written.
+func (l *loader) check(w loading, s Section) error {
 	b, err := w.run.part(s, w.b)
-	if err == nil {
-		err = w.run.r.fits(w.run.info, s, b, t)
-	}
 	if err != nil {
+		return err
+	}
+	return l.load(w.run, s, b)
+}
+
+// load adds the entries of one section.
+func (l *loader) load(run *sectionRun, s Section, b []byte) error {
+	t := run.tables[s.State]
+	if err := run.r.fits(run.info, s, b, t); err != nil {
 		return err
 	}
 	left, n := t.loadNew(s.Group-int(t.first), b, nil)
 	l.n[t] += n
 	if len(left) > 0 {
-		l.left = append(l.left, leftEntries{run: w.run, section: s, b: left})
+		l.left = append(l.left, leftEntries{run: run, section: s, b: left})
 	}
 	return nil
-}
-
-// loadNew adds entries of a group, relative to first, with integer keys, and returns how many. Those that have no room in pages that may be written, are
-// there already or aren't of this group are appended to left. It writes to nothing but the group and its pages.
-func (t *Table) loadNew(group int, b, left []byte) ([]byte, int) {
-	g, n, size := &t.groups[group], 0, int(t.stride)
-	single := int(g.pages) == g.size() // each page has one reference
-	for at := 0; at < len(b); at += size {
-		e := b[at : at+size : at+size]
-		key := int64(binary.LittleEndian.Uint64(e))
-		hash := HashInt64(key)
-		tag := uint64(key ^ emptyKey)
-		r := g.at(hash)
-		if tag == 0 || t.index(hash) != uint64(group) || r.epoch != t.epoch || t.full(r) {
-			left = append(left, e...)
-			continue
-		}
-		p := t.slotFor(r, tag, hash)
-		if p == nil {
-			left = append(left, e...)
-			continue
-		}
-		*(*uint64)(p) = tag
-		if size == 16 {
-			*(*[8]byte)(unsafe.Add(p, 8)) = [8]byte(e[8:])
-		} else {
-			copy(unsafe.Slice((*byte)(unsafe.Add(p, 8)), size-8), e[8:])
-		}
-		n++
-		if single {
-			r.count++
-			continue
-		}
-		refs, _ := g.block(r)
-		for i := range refs {
-			refs[i].count++
-		}
-	}
-	g.n += n
-	return left, n
-}
-
-// slotFor returns the empty slot for a tag in the page of r, nil if the tag is there.
-func (t *Table) slotFor(r *pageRef, tag, hash uint64) unsafe.Pointer {
-	i := uint32(hash>>slotBits) & r.mask
-	for {
-		p := unsafe.Add(r.ptr, uintptr(i)*t.stride)
-		switch *(*uint64)(p) {
-		case 0:
-			return p
-		case tag:
-			return nil
-		}
-		i = (i + 1) & r.mask
-	}
 }

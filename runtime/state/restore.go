@@ -45,6 +45,7 @@ func (m *Memory) Restore(ctx context.Context, files []File, r FileReader) error 
 			mine = append(mine, f)
 		}
 	}
+	defer m.makeBlanks()
 	sources, err := m.openSources(ctx, mine, r)
 	if err != nil {
 		return fmt.Errorf("restoring keyed state: %w", err)
@@ -157,13 +158,21 @@ func (m *Memory) restoreRuns(ctx context.Context, runs []sectionRun) error {
 	if len(runs) > 1 && readsAtOnce(runs[0].r.r) > 1 {
 		return m.loadRuns(ctx, runs, room)
 	}
-	return readRuns(ctx, runs, func(run *sectionRun, s Section, b []byte) error {
-		room.reserve(run.tables[s.State], s)
-		if err := run.r.loadSection(run.info, s, b, run.tables[s.State]); err != nil {
+	l := loader{n: map[*Table]int{}}
+	err := readRuns(ctx, runs, func(run *sectionRun, s Section, b []byte) error {
+		t, add := run.tables[s.State], l.load
+		if room.reserve(t, s); t.logged {
+			add = loadLogged
+		}
+		if err := add(run, s, b); err != nil {
 			return err
 		}
 		return m.Err()
 	})
+	if err != nil {
+		return err
+	}
+	return m.loadRest(loaders{l})
 }
 
 // readRuns reads the sections of all runs, checks them and calls use for each, in order.
@@ -216,25 +225,18 @@ func (r *sectionRun) size() int64 {
 	return last.Offset + last.Length - r.sections[0].Offset
 }
 
-// loadSection adds the entries of a section to a table.
-func (r *fileReader) loadSection(info *FileInfo, s Section, b []byte, t *Table) error {
-	if t.logged {
-		return r.entries(info, s, b, func(key, val []byte) error {
-			if err := r.checkGroup(info, s, t.desc, key); err != nil {
-				return err
-			}
-			if !t.load(key, val) {
-				return r.twice(info, s, t.desc, key)
-			}
-			return nil
-		})
-	}
-	if err := r.fits(info, s, b, t); err != nil {
-		return err
-	}
-	left, n := t.loadNew(s.Group-int(t.first), b, nil)
-	t.n += n
-	return r.loadLeft(info, s, left, t)
+// loadLogged adds the entries of a section to a table with a log.
+func loadLogged(run *sectionRun, s Section, b []byte) error {
+	t := run.tables[s.State]
+	return run.r.entries(run.info, s, b, func(key, val []byte) error {
+		if err := run.r.checkGroup(run.info, s, t.desc, key); err != nil {
+			return err
+		}
+		if !t.load(key, val) {
+			return run.r.twice(run.info, s, t.desc, key)
+		}
+		return nil
+	})
 }
 
 // twice is the error of a key that is there already.

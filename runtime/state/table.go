@@ -208,7 +208,9 @@ func (t *Table) firstPage(g *group) {
 	t.pages++
 }
 
-// reserve makes pages for n entries in a group that is empty, so that it need not grow step by step.
+// reserve makes room for n entries in a group that is empty, so that it need not grow step by step. If that takes several pages and
+// there is no log, only the directory is made: its references are blank until loadNew or makeBlanks makes their pages, and nothing else may be done
+// with the group before.
 func (t *Table) reserve(g *group, n int) {
 	if g.pages > 0 || n <= minSlots/2 {
 		return
@@ -224,7 +226,9 @@ func (t *Table) reserve(g *group, n int) {
 	dir := t.newDir(pages)
 	refs := unsafe.Slice(dir, pages)
 	for i := range refs {
-		refs[i] = pageRef{ptr: t.m.alloc(int(uintptr(capacity)*t.stride), true), epoch: t.epoch, mask: capacity - 1}
+		if refs[i] = emptyDir; pages == 1 || t.logged {
+			t.makePage(&refs[i], capacity)
+		}
 	}
 	*g = group{dir: unsafe.Pointer(dir), shift: shift, pages: uint32(pages)}
 	t.pages += pages

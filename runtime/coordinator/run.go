@@ -70,7 +70,7 @@ func (c *Coordinator) conclude(l *loop) error {
 	now := time.Now()
 	l.ops.endAll(now)
 	c.final.keep(l, now)
-	if l.exit.Err == nil && c.final.status.State != contract.JobSuspended {
+	if l.exit.Ended {
 		for _, name := range sortedKeys(l.workers) {
 			l.workers[name].send(protocol.ToWorker{Shutdown: true})
 		}

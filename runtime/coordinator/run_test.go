@@ -462,6 +462,29 @@ func TestRun_EndsInEveryState(t *testing.T) {
 	}
 }
 
+func TestRun_TellsTheWorkersOfAFailedJobThatItIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		o := c.options()
+		o.Job.Restart = contract.Restart{None: &struct{}{}}
+		r := c.start(o)
+		w := r.worker("w1")
+		r.await("running", isRunning)
+		d := w.deployments()[0]
+		failed := protocol.TaskStatus{Attempt: d.Attempt, Task: d.Tasks[0].Task, State: protocol.TaskFailed, Error: "boom"}
+		if err := w.stream.Send(protocol.FromWorker{Status: &failed}); err != nil {
+			t.Fatal(err)
+		}
+		if res, err := r.wait(); err != nil || res.State != contract.JobFailed {
+			t.Errorf("ended %s, %v", res.State, err)
+		}
+		<-w.done
+		if !w.mu.shutdown {
+			t.Error("the worker was not told to end")
+		}
+	})
+}
+
 // A job that goes on from the savepoint that stopped it has that stop in its head, and until it is claimed nothing else says that it is over.
 func TestRun_ThatEndsBeforeAResumedJobIsClaimedSaysNothingOfTheJob(t *testing.T) {
 	tests := map[string]func(c *cluster, r *running){

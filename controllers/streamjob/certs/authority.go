@@ -157,18 +157,16 @@ func renewAt(cert *x509.Certificate) time.Time {
 	return cert.NotBefore.Add(cert.NotAfter.Sub(cert.NotBefore) / 3 * 2)
 }
 
-// check says what is wrong with a certificate and key of a role.
-func (a *Authority) check(role Role, certPEM, keyPEM []byte, now time.Time) error {
-	cert, err := parseCert(certPEM)
-	if err != nil {
-		return err
-	}
+// check says what is wrong with a certificate and key of a role, by the authorities that may have issued it.
+func check(role Role, cert *x509.Certificate, keyPEM []byte, now time.Time, by ...*x509.Certificate) error {
 	if err := keyFits(cert, keyPEM); err != nil {
 		return err
 	}
 	roots := x509.NewCertPool()
-	roots.AddCert(a.cert)
-	_, err = cert.Verify(x509.VerifyOptions{
+	for _, a := range by {
+		roots.AddCert(a)
+	}
+	_, err := cert.Verify(x509.VerifyOptions{
 		DNSName: role.ServerName(), Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
@@ -176,6 +174,9 @@ func (a *Authority) check(role Role, certPEM, keyPEM []byte, now time.Time) erro
 	}
 	return nil
 }
+
+// madeAt returns when a certificate was made.
+func madeAt(cert *x509.Certificate) time.Time { return cert.NotBefore.Add(skew) }
 
 // keyFits checks that a key is that of a certificate.
 func keyFits(cert *x509.Certificate, keyPEM []byte) error {
@@ -222,6 +223,25 @@ func parseCert(certPEM []byte) (*x509.Certificate, error) {
 		return nil, fmt.Errorf("reading a certificate: %w", err)
 	}
 	return cert, nil
+}
+
+// parseCerts reads all certificates of a file, except what is none.
+func parseCerts(text []byte) []*x509.Certificate {
+	var out []*x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == certBlock {
+			out = append(out, cert)
+		}
+	}
+	return out
+}
+
+func encodeCerts(certs []*x509.Certificate) []byte {
+	var out []byte
+	for _, c := range certs {
+		out = append(out, encodeCert(c.Raw)...)
+	}
+	return out
 }
 
 func encodeCert(der []byte) []byte {

@@ -22,6 +22,8 @@ import (
 const (
 	AuthorityCertKey = "ca.crt"
 	AuthorityKeyKey  = "ca.key"
+	// PreviousKey holds, in the secret of the authority, the certificates of lost authorities that are still trusted.
+	PreviousKey = "previous.crt"
 )
 
 // CertKey returns the key of the certificate of a role in its secret.
@@ -49,8 +51,12 @@ func Names(job string) []string {
 // when to look again. have holds the secrets that exist, by name. Nothing has to be applied when all is well.
 //
 // A certificate is issued anew when two thirds of its life are over, or when it is missing or does not fit. So is that of
-// the authority, for the same key: pods that trust the old one trust what is issued from then on. A new authority is made
-// only when there is none; running pods have to be restarted then, because they trust the lost one.
+// the authority, for the same key: pods that trust the old one trust what is issued from then on.
+//
+// A new authority is made only when there is none. What the lost one had issued is then kept until all processes trust the new one beside it, replaced
+// after that, and the lost one is trusted until all processes have what is new. So no two processes refuse each other, and nothing restarts, as long as
+// none gets its files later than [Spread]. Only an authority that has issued a certificate which is still there, and good, counts as lost; no other is
+// trusted.
 //
 // An error says that a secret of one of the names belongs to somebody else.
 func Secrets(job *streamv1.StreamJob, have map[string]*corev1.Secret, now time.Time) ([]*corev1ac.SecretApplyConfiguration, time.Time, error) {
@@ -61,7 +67,7 @@ func Secrets(job *streamv1.StreamJob, have map[string]*corev1.Secret, now time.T
 		}
 	}
 	i := issuer{job: job, now: now}
-	a, err := i.authority(have[AuthorityName(job.Name)])
+	a, err := i.authority(have)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -79,56 +85,84 @@ type issuer struct {
 	now   time.Time
 	apply []*corev1ac.SecretApplyConfiguration
 	next  time.Time
+	// previous are the lost authorities that are trusted beside the one there is.
+	previous []*x509.Certificate
 }
 
 // authority returns the authority of the job, renewed or made when needed.
-func (i *issuer) authority(s *corev1.Secret) (*Authority, error) {
+func (i *issuer) authority(have map[string]*corev1.Secret) (*Authority, error) {
+	s := have[AuthorityName(i.job.Name)]
 	a, err := readAuthority(s)
-	switch {
-	case err != nil || !i.now.Before(a.cert.NotAfter):
+	changed := err != nil || !i.now.Before(a.cert.NotAfter)
+	if changed {
 		if a, err = NewAuthority(i.now); err != nil {
 			return nil, err
 		}
-	case !i.now.Before(renewAt(a.cert)) || i.now.Before(a.cert.NotBefore): // a clock was set back
-		if a, err = a.Renew(i.now); err != nil {
-			return nil, err
-		}
-	default:
-		i.lookAgain(a.cert)
-		if i.owned(s) {
-			return a, nil
+		i.previous = i.lost(have)
+	} else {
+		i.previous = i.stillTrusted(a, s.Data[PreviousKey], have)
+		changed = !bytes.Equal(s.Data[PreviousKey], encodeCerts(i.previous))
+		if !i.now.Before(renewAt(a.cert)) || i.now.Before(a.cert.NotBefore) || !i.announced(a, have) { // a clock may have been set back
+			changed = true
+			if a, err = a.Renew(i.now); err != nil {
+				return nil, err
+			}
 		}
 	}
+	i.lookAgain(renewAt(a.cert))
+	if !changed && i.owned(s) {
+		return a, nil
+	}
 	cert, key := a.PEM()
-	i.lookAgain(a.cert)
-	i.add(AuthorityName(i.job.Name), map[string][]byte{AuthorityCertKey: cert, AuthorityKeyKey: key})
+	data := map[string][]byte{AuthorityCertKey: cert, AuthorityKeyKey: key}
+	if len(i.previous) > 0 {
+		data[PreviousKey] = encodeCerts(i.previous)
+	}
+	i.add(AuthorityName(i.job.Name), data)
 	return a, nil
 }
 
 // leaf issues the certificate of a role when needed.
 func (i *issuer) leaf(a *Authority, role Role, s *corev1.Secret) error {
-	var cert, key, ca []byte
-	if s != nil {
-		cert, key, ca = s.Data[CertKey(role)], s.Data[KeyKey(role)], s.Data[AuthorityCertKey]
+	l, err := readLeaf(role, s)
+	keep := false
+	switch {
+	case err != nil:
+	case l.issuedBy(i.now, a.cert):
+		keep = i.now.Before(renewAt(l.cert))
+		i.lookAgain(renewAt(l.cert))
+	case l.issuedBy(i.now, i.previous...):
+		keep = i.now.Before(madeAt(a.cert).Add(Spread))
+		i.lookAgain(madeAt(a.cert).Add(Spread))
 	}
-	caCert, _ := a.PEM()
-	valid := a.check(role, cert, key, i.now) == nil
-	if parsed, err := parseCert(cert); valid && err == nil && i.now.Before(renewAt(parsed)) {
-		i.lookAgain(parsed)
-		if bytes.Equal(ca, caCert) && i.owned(s) {
-			return nil
-		}
-	} else {
-		if cert, key, err = a.Issue(role, i.now); err != nil {
-			return err
-		}
-		if parsed, err = parseCert(cert); err != nil {
-			return err
-		}
-		i.lookAgain(parsed)
+	trusted := i.bundle(a)
+	if keep && bytes.Equal(s.Data[AuthorityCertKey], trusted) && i.owned(s) {
+		return nil
 	}
-	i.add(SecretName(i.job.Name, role), map[string][]byte{AuthorityCertKey: caCert, CertKey(role): cert, KeyKey(role): key})
+	var cert, key []byte
+	if keep {
+		cert, key = s.Data[CertKey(role)], s.Data[KeyKey(role)]
+	} else if cert, key, err = i.issue(a, role); err != nil {
+		return err
+	}
+	i.add(SecretName(i.job.Name, role), map[string][]byte{AuthorityCertKey: trusted, CertKey(role): cert, KeyKey(role): key})
 	return nil
+}
+
+// issue returns a new certificate of a role.
+func (i *issuer) issue(a *Authority, role Role) (cert, key []byte, err error) {
+	if cert, key, err = a.Issue(role, i.now); err != nil {
+		return nil, nil, err
+	}
+	parsed, err := parseCert(cert)
+	if err != nil {
+		return nil, nil, err
+	}
+	i.lookAgain(renewAt(parsed))
+	if len(i.previous) > 0 {
+		i.lookAgain(madeAt(parsed).Add(Spread))
+	}
+	return cert, key, nil
 }
 
 // owned says whether Kubernetes deletes a secret after the StreamJob. One of an earlier StreamJob of the same name is not.
@@ -141,9 +175,9 @@ func (i *issuer) owned(s *corev1.Secret) bool {
 	return false
 }
 
-// lookAgain makes the next look no later than the renewal of a certificate.
-func (i *issuer) lookAgain(cert *x509.Certificate) {
-	if at := renewAt(cert); i.next.IsZero() || at.Before(i.next) {
+// lookAgain makes the next look no later than at. What is past was dealt with.
+func (i *issuer) lookAgain(at time.Time) {
+	if at.After(i.now) && (i.next.IsZero() || at.Before(i.next)) {
 		i.next = at
 	}
 }

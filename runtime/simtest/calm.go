@@ -41,11 +41,13 @@ func (w *world) calmLimit() time.Duration {
 func (s *scenario) work(perRow time.Duration) time.Duration {
 	var most, pauses time.Duration
 	for _, n := range s.nodes {
-		rows := time.Duration(len(n.keys)) * time.Duration(s.rowsPerKey)
-		most = max(most, rows*perRow)
+		rows := int64(len(n.keys)) * s.rowsPerKey
+		most = max(most, times(rows, perRow))
 		if n.kind == sourceNode {
-			pauses = max(pauses, rows*n.source.pause/pausesOf)
+			pauses = max(pauses, times(rows, n.source.pause)/pausesOf)
 		}
 	}
 	return most + pauses
 }
+
+func times(n int64, d time.Duration) time.Duration { return time.Duration(n * int64(d)) }

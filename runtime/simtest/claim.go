@@ -17,6 +17,9 @@ import (
 // A job that starts from the savepoint of another one may claim it: it owns it from then on, and deletes it when it has as many checkpoints of its own as it
 // retains, or when its state is deleted.
 
+// claimLost is what a job says that could not claim a snapshot because another one had.
+const claimLost = "another job owns it"
+
 // claimSnapshot makes the job the owner of what it starts from.
 func (c *coordinator) claimSnapshot(e job.ClaimSnapshot) {
 	w, name := c.w, e.Dir+snapshot.OwnerName
@@ -26,6 +29,7 @@ func (c *coordinator) claimSnapshot(e job.ClaimSnapshot) {
 		return
 	}
 	w.tracef(c.p, "claims %s", e.Dir)
+	c.dieOver("claiming")
 	done := func(err error, permanent bool) {
 		c.do(func(now time.Time) { c.machine.HandleSnapshotClaimed(now, e.Dir, err, permanent) })
 		if err == nil && w.mutation == OriginDeletedEarly {
@@ -39,10 +43,10 @@ func (c *coordinator) claimSnapshot(e job.ClaimSnapshot) {
 		}
 		call(w, c.p, "read back "+name, func() (object, error) { return w.store.get(name) }, func(o object, readErr error) {
 			switch {
-			case readErr == nil && bytes.Equal(o.data, mark):
+			case readErr == nil && (bytes.Equal(o.data, mark) || w.mutation == ClaimTaken):
 				done(nil, false)
 			case readErr == nil:
-				done(&snapshot.ClaimError{Why: "another job owns it"}, true)
+				done(&snapshot.ClaimError{Why: claimLost}, true)
 			default:
 				done(err, false)
 			}
@@ -62,6 +66,7 @@ func (c *coordinator) deleteOrigin(e job.DeleteOrigin) {
 		c.do(func(now time.Time) { c.machine.HandleOriginDeleted(now, e.Dir, err) })
 	}
 	remove := func(names []string, then func()) {
+		c.dieOver("deleting what it claimed")
 		call(w, c.p, "delete "+e.Dir, func() (bool, error) { return true, s.remove(names) }, func(_ bool, err error) {
 			if err != nil {
 				done(err)
@@ -88,7 +93,11 @@ func (c *coordinator) deleteOrigin(e job.DeleteOrigin) {
 			done(errors.Join(err, bad))
 		default:
 			list(func(names []string) {
-				remove([]string{e.Dir + snapshot.ManifestName}, func() {
+				first := []string{e.Dir + snapshot.ManifestName}
+				if w.mutation == OwnerGoesFirst {
+					first = append(first, mark)
+				}
+				remove(first, func() {
 					remove(names, func() {
 						list(func(left []string) {
 							if len(left) > 0 {
@@ -146,7 +155,11 @@ func (l *lineage) checkClaim(c *coordinator, old, h *snapshot.Head) {
 			w.failf("job %s releases the snapshot that it started from, and has no checkpoint of its own", l.id)
 		}
 	case claim == snapshot.Deleted:
-		if left := w.store.list(dir, w.clock.now); len(left) > 0 {
+		left := w.store.list(dir, w.clock.now)
+		if w.ownerOf(dir) == rivalID { // it came when all was gone
+			left = slices.DeleteFunc(left, func(n string) bool { return n == dir+snapshot.OwnerName })
+		}
+		if len(left) > 0 {
 			w.failf("the head of job %s says that it has deleted %s, but %v are there", l.id, dir, left)
 		}
 	}

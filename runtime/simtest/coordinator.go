@@ -466,10 +466,16 @@ func (c *coordinator) deleteNames(e job.DeleteObjects, d *deletion) {
 	if d != nil {
 		names = slices.Concat(e.Paths, d.names)
 	}
-	call(c.w, c.p, "delete "+e.Prefix, func() (bool, error) {
-		c.deleteShared(e.Prefix)
-		return true, c.w.store.remove(names)
-	}, func(_ bool, err error) { c.deleted(e, d, err) })
+	c.unpinned(names, func(names []string, err error) {
+		if err != nil {
+			c.deleted(e, d, err)
+			return
+		}
+		call(c.w, c.p, "delete "+e.Prefix, func() (bool, error) {
+			c.deleteShared(e.Prefix)
+			return true, c.w.store.remove(names)
+		}, func(_ bool, err error) { c.deleted(e, d, err) })
+	})
 }
 
 func (c *coordinator) deleted(e job.DeleteObjects, d *deletion, err error) {

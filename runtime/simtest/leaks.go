@@ -187,8 +187,9 @@ func (w *world) explained(s *custody, dir, name string) bool {
 // needs adds the objects that a head refers to, and the head.
 func (l *lineage) needs(needed map[string]bool) {
 	needed[l.headName()] = true
+	l.needsPins(needed)
 	for name, ids := range l.partOf {
-		if slices.ContainsFunc(ids, l.keeps) && !l.w.released(name) {
+		if slices.ContainsFunc(ids, l.keeps) && !l.w.released(name) || slices.ContainsFunc(ids, l.pinHolds) {
 			needed[name] = true
 		}
 	}
@@ -208,7 +209,7 @@ func (l *lineage) checkUntouched() {
 func (w *world) sweep() {
 	for _, l := range w.lines {
 		now := func() time.Time { return w.clock.now.Add(sweep.MinGrace + time.Hour) }
-		if _, err := sweep.Sweep(w.ctx, w.store.c, l.dir, sweep.Options{Now: now}); err != nil {
+		if _, err := sweep.Sweep(w.ctx, w.swept(w.store.c), l.dir, sweep.Options{Now: now}); err != nil {
 			w.failf("sweeping after job %s: %v", l.id, err)
 		}
 	}

@@ -36,6 +36,8 @@ type lineage struct {
 	begunAfter int64
 	// dirs are the directories of all snapshots.
 	dirs map[int64]string
+	// pins are the snapshots that pins hold, by name.
+	pins map[string]int64
 	// startedFrom is the newest snapshot when the present version started.
 	startedFrom int64
 }
@@ -50,7 +52,7 @@ type triggerKey struct {
 func (w *world) startLineage(id, from string) {
 	l := &lineage{
 		w: w, id: id, dir: "jobs/" + id + "/", from: from, named: map[int64]bool{}, partOf: map[string][]int64{}, triggered: map[triggerKey]protocol.Attempt{},
-		dirs: map[int64]string{}, outlived: map[int64]bool{},
+		dirs: map[int64]string{}, outlived: map[int64]bool{}, pins: map[string]int64{},
 	}
 	l.begin()
 	w.line = l
@@ -206,8 +208,11 @@ func (l *lineage) checkDelete(name string) {
 		w.failf("the head is deleted")
 	}
 	for _, id := range l.partOf[name] {
-		if l.keeps(id) && !w.released(name) {
+		switch {
+		case l.keeps(id) && !w.released(name):
 			w.failf("%s is deleted, but snapshot %d in the head needs it", name, id)
+		case l.pinHolds(id):
+			w.failf("%s is deleted, but a pin holds snapshot %d, which needs it", name, id)
 		}
 	}
 }

@@ -75,8 +75,17 @@ const (
 	DuplicateAckDeletes Mutation = "DuplicateAckDeletes"
 	// OriginDeletedEarly deletes a savepoint that a job claims as soon as it owns it.
 	OriginDeletedEarly Mutation = "OriginDeletedEarly"
+	// ClaimTaken lets a job go on as the owner of a savepoint that another one has claimed.
+	ClaimTaken Mutation = "ClaimTaken"
+	// OwnerGoesFirst deletes the mark of the owner before what it owns.
+	OwnerGoesFirst Mutation = "OwnerGoesFirst"
 	// SweepWithoutGrace lets sweepers take objects for orphans that were written just now.
 	SweepWithoutGrace Mutation = "SweepWithoutGrace"
+	// PinsIgnored lets a coordinator delete what pins hold, SweepOverPins sweepers.
+	PinsIgnored   Mutation = "PinsIgnored"
+	SweepOverPins Mutation = "SweepOverPins"
+	// PinTooLate takes a checkpoint for pinned if it is there still, though the head doesn't name it any more.
+	PinTooLate Mutation = "PinTooLate"
 	// DeleteBeforeHead deletes what a new head won't name before it is swapped in.
 	DeleteBeforeHead Mutation = "DeleteBeforeHead"
 
@@ -106,7 +115,7 @@ func Mutations() []Mutation {
 		CompleteMeansNewest, AnyAbortThaws,
 		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
 		DrainedUnasked, DrainedIsDrained, SilentFallBack, FallBackOverCommits, RewindOverCommits, RewindOverTrims, RewindOverRestores,
-		DuplicateAckDeletes, OriginDeletedEarly, SweepWithoutGrace, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
+		DuplicateAckDeletes, OriginDeletedEarly, ClaimTaken, OwnerGoesFirst, SweepWithoutGrace, PinsIgnored, SweepOverPins, PinTooLate, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
 		EarlyTrim, AbortDiscards, RestoreSkipsCommit, ForkTouchesOrigin,
 	}
 }

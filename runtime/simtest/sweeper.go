@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/snapshot/sweep"
 	"github.com/weir-stream/weir/runtime/storage"
 )
@@ -32,7 +33,7 @@ func (w *world) scheduleSweeps() {
 		return
 	}
 	w.clock.after(nil, w.clock.between(time.Second, 6*time.Second), func() {
-		if w.stopSweep == nil {
+		if !w.sweeping {
 			w.sweepBeside(w.lines[w.clock.rnd.IntN(len(w.lines))])
 		}
 		w.scheduleSweeps()
@@ -41,25 +42,33 @@ func (w *world) scheduleSweeps() {
 
 // sweepBeside sweeps the directory of a job call by call, with time between the calls.
 func (w *world) sweepBeside(l *lineage) {
-	s := &slowStore{Store: w.store.c, w: w}
 	age := sweptCommitGrace + sweptMargin
 	if w.mutation == SweepWithoutGrace {
 		age = 0
 	}
-	next, stop := iter.Pull(func(yield func(func()) bool) {
-		s.yield = yield
-		r, err := sweep.Sweep(w.ctx, s, l.dir, sweep.Options{Now: func() time.Time { return w.clock.now.Add(sweep.MinGrace - age) }})
+	w.sweeping = true
+	w.aside(func(s *slowStore) {
+		r, err := sweep.Sweep(w.ctx, w.swept(s), l.dir, sweep.Options{Now: func() time.Time { return w.clock.now.Add(sweep.MinGrace - age) }})
 		if w.tracing && r != nil {
 			objects, _ := r.Totals()
 			w.tracef(nil, "swept %s: %d objects of %d orphans, deleted %v: %v", l.dir, objects, len(r.Orphans), r.Deleted, err)
 		}
+	}, func() { w.sweeping = false })
+}
+
+// aside does something beside the job that waits for its calls of storage, each of which takes time. It calls ended when that is done.
+func (w *world) aside(f func(s *slowStore), ended func()) {
+	s := &slowStore{Store: w.store.c, w: w}
+	next, stop := iter.Pull(func(yield func(func()) bool) {
+		s.yield = yield
+		f(s)
 	})
-	w.stopSweep = stop
+	w.asides = append(w.asides, stop)
 	var step func()
 	step = func() {
 		do, more := next()
 		if !more {
-			w.stopSweep = nil
+			ended()
 			return
 		}
 		w.clock.after(nil, w.clock.between(time.Millisecond, 200*time.Millisecond), func() {
@@ -75,6 +84,8 @@ type slowStore struct {
 	storage.Store
 	w     *world
 	yield func(func()) bool
+	// lateHead is for the mutation that takes a pin for held without looking at the head.
+	lateHead bool
 }
 
 // do has a call done later; the error is that of a fault, or says that the run is over.
@@ -93,17 +104,33 @@ func (s *slowStore) do(f func() error) error {
 // Get implements storage.Reader.
 func (s *slowStore) Get(ctx context.Context, key string) (b []byte, version string, _ error) {
 	err := s.do(func() (err error) {
+		if s.lateHead && strings.HasSuffix(key, "/"+snapshot.HeadName) {
+			return storage.ErrNotFound
+		}
 		b, version, err = s.Store.Get(ctx, key)
 		return err
 	})
 	return b, version, err
 }
 
-// List implements storage.Lister. The list may be stale.
+// PutIfAbsent implements storage.Writer. The answer may be lost.
+func (s *slowStore) PutIfAbsent(_ context.Context, key string, data []byte) error {
+	lost := s.w.faulty() && s.w.clock.chance(s.w.faults.storage)
+	err := s.do(func() error { return s.w.store.create(key, data) })
+	if lost && err == nil {
+		return storage.ErrUnknownOutcome
+	}
+	return err
+}
+
+// List implements storage.Lister. The list may be stale, but not that of pins: storage is refused that doesn't list what was written just now.
 func (s *slowStore) List(ctx context.Context, prefix string, f func(storage.Object) error) error {
 	var all []storage.Object
 	err := s.do(func() error {
-		view := s.w.listView()
+		view := s.w.clock.now
+		if !strings.HasSuffix(prefix, "/"+sweep.PinsDir) {
+			view = s.w.listView()
+		}
 		err := s.Store.List(ctx, prefix, func(o storage.Object) error {
 			if !s.w.store.created[o.Key].After(view) {
 				all = append(all, o)

@@ -97,9 +97,13 @@ type world struct {
 	keeper *keeper
 	// rotten are the objects that were damaged.
 	rotten map[string]bool
-	// sweeps says that sweepers run beside the job; stopSweep ends the one that does now.
-	sweeps    bool
-	stopSweep func()
+	// sweeps says that sweepers run beside the job, sweeping that one does now; pins that people pin checkpoints, of which pinsTried were tried.
+	sweeps, sweeping, pins bool
+	pinsTried              int
+	// claimDeaths counts the coordinators that died over a claim.
+	claimDeaths int
+	// asides end what is done beside the job.
+	asides []func()
 	// trueBases are the bases of snapshots for which a mutation chose another one.
 	trueBases map[int64]int64
 	// orphans counts the objects that were left over.
@@ -140,8 +144,8 @@ func Run(ctx context.Context, seed uint64, o Options) (res Result) {
 		w.checkLimits()
 	}
 	w.settle()
-	if w.stopSweep != nil {
-		w.stopSweep()
+	for _, stop := range w.asides {
+		stop()
 	}
 	return res
 }
@@ -151,6 +155,7 @@ func (w *world) settle() {
 	end := w.clock.now.Add(settleTime)
 	for w.failure == nil && w.clock.now.Before(end) && w.clock.step() {
 	}
+	w.dropOtherPins()
 	if w.failure == nil && !w.scenario.volatile && len(w.rotten) == 0 {
 		w.checkLeaks()
 	}
@@ -173,7 +178,8 @@ func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	}
 	w.users = &users{w: w, open: map[string]*request{}}
 	w.scenario = newScenario(c.rnd)
-	w.sweeps = swept(seed) && !w.scenario.volatile && w.scenario.rots == ""
+	w.pins = pinned(seed) && !w.scenario.volatile && w.scenario.rots == ""
+	w.sweeps = (swept(seed) || w.pins && seed%2 == 0) && !w.scenario.volatile && w.scenario.rots == ""
 	w.startLineage("j", "")
 	w.capacity = 1 + c.rnd.IntN(8)
 	w.stepTime = c.between(200*time.Microsecond, 5*time.Millisecond)
@@ -200,6 +206,7 @@ func (w *world) begin() {
 	w.scheduleRot()
 	w.users.schedule()
 	w.scheduleSweeps()
+	w.schedulePins()
 	w.watch()
 }
 
@@ -312,6 +319,8 @@ func (w *world) exited(c *coordinator, e job.Exit) {
 		w.scheduleVersion()
 	case w.refusedRewind(c, e):
 		w.scheduleVersion()
+	case w.lostClaim(e):
+		w.scheduleVersion()
 	case w.rotted(e):
 		w.done = true
 	case e.State == job.StateFailed:
@@ -399,6 +408,9 @@ func (w *world) fork() {
 	w.tracef(nil, "another job starts from %s", from)
 	w.startLineage("k", from)
 	w.line.out.before, w.line.claims = before, w.clock.chance(2)
+	if w.line.claims && w.clock.chance(2) {
+		w.rivalClaims(chosen.dir)
+	}
 	w.faults.until = w.clock.now.Add(w.clock.between(0, 3*time.Second))
 	w.scheduleVersion()
 	w.scheduleTrouble()

@@ -117,17 +117,16 @@ func TestOperator_ATemplateThatTheAPIServerRefusesStopsNothing(t *testing.T) {
 	c.deployedObjects()
 }
 
-// TestOperator_WithRightsInOneNamespace runs the operator with the rights of config/namespaced/tenant and nothing else.
-func TestOperator_WithRightsInOneNamespace(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t)
+// tenant makes a user with the rights of config/namespaced/tenant and nothing else, and returns its name.
+func (c *cluster) tenant() string {
+	c.t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "config", "namespaced", "tenant", "role.yaml"))
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	role := &rbacv1.Role{}
 	if err := yaml.UnmarshalStrict(text, role); err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	role.Namespace = c.namespace
 	user := "operator-of-" + c.namespace
@@ -137,10 +136,18 @@ func TestOperator_WithRightsInOneNamespace(t *testing.T) {
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
 	}
 	for _, o := range []client.Object{role, binding} {
-		if err := admin.Create(t.Context(), o); err != nil {
-			t.Fatal(err)
+		if err := admin.Create(c.t.Context(), o); err != nil {
+			c.t.Fatal(err)
 		}
 	}
+	return user
+}
+
+// TestOperator_WithRightsInOneNamespace runs the operator with the rights of config/namespaced/tenant and nothing else.
+func TestOperator_WithRightsInOneNamespace(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	user := c.tenant()
 	c.operate(as(user))
 	c.create("storage: {s3: {bucket: bkt}}", "checkpointing: {interval: 1s}", "networkPolicy: Isolated", rulestest.Flow)
 	NewWithT(t).Eventually(func() streamv1.Phase { return c.job().Status.Phase }).WithTimeout(patience).Should(Equal(streamv1.PhaseRunning))

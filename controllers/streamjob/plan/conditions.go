@@ -230,6 +230,9 @@ func stalls(reason string) bool {
 func (p *planner) trouble() *Trouble {
 	if problem := p.problem(); problem != nil {
 		reason, message := Describe(problem)
+		if problem.Reason == contract.Fenced && problem.HeadGrant > p.was.Grant {
+			message += "; if nothing else runs this job any more, as when its status was restored from a backup, set spec.restartNonce to a new value to take it over"
+		}
 		return &Trouble{Reason: reason, Message: cut(message)}
 	}
 	v := p.deployed()

@@ -117,6 +117,21 @@ func (p *planner) ownID(id string) bool {
 	return id == p.firstID() || len(id) == idLength && strings.HasPrefix(id, digits(string(p.job.UID)))
 }
 
+// looks says that the version which is deployed, or the one to come, looks which lineage of the job is the newest, as the status is older than what storage knows: the
+// job may have left the one that is in it. It claims none, and says which it found.
+func (p *planner) looks() bool {
+	if p.adopting || p.jobID() == "" || p.jobID() == p.nobody() {
+		return false
+	}
+	s := p.deployed().Stored
+	return p.lost || s != nil && s.JobID == "" && s.NewJobID == p.nobody()
+}
+
+// nobody is an id of this StreamJob that no job has.
+func (p *planner) nobody() string {
+	return digits(string(p.job.UID)) + digits(string(p.job.UID)+"?")
+}
+
 // firstConsent is the consent that the very first version is started by.
 func (p *planner) firstConsent() string {
 	if p.was.Deployment == nil && p.spec.Storage != nil {

@@ -239,6 +239,8 @@ func (p *planner) store(grant int64) {
 func (p *planner) ids(s Store) Store {
 	s.JobID = p.jobID()
 	switch {
+	case p.looks():
+		s.JobID, s.NewJobID = "", p.nobody()
 	case s.JobID == "":
 		s.NewJobID = p.newJobID()
 	case p.pending() != "":
@@ -329,7 +331,8 @@ func (p *planner) adopts() bool {
 		return true
 	}
 	p.adopting = true
-	if c := p.unconsumed(); c != "" && p.ownID(problem.JobID) && problem.JobID != p.firstID() {
+	known := p.was.Job != nil && p.was.Job.ID == problem.JobID
+	if c := p.unconsumed(); c != "" && !known && p.ownID(problem.JobID) && problem.JobID != p.firstID() {
 		p.st.DiscardedState = c // that state began with a consent, and only the status knew with which
 	}
 	note := fmt.Sprintf("Storage holds the state of an earlier job of this name (%s, grant %d)", problem.JobID, problem.HeadGrant)
@@ -353,14 +356,20 @@ func (p *planner) overtakes() bool {
 		return false
 	}
 	// The id of the job is made from the UID, and from a consent to start without state; and a grant up to the last one was given by this StreamJob.
-	if !p.ownID(problem.JobID) && problem.HeadGrant > p.was.Grant {
+	unknown := problem.HeadGrant > p.was.Grant
+	if unknown && !p.ownID(problem.JobID) && !p.wantsRestart() {
 		return false
 	}
+	p.lost = unknown && p.jobID() != ""
 	note := fmt.Sprintf("Grant %d of this job has its state", problem.HeadGrant)
+	how := "the job goes on from there with a higher one"
+	if p.lost {
+		how = "the status is older than that, so it is looked up in storage which state is the newest"
+	}
 	p.st.Grant = max(p.st.Grant, problem.HeadGrant)
 	p.overtaking = true
 	p.deploy(modeResume, note)
-	p.event(Warning, "Overtaken", "Deploy", note+": the job goes on from there with a higher one")
+	p.event(Warning, "Overtaken", "Deploy", note+": "+how)
 	return true
 }
 
@@ -370,6 +379,8 @@ func (p *planner) upgrade(v Version) {
 		mode := p.mode()
 		if p.jobID() == "" {
 			mode = p.firstMode()
+		} else if p.looks() {
+			mode = modeResume
 		}
 		p.deploy(mode, "the version before had never run")
 		return
@@ -385,6 +396,9 @@ func (p *planner) upgrade(v Version) {
 
 // nothingToLose says that neither a job runs nor state was written, so that the version can be replaced at once.
 func (p *planner) nothingToLose(v Version) bool {
+	if p.looks() && !p.leaves() {
+		return true
+	}
 	if p.st.Job != nil && p.st.Job.ID != "" && p.spec.Storage != nil {
 		return false
 	}

@@ -77,6 +77,8 @@ type planner struct {
 	adopting bool
 	// overtaking says that it goes on with state that a higher grant owns.
 	overtaking bool
+	// lost says that the status is older than what storage knows of the job.
+	lost bool
 	// remains says that checkpoints which were to be deleted are left.
 	remains bool
 	// released says that nothing is left to do for a deleted job.

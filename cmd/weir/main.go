@@ -19,9 +19,9 @@ import (
 
 func main() {
 	signals := make(chan os.Signal, 3)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	app := &cli.App{
-		Out: os.Stdout, Err: os.Stderr, Signals: signals, Now: time.Now, Version: program.Version(),
+		Out: os.Stdout, Err: os.Stderr, Now: time.Now, Version: program.Version(),
+		Signals: signals, TakeSignals: func() { signal.Notify(signals, os.Interrupt, syscall.SIGTERM) },
 		Plugin: strings.HasPrefix(filepath.Base(os.Args[0]), "kubectl-weir"),
 	}
 	os.Exit(app.Run(context.Background(), os.Args[1:]))

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/go-logr/logr"
@@ -116,6 +118,7 @@ func (c Command) planCommand() *cobra.Command {
 		Use: "plan SNAPSHOT", Args: cobra.ExactArgs(1),
 		Short: "Show what would become of the state of a snapshot if the job started from it",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			signal.Reset(os.Interrupt, syscall.SIGTERM) // nothing here could be stopped in a better way
 			cfg, err := c.jobConfig(job)
 			if err != nil {
 				return err

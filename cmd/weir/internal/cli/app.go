@@ -21,6 +21,8 @@ type App struct {
 	Out, Err io.Writer
 	// Signals delivers interrupts; the first asks a job to stop, the second cancels it.
 	Signals <-chan os.Signal
+	// TakeSignals makes Signals deliver them; until then they end the program. nil: they are delivered from the start.
+	TakeSignals func()
 	// Now is the clock.
 	Now func() time.Time
 	// Version of the build.
@@ -53,6 +55,14 @@ func (e *usageError) Error() string { return e.err.Error() }
 
 // Unwrap returns the mistake.
 func (e *usageError) Unwrap() error { return e.err }
+
+// takeSignals is for what looks at signals from now on.
+func (a *App) takeSignals() <-chan os.Signal {
+	if a.TakeSignals != nil {
+		a.TakeSignals()
+	}
+	return a.Signals
+}
 
 // Run carries out a command line and returns the exit code.
 func (a *App) Run(ctx context.Context, args []string) int {

@@ -136,9 +136,10 @@ var errInterrupted = errors.New("interrupted; what was asked for goes on")
 func (a *App) bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	ctx, interrupt := context.WithCancelCause(ctx)
 	ctx, cancel := context.WithTimeout(ctx, d)
+	signals := a.takeSignals()
 	go func() {
 		select {
-		case <-a.Signals:
+		case <-signals:
 			interrupt(errInterrupted)
 		case <-ctx.Done():
 		}

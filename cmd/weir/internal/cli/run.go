@@ -108,7 +108,7 @@ func (a *App) run(c *cobra.Command, file string, f runFlags) error {
 		Job: cfg, Build: declarative.Build, Workers: f.workers, Slots: f.slots,
 		WorkerCommand: []string{self, "worker"},
 		API:           f.api, TLSDir: f.tlsDir, Fresh: f.fresh, Restore: f.restore,
-		Out: a.Out, Terminal: program.IsTerminal(a.Out), Err: a.Err, Signals: a.Signals,
+		Out: a.Out, Terminal: program.IsTerminal(a.Out), Err: a.Err, Signals: a.takeSignals(),
 		Version: a.Version, Log: program.PlainLogger(a.Err, f.verbose), Verbose: f.verbose,
 	})
 }

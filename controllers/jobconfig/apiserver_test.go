@@ -64,7 +64,7 @@ func createProblems(t *testing.T, file string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	object, err := decode([]byte(file))
+	object, err := decode([]byte(file), streamJob)
 	if err != nil {
 		t.Fatal(err)
 	}

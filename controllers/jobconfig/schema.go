@@ -33,14 +33,19 @@ type schema struct {
 	rules      *cel.Validator
 }
 
-// streamJobs compiles the definition of StreamJob once.
-var streamJobs = sync.OnceValues(func() (*schema, error) {
-	s, err := compile(crd.StreamJobs, streamv1.SchemeGroupVersion.Version)
+// streamJobs and streamSnapshots compile the definitions once.
+var (
+	streamJobs      = sync.OnceValues(func() (*schema, error) { return compiled(streamJob, crd.StreamJobs) })
+	streamSnapshots = sync.OnceValues(func() (*schema, error) { return compiled(streamSnapshot, crd.StreamSnapshots) })
+)
+
+func compiled(kind string, definition []byte) (*schema, error) {
+	s, err := compile(definition, streamv1.SchemeGroupVersion.Version)
 	if err != nil {
-		return nil, fmt.Errorf("compiling the definition of StreamJob: %w", err)
+		return nil, fmt.Errorf("compiling the definition of %s: %w", kind, err)
 	}
 	return s, nil
-})
+}
 
 // compile reads a custom resource definition and compiles the schema and rules of one of its versions.
 func compile(definition []byte, version string) (*schema, error) {

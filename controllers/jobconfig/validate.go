@@ -5,6 +5,7 @@ package jobconfig
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,9 +26,11 @@ import (
 // maxSize is the most that the API server takes for one object.
 const maxSize = 3 << 20
 
-// InvalidError says why a StreamJob is refused.
+// InvalidError says why a StreamJob or StreamSnapshot is refused.
 type InvalidError struct {
-	// Name is the name of the StreamJob, as far as it is known.
+	// Kind is what was to be read; empty means StreamJob.
+	Kind string
+	// Name is the name of the object, as far as it is known.
 	Name string
 	// Problems are the messages, each with the path of the field where there is one.
 	Problems []string
@@ -38,14 +41,29 @@ type InvalidError struct {
 
 // Error lists the problems, one a line when there are several, and then the details.
 func (e *InvalidError) Error() string {
-	head := "StreamJob is invalid:"
+	head := cmp.Or(e.Kind, streamJob) + " is invalid:"
 	if e.Name != "" {
-		head = fmt.Sprintf("StreamJob %q is invalid:", e.Name)
+		head = fmt.Sprintf("%s %q is invalid:", cmp.Or(e.Kind, streamJob), e.Name)
 	}
 	if len(e.Problems) == 1 && len(e.Details) == 0 {
 		return head + " " + e.Problems[0]
 	}
 	return strings.Join(slices.Concat([]string{head}, e.Problems, e.Details), "\n- ")
+}
+
+// The kinds that can be checked.
+const (
+	streamJob      = "StreamJob"
+	streamSnapshot = "StreamSnapshot"
+)
+
+// KindOf returns the kind that a file says it holds, YAML or JSON; empty if it says none, or can't be read.
+func KindOf(data []byte) string {
+	var object metav1.TypeMeta
+	if len(data) > maxSize || yaml.Unmarshal(data, &object) != nil {
+		return ""
+	}
+	return object.Kind
 }
 
 // Validate reads one StreamJob from YAML or JSON and checks it as the API server does, with the same messages: no
@@ -54,7 +72,7 @@ func (e *InvalidError) Error() string {
 //
 // A StreamJob without a namespace gets "default", and a status is ignored.
 func Validate(ctx context.Context, data []byte) (*streamv1.StreamJob, error) {
-	object, err := decode(data)
+	object, err := decode(data, streamJob)
 	if err != nil {
 		return nil, err
 	}
@@ -68,37 +86,73 @@ func Validate(ctx context.Context, data []byte) (*streamv1.StreamJob, error) {
 	return job, nil
 }
 
-// validateObject checks a decoded StreamJob and turns it into its type.
-func validateObject(ctx context.Context, object map[string]any) (*streamv1.StreamJob, error) {
-	u := unstructured.Unstructured{Object: object}
-	if found := checkTypeMeta(&u); len(found) > 0 {
-		return nil, &InvalidError{Name: u.GetName(), Problems: found}
+// ValidateSnapshot is Validate for a StreamSnapshot that is created: what must not change later is not looked at.
+func ValidateSnapshot(ctx context.Context, data []byte) (*streamv1.StreamSnapshot, error) {
+	object, err := decode(data, streamSnapshot)
+	if err != nil {
+		return nil, err
 	}
-	s, err := streamJobs()
+	name := (&unstructured.Unstructured{Object: object}).GetName()
+	refused := func(problems ...string) error {
+		return &InvalidError{Kind: streamSnapshot, Name: name, Problems: problems}
+	}
+	found, err := checkObject(ctx, object, streamSnapshot, streamSnapshots)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) > 0 {
+		return nil, refused(found...)
+	}
+	var snapshot streamv1.StreamSnapshot
+	if err := kruntime.DefaultUnstructuredConverter.FromUnstructured(object, &snapshot); err != nil {
+		return nil, refused(err.Error())
+	}
+	return &snapshot, nil
+}
+
+// checkObject returns what the API server would say against an object of a kind, which it changes as that would. The error is that of the definition, or an
+// *InvalidError if the object is of another kind, or has fields that the kind doesn't know.
+func checkObject(ctx context.Context, object map[string]any, kind string, definition func() (*schema, error)) ([]string, error) {
+	u := unstructured.Unstructured{Object: object}
+	refused := func(problems ...string) ([]string, error) {
+		return nil, &InvalidError{Kind: kind, Name: u.GetName(), Problems: problems}
+	}
+	if found := checkTypeMeta(&u, kind); len(found) > 0 {
+		return refused(found...)
+	}
+	s, err := definition()
 	if err != nil {
 		return nil, err
 	}
 	setNamespace(object)
 	unknown, err := s.prune(object)
 	if err != nil {
-		return nil, &InvalidError{Name: u.GetName(), Problems: []string{err.Error()}}
+		return refused(err.Error())
 	}
 	if len(unknown) > 0 {
-		return nil, &InvalidError{Name: u.GetName(), Problems: unknownFields(unknown)}
+		return refused(unknownFields(unknown)...)
 	}
 	delete(object, "status") // as the API server does: status is not the user's to write
 	s.setDefaults(object)
-	errs := s.validate(ctx, object)
+	return problems(s.validate(ctx, object)), nil
+}
+
+// validateObject checks a decoded StreamJob and turns it into its type.
+func validateObject(ctx context.Context, object map[string]any) (*streamv1.StreamJob, error) {
+	found, err := checkObject(ctx, object, streamJob, streamJobs)
+	if err != nil {
+		return nil, err
+	}
+	name := (&unstructured.Unstructured{Object: object}).GetName()
 	var job streamv1.StreamJob
 	err = kruntime.DefaultUnstructuredConverter.FromUnstructured(object, &job)
 	switch {
-	case len(errs) > 0 && err == nil:
-		return nil, &InvalidError{Name: u.GetName(), Problems: problems(errs), Details: explainGraph(operatorsOf(&job))}
-	case len(errs) > 0:
-		found := problems(errs)
-		return nil, &InvalidError{Name: u.GetName(), Problems: found, Details: explainTypes(found)}
+	case len(found) > 0 && err == nil:
+		return nil, &InvalidError{Name: name, Problems: found, Details: explainGraph(operatorsOf(&job))}
+	case len(found) > 0:
+		return nil, &InvalidError{Name: name, Problems: found, Details: explainTypes(found)}
 	case err != nil:
-		return nil, &InvalidError{Name: u.GetName(), Problems: []string{err.Error()}}
+		return nil, &InvalidError{Name: name, Problems: []string{err.Error()}}
 	}
 	return &job, nil
 }
@@ -111,13 +165,13 @@ func unknownFields(paths []string) []string {
 	return out
 }
 
-func checkTypeMeta(u *unstructured.Unstructured) []string {
+func checkTypeMeta(u *unstructured.Unstructured, kind string) []string {
 	var found []string
 	if want := streamv1.SchemeGroupVersion.String(); u.GetAPIVersion() != want {
 		found = append(found, fmt.Sprintf("apiVersion: Invalid value: %q: must be %s", u.GetAPIVersion(), want))
 	}
-	if u.GetKind() != "StreamJob" {
-		found = append(found, fmt.Sprintf("kind: Invalid value: %q: must be StreamJob", u.GetKind()))
+	if u.GetKind() != kind {
+		found = append(found, fmt.Sprintf("kind: Invalid value: %q: must be %s", u.GetKind(), kind))
 	}
 	return found
 }
@@ -138,28 +192,31 @@ func setNamespace(object map[string]any) {
 }
 
 // decode reads the one document of a file.
-func decode(data []byte) (map[string]any, error) {
+func decode(data []byte, kind string) (map[string]any, error) {
+	refused := func(problem string) (map[string]any, error) {
+		return nil, &InvalidError{Kind: kind, Problems: []string{problem}}
+	}
 	if len(data) > maxSize {
-		return nil, &InvalidError{Problems: []string{fmt.Sprintf("it has %d bytes, but an object may have at most %d", len(data), maxSize)}}
+		return refused(fmt.Sprintf("it has %d bytes, but an object may have at most %d", len(data), maxSize))
 	}
 	documents, err := countDocuments(data)
 	if err != nil {
 		return nil, err
 	}
 	if documents != 1 {
-		return nil, &InvalidError{Problems: []string{fmt.Sprintf("the file must hold one StreamJob, but it holds %d YAML documents", documents)}}
+		return refused(fmt.Sprintf("the file must hold one %s, but it holds %d YAML documents", kind, documents))
 	}
 	asJSON, err := yaml.YAMLToJSONStrict(data)
 	if err != nil {
-		return nil, &InvalidError{Problems: []string{"strict decoding error: " + oneLine(err)}}
+		return refused("strict decoding error: " + oneLine(err))
 	}
 	var value any
 	if err := json.Unmarshal(asJSON, &value); err != nil {
-		return nil, &InvalidError{Problems: []string{"reading JSON: " + oneLine(err)}}
+		return refused("reading JSON: " + oneLine(err))
 	}
 	object, ok := value.(map[string]any)
 	if !ok {
-		return nil, &InvalidError{Problems: []string{"the file must hold a StreamJob: a YAML mapping with apiVersion, kind, metadata and spec"}}
+		return refused("the file must hold a " + kind + ": a YAML mapping with apiVersion, kind, metadata and spec")
 	}
 	return object, nil
 }

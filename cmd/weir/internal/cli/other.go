@@ -13,7 +13,6 @@ import (
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/controllers/jobconfig"
-	"github.com/weir-stream/weir/controllers/streamjob/resources"
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/transport"
 )
@@ -50,6 +49,11 @@ func loadJob(ctx context.Context, path string) (*streamv1.StreamJob, contract.Jo
 	if err != nil {
 		return nil, contract.JobConfig{}, err
 	}
+	return parseJob(ctx, path, b)
+}
+
+// parseJob checks a StreamJob that was read from path and translates it for the engine.
+func parseJob(ctx context.Context, path string, b []byte) (*streamv1.StreamJob, contract.JobConfig, error) {
 	job, err := jobconfig.Validate(ctx, b)
 	if err != nil {
 		return nil, contract.JobConfig{}, fmt.Errorf("%s: %w", path, err)
@@ -59,34 +63,6 @@ func loadJob(ctx context.Context, path string) (*streamv1.StreamJob, contract.Jo
 		return nil, contract.JobConfig{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return job, cfg, nil
-}
-
-func (a *App) validateCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "validate FILE", GroupID: "other", Args: exactArgs("FILE"),
-		Short: "Check a StreamJob as the API server and the engine would",
-		Long: `Check a StreamJob: the schema and the rules of the custom resource, then the dataflow with
-every expression in it. What runs on this machine but not on Kubernetes is said on standard error.
-"-" reads standard input.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			job, cfg, err := loadJob(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if job.Spec.Program != nil {
-				a.printf("%s: StreamJob %q is valid; its graph is built and checked by its program alone\n", args[0], cfg.Name)
-			} else {
-				if err := checkGraph(cfg); err != nil {
-					return fmt.Errorf("%s: %w", args[0], err)
-				}
-				a.printf("%s: StreamJob %q is valid\n", args[0], cfg.Name)
-			}
-			for _, problem := range resources.Check(job) {
-				_, _ = fmt.Fprintf(a.Err, "%s: not for Kubernetes as it is: %s\n", args[0], problem)
-			}
-			return nil
-		},
-	}
 }
 
 func (a *App) configCommand() *cobra.Command {

@@ -171,8 +171,12 @@ func (p *planner) operationVerdict(op *streamv1.OperationReport) verdict {
 			return verdict{reason: t.Reason, message: cut(t.Message + "; it is rolled back unless that passes"), phase: phase, reconciling: true}
 		}
 	}
-	v := verdict{reason: cmp.Or(op.Reason, reason), message: p.operationMessage(), phase: phase, reconciling: true}
-	if stalls(op.Reason) {
+	why := op.Reason
+	if a := p.hindered; a != nil && a.Trouble != nil {
+		why = a.Trouble.Reason
+	}
+	v := verdict{reason: cmp.Or(why, reason), message: p.operationMessage(), phase: phase, reconciling: true}
+	if stalls(why) {
 		v.stalled, v.reconciling = true, false
 	}
 	return v
@@ -204,15 +208,53 @@ func (p *planner) operationMessage() string {
 		text = "Attempt " + fmt.Sprint(op.Attempts) + " failed; it is tried again at " + op.RetryAt.UTC().Format("15:04:05")
 	}
 	if op.Phase == streamv1.OperationStarting {
-		text += p.podsWait()
+		text += p.startWaits()
 	}
 	switch {
 	case op.Message != "":
-		return cut(text + ": " + op.Message)
+		text += ": " + op.Message
 	case p.waits != "":
-		return cut(text + "; " + p.waits)
+		text += "; " + p.waits
 	}
-	return text
+	return cut(text + p.agentWaits(op))
+}
+
+// agentWaits says what keeps the agent pod from running that is waited for, unless the operation has taken that up.
+func (p *planner) agentWaits(op *streamv1.OperationReport) string {
+	switch a := p.hindered; {
+	case a == nil:
+		return ""
+	case a.Trouble != nil && op.Reason != a.Trouble.Reason:
+		return "; pod " + a.Name + " cannot run: " + a.Trouble.Message
+	case a.Trouble == nil && a.Waits != "":
+		return "; pod " + a.Name + ": " + a.Waits
+	}
+	return ""
+}
+
+// startWaits says what a version waits for that is being started; empty: nothing worth a word.
+func (p *planner) startWaits() string {
+	if !p.written() || p.running() {
+		return ""
+	}
+	switch e := p.engine(); {
+	case p.unreachable():
+		return "; the coordinator does not answer: " + p.o.engineError()
+	case e != nil && p.answers() && e.State == contract.JobWaiting && p.podsWait() == "":
+		return fmt.Sprintf("; %d of %d worker slots are there", e.SlotsOffered, e.SlotsNeeded)
+	case e != nil && p.answers() && e.State == contract.JobRestarting:
+		return "; the tasks are restarted after a failure: " + p.failure()
+	}
+	return p.podsWait()
+}
+
+// unreachable says that the coordinator of the deployed version has not answered for long, though its pod waits for nothing.
+func (p *planner) unreachable() bool {
+	e := p.o.Engine
+	if e == nil || e.Grant != p.was.Deployment.Grant || e.UnreachableSince.IsZero() || p.now.Sub(e.UnreachableSince) < patience {
+		return false
+	}
+	return e.Status != nil || p.podsWait() == "" && len(p.deployed().Coordinator) > 0
 }
 
 // stalls says that a reason needs somebody to change something, even if it is tried again.
@@ -281,10 +323,11 @@ func (p *planner) liveVerdict() verdict {
 	v := verdict{reason: streamv1.ReasonStarting, message: "The pods of the job are being started", phase: streamv1.PhaseStarting, reconciling: true}
 	e := p.engine()
 	switch {
-	case !p.written() || e == nil:
-		v.message = cut(v.message + p.podsWait())
-	case !p.answers() && p.now.Sub(p.o.Engine.UnreachableSince) >= patience:
+	case !p.written():
+	case p.unreachable():
 		v.reason, v.message = streamv1.ReasonCoordinatorUnreachable, cut("The coordinator does not answer: "+p.o.engineError())
+	case e == nil:
+		v.message = cut(v.message + p.podsWait())
 	case e.State == contract.JobWaiting:
 		v.reason, v.message = streamv1.ReasonWaitingForWorkers, cut(fmt.Sprintf("%d of %d worker slots are there%s", e.SlotsOffered, e.SlotsNeeded, p.podsWait()))
 	case e.State == contract.JobRestarting:

@@ -77,6 +77,8 @@ type planner struct {
 	adopting bool
 	// overtaking says that it goes on with state that a higher grant owns.
 	overtaking bool
+	// hindered is the agent pod that is waited for, which something may keep from running; nil: none is.
+	hindered *Agent
 	// lost says that the status is older than what storage knows of the job.
 	lost bool
 	// remains says that checkpoints which were to be deleted are left.

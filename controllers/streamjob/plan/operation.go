@@ -457,8 +457,11 @@ func (p *planner) agent(run RunAgent, on ...string) *Agent {
 	}
 	p.usedAgents[run.Name] = true
 	for i := range p.o.Agents {
-		if p.o.Agents[i].Name == run.Name {
-			return &p.o.Agents[i]
+		if a := &p.o.Agents[i]; a.Name == run.Name {
+			if !a.Ended {
+				p.hindered = a
+			}
+			return a
 		}
 	}
 	p.do(run)

@@ -4,6 +4,7 @@ package filestore
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -28,6 +29,26 @@ func setDirect(f *os.File, on bool) error {
 	})
 	if errno != 0 {
 		err = errors.Join(err, errno)
+	}
+	return err
+}
+
+// allocate makes an empty file as large as it will be.
+func allocate(f *os.File, size int64) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = c.Control(func(fd uintptr) {
+		for {
+			if failed = syscall.Fallocate(int(fd), 0, 0, size); !errors.Is(failed, syscall.EINTR) {
+				return
+			}
+		}
+	})
+	if failed != nil {
+		err = &fs.PathError{Op: "fallocate", Path: f.Name(), Err: failed}
 	}
 	return err
 }

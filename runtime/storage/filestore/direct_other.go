@@ -11,3 +11,5 @@ import (
 
 // setDirect says that there are no writes past the page cache here.
 func setDirect(*os.File, bool) error { return errors.ErrUnsupported }
+
+func allocate(*os.File, int64) error { return errors.ErrUnsupported }

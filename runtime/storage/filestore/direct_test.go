@@ -49,9 +49,9 @@ func TestSetDirect_IsUndone(t *testing.T) {
 	must(t, err)
 	defer f.Close()
 	data := pattern(directMin, 0)
-	if n, err := writeDirect(f, data); err != nil || n != len(data) && n != 0 {
+	if n, err := writeDirect(f, data, directMin+3); err != nil || n != len(data) && n != 0 {
 		t.Fatalf("writeDirect = %d, %v", n, err)
 	}
-	_, err = f.Write(data[:3])
+	_, err = f.WriteAt(data[:3], directMin)
 	must(t, err)
 }

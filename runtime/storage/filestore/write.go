@@ -73,7 +73,7 @@ func (s *Store) writeTemp(data []byte) (name string, err error) {
 		return "", err
 	}
 	if err = writeAll(f, data); err == nil {
-		err = f.Sync()
+		err = flush(f)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		_ = s.root.Remove(name)
@@ -152,7 +152,7 @@ func (s *Store) syncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	err = f.Sync()
+	err = flush(f)
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
 		err = nil // a file system that flushes no directories keeps names by itself
 	}

@@ -143,6 +143,18 @@ func (l *lineage) needsPins(needed map[string]bool) {
 	}
 }
 
+// inPinned says whether an object is in the directory of a pinned checkpoint, of which all stays, also what a task wrote that finished before it could acknowledge it.
+func (w *world) inPinned(name string) bool {
+	return slices.ContainsFunc(w.lines, func(l *lineage) bool {
+		for _, id := range l.pins {
+			if dir := l.dirs[id]; dir != "" && strings.HasPrefix(name, dir) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // noPins is storage that shows no pins, for the mutation of sweepers.
 type noPins struct{ storage.Store }
 

@@ -152,9 +152,12 @@ func filesOf(f *Found) (own, shared []string) {
 // pinKey is the key of a pin.
 func pinKey(job, name string) string { return job + sweep.PinsDir + name }
 
+// pinReason is the reason of the pins that are written here.
+const pinReason = "a StreamSnapshot names it"
+
 // putPin pins the checkpoint in dir.
 func putPin(ctx context.Context, s storage.Store, job, dir, name string) error {
-	b, err := sweep.EncodePin(sweep.Pin{Path: strings.TrimPrefix(dir, job), Reason: "a StreamSnapshot names it"})
+	b, err := sweep.EncodePin(sweep.Pin{Path: strings.TrimPrefix(dir, job), Reason: pinReason})
 	if err != nil {
 		return err
 	}

@@ -361,6 +361,32 @@ func TestRemove_OfARetainedCheckpointTakesOnlyThePin(t *testing.T) {
 	}
 }
 
+// Of two StreamSnapshots of one checkpoint, which may be deleted at the same time, neither waits for the other: the checkpoint goes with the last one.
+func TestRemove_OfACheckpointThatAnotherPinHoldsTakesOnlyThePin(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	pins := []string{pin, "ssnap-2"}
+	for _, p := range pins {
+		if _, err := reclaim.Inspect(t.Context(), b.store, chk2, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.names(1)
+	r, err := reclaim.Remove(t.Context(), b.store, chk2, pins[0], reclaim.Identity{JobID: lineage})
+	if err != nil || r.Deleted != 0 || !strings.Contains(r.Left, "pins/ssnap-2") {
+		t.Fatalf("the first: got %+v, %v", r, err)
+	}
+	if diff := cmp.Diff([]string{jobDir + "pins/" + pins[1]}, b.below(jobDir+"pins/")); diff != "" || len(b.below(chk2)) != 2 {
+		t.Errorf("the first: %v is left, pins (-want +got):\n%s", b.below(chk2), diff)
+	}
+	if r, err = reclaim.Remove(t.Context(), b.store, chk2, pins[1], reclaim.Identity{JobID: lineage}); err != nil || r.Deleted != 2 {
+		t.Fatalf("the last: got %+v, %v", r, err)
+	}
+	if left := append(b.below(chk2), b.below(jobDir+"pins/")...); len(left) > 0 {
+		t.Errorf("the last: %v is left", left)
+	}
+}
+
 // TestRemove_KnowsJobsWhoseStorageBeginsElsewhere names the snapshots of a job by a storage that begins above that of the job, or below it: the paths in its
 // head are relative to its own.
 func TestRemove_KnowsJobsWhoseStorageBeginsElsewhere(t *testing.T) {

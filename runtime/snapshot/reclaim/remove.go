@@ -69,8 +69,8 @@ func (e *HeadError) Error() string {
 func (e *HeadError) Unwrap() error { return e.Err }
 
 // Remove deletes the snapshot at p, its directory or its manifest within the store, and the pin of the given name. It is an [InUseError] when a job in
-// the store would start from it, or another pin holds it, and a [HeadError] when that can't be told. Of a checkpoint that its job still retains only the pin goes: the job deletes
-// it in time. Files that it shares with other checkpoints are left to the sweep. It may be repeated: the manifest goes last.
+// the store would start from it, or a pin of somebody else holds it, and a [HeadError] when that can't be told. Of a checkpoint that its job still retains only the pin goes: the job
+// deletes it in time. So it is with one that another pin of [Inspect] holds: it goes with the last of them. Files that it shares with other checkpoints are left to the sweep. It may be repeated: the manifest goes last.
 func Remove(ctx context.Context, s storage.Store, p, pin string, want Identity) (*Removed, error) {
 	dir, err := directory(p)
 	if err != nil {
@@ -87,15 +87,15 @@ func Remove(ctx context.Context, s storage.Store, p, pin string, want Identity) 
 	}
 	f := &Found{Dir: dir, Manifest: m}
 	job := jobDir(dir, m.JobID)
-	retained, users, err := usersOf(ctx, s, f, job, pin)
+	left, users, err := usersOf(ctx, s, f, job, pin)
 	if err != nil {
 		return nil, err
 	}
 	if len(users) > 0 {
 		return nil, &InUseError{Dir: dir, By: users}
 	}
-	if retained {
-		return &Removed{Left: "its job retains it, and deletes it in time"}, unpin(ctx, s, job, dir, pin)
+	if left != "" {
+		return &Removed{Left: left}, unpin(ctx, s, job, dir, pin)
 	}
 	if job == "" {
 		if err := own(ctx, s, dir, pin); err != nil {
@@ -157,8 +157,8 @@ func disown(ctx context.Context, s storage.Store, dir, pin string) error {
 	return nil
 }
 
-// usersOf finds out who needs a snapshot. retained says that it is a checkpoint that its own job names besides newer ones.
-func usersOf(ctx context.Context, s storage.Store, f *Found, job, pin string) (retained bool, users []string, err error) {
+// usersOf finds out who needs a snapshot. left says why it is left to somebody else, who deletes it in time: its own job names it besides newer ones, or another pin of [Inspect] holds it.
+func usersOf(ctx context.Context, s storage.Store, f *Found, job, pin string) (left string, users []string, err error) {
 	var heads []string
 	err = s.List(ctx, "", func(o storage.Object) error {
 		if path.Base(o.Key) == snapshot.HeadName {
@@ -167,30 +167,33 @@ func usersOf(ctx context.Context, s storage.Store, f *Found, job, pin string) (r
 		return nil
 	})
 	if err != nil {
-		return false, nil, fmt.Errorf("looking for jobs that need the snapshot %s: %w", f.Dir, err)
+		return "", nil, fmt.Errorf("looking for jobs that need the snapshot %s: %w", f.Dir, err)
 	}
 	for _, key := range heads {
 		names, starts, err := readsFrom(ctx, s, key, f.Dir)
 		if _, unreadable := errors.AsType[*HeadError](err); unreadable {
-			return false, nil, err
+			return "", nil, err
 		}
 		if err != nil {
-			return false, nil, fmt.Errorf("looking for jobs that need the snapshot %s: %w", f.Dir, err)
+			return "", nil, fmt.Errorf("looking for jobs that need the snapshot %s: %w", f.Dir, err)
 		}
 		own := job != "" && key == job+snapshot.HeadName
 		switch {
 		case names && own:
-			retained = true
+			left = "its job retains it, and deletes it in time"
 		case names || starts:
 			users = append(users, "the job in "+path.Dir(key)+", which goes on from it")
 		}
 	}
 	if job == "" {
 		pins, err := ownPins(ctx, s, f)
-		return retained, append(users, pins...), err
+		return left, append(users, pins...), err
 	}
-	pins, err := otherPins(ctx, s, f, job, pin)
-	return retained, append(users, pins...), err
+	same, pins, err := otherPins(ctx, s, f, job, pin)
+	if left == "" && same != "" {
+		left = same + " holds it"
+	}
+	return left, append(users, pins...), err
 }
 
 // readsFrom says whether the head at key names the checkpoint in dir, and whether its job would go on from the snapshot in dir: it is its newest
@@ -238,10 +241,9 @@ func ownPins(ctx context.Context, s storage.Lister, f *Found) ([]string, error) 
 	return users, nil
 }
 
-// otherPins names the pins of the job that hold the checkpoint, but for the given one.
-func otherPins(ctx context.Context, s storage.Store, f *Found, job, pin string) ([]string, error) {
-	var users []string
-	err := s.List(ctx, job+sweep.PinsDir, func(o storage.Object) error {
+// otherPins names the pins of the job that hold the checkpoint, but for the given one, and a pin of [Inspect] apart from those of others: of several such none may wait for the others.
+func otherPins(ctx context.Context, s storage.Store, f *Found, job, pin string) (same string, users []string, err error) {
+	err = s.List(ctx, job+sweep.PinsDir, func(o storage.Object) error {
 		if o.Key == pinKey(job, pin) {
 			return nil
 		}
@@ -256,15 +258,19 @@ func otherPins(ctx context.Context, s storage.Store, f *Found, job, pin string) 
 		if err != nil {
 			return fmt.Errorf("%w: correct or delete %s", err, o.Key)
 		}
-		if job+p.Path == f.Dir {
-			users = append(users, "the pin "+o.Key+describe(p.Reason))
+		switch name := "the pin " + o.Key + describe(p.Reason); {
+		case job+p.Path != f.Dir:
+		case p.Reason == pinReason:
+			same = name
+		default:
+			users = append(users, name)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("looking for pins of the snapshot %s: %w", f.Dir, err)
+		return "", nil, fmt.Errorf("looking for pins of the snapshot %s: %w", f.Dir, err)
 	}
-	return users, nil
+	return same, users, nil
 }
 
 func describe(reason string) string {

@@ -76,7 +76,11 @@ func (c *coordinator) deleteOrigin(e job.DeleteOrigin) {
 		})
 	}
 	list := func(then func(names []string)) {
-		call(w, c.p, "list "+e.Dir, func() ([]string, error) { return s.list(e.Dir, w.listView()), nil }, func(names []string, err error) {
+		call(w, c.p, "list "+e.Dir, func() ([]string, error) {
+			d := &deletion{at: w.clock.now, view: w.listView()}
+			w.keeper.of(e.Dir).deletion = d
+			return s.list(e.Dir, d.view), nil
+		}, func(names []string, err error) {
 			if err != nil {
 				done(err)
 				return
@@ -110,6 +114,15 @@ func (c *coordinator) deleteOrigin(e job.DeleteOrigin) {
 				})
 			})
 		}
+	})
+}
+
+// leftBy are the objects that a job has left of what it claimed, but for those that its last list was too old to show, and the mark of another job that came
+// when all was gone.
+func (w *world) leftBy(dir string) []string {
+	d, rival := w.keeper.of(dir).deletion, w.ownerOf(dir) == rivalID
+	return slices.DeleteFunc(w.store.list(dir, w.clock.now), func(n string) bool {
+		return rival && n == dir+snapshot.OwnerName || d.missed(w.store.created[n])
 	})
 }
 
@@ -155,11 +168,7 @@ func (l *lineage) checkClaim(c *coordinator, old, h *snapshot.Head) {
 			w.failf("job %s releases the snapshot that it started from, and has no checkpoint of its own", l.id)
 		}
 	case claim == snapshot.Deleted:
-		left := w.store.list(dir, w.clock.now)
-		if w.ownerOf(dir) == rivalID { // it came when all was gone
-			left = slices.DeleteFunc(left, func(n string) bool { return n == dir+snapshot.OwnerName })
-		}
-		if len(left) > 0 {
+		if left := w.leftBy(dir); len(left) > 0 {
 			w.failf("the head of job %s says that it has deleted %s, but %v are there", l.id, dir, left)
 		}
 	}

@@ -109,9 +109,7 @@ func (p *planner) driveCanceling() {
 // shutOut says that an agent pod of this StreamJob has the job, as for a suspension that the deletion takes the place of: its coordinator won't ever do
 // anything again.
 func (p *planner) shutOut() bool {
-	problem := p.problem()
-	return p.job.DeletionTimestamp != nil && problem != nil && problem.Reason == contract.Fenced &&
-		problem.HeadGrant > p.was.Deployment.Grant && problem.HeadGrant <= p.was.Grant
+	return p.job.DeletionTimestamp != nil && p.outranked() && p.problem().HeadGrant <= p.was.Grant
 }
 
 // endWithoutSavepoint ends a job whose coordinator was shut out. What it goes on from is in storage.
@@ -174,7 +172,7 @@ func (p *planner) notCanceled(unused bool) {
 	if !unused {
 		p.event(Warning, "NotCancelled", "Delete", "The job ends without its coordinator having answered: "+p.whyNot())
 	}
-	if p.job.DeletionTimestamp == nil && !unused && p.spec.Storage != nil && p.st.Job != nil && p.st.Job.ID != "" {
+	if p.job.DeletionTimestamp == nil && !unused && !p.outranked() && p.spec.Storage != nil && p.st.Job != nil && p.st.Job.ID != "" {
 		p.enter(streamv1.OperationFencing) // what its pods do next must not count any more
 		return
 	}

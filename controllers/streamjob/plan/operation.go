@@ -369,8 +369,19 @@ func (p *planner) giveUpSaving(why string) {
 		p.end(streamv1.EndStopped) // it never had state
 		return
 	}
+	if p.outranked() {
+		p.end(streamv1.EndStopped)
+		p.event(Warning, "SuspendedWithoutSavepoint", "Suspend", "The job is suspended, and somebody else has its state: "+why)
+		return
+	}
 	p.st.Operation.Message = cut(why)
 	p.enter(streamv1.OperationFencing)
+}
+
+// outranked says that the coordinator of the deployed version is shut out already, by somebody with a higher grant.
+func (p *planner) outranked() bool {
+	problem := p.problem()
+	return problem != nil && problem.Reason == contract.Fenced && problem.HeadGrant > p.was.Deployment.Grant
 }
 
 // fence shuts the old coordinator out by an agent pod with a newer grant, and records that the job has ended unless another version follows.

@@ -10,7 +10,7 @@ import (
 const (
 	// readsAhead is how many reads are begun before their turn, readAheadBytes how many bytes they and the one in use take together.
 	readsAhead     = 8
-	readAheadBytes = 32 << 20
+	readAheadBytes = 36 << 20
 )
 
 // reads are to be done in order, and begun before their turn.

@@ -43,6 +43,14 @@ type FileReader interface {
 	ReadFile(ctx context.Context, f File, off, n int64) ([]byte, error)
 }
 
+// BufferReader is a FileReader that can do with memory which it is given.
+type BufferReader interface {
+	FileReader
+	// ReadFileInto is ReadFile. The bytes it returns are those of buf, if that has room for them and as the reader likes; they are
+	// the caller's, who may give them to a later call. After an error, too, buf is the caller's again.
+	ReadFileInto(ctx context.Context, f File, off, n int64, buf []byte) ([]byte, error)
+}
+
 // ConcurrentReader is a FileReader whose ReadFile is safe for use by several goroutines: a restore reads ahead of what it loads. With any
 // other, it reads one part after the other in its own goroutine.
 type ConcurrentReader interface {

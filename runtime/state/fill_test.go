@@ -3,8 +3,11 @@
 package state
 
 import (
+	"context"
 	"errors"
 	"maps"
+	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -127,3 +130,57 @@ func TestRestore_KeysTwiceInOneSection(t *testing.T) {
 		}
 	}
 }
+
+// poisoned is a reader that does as it likes with the memory it is given.
+type poisoned struct {
+	concurrentStore
+	reads, used atomic.Int64
+}
+
+func (p *poisoned) ReadFileInto(ctx context.Context, f File, off, n int64, buf []byte) ([]byte, error) {
+	b, err := p.ReadFile(ctx, f, off, n)
+	p.reads.Add(1)
+	if int64(cap(buf)) < n || err != nil {
+		return b, err
+	}
+	p.used.Add(1)
+	buf = buf[:cap(buf)]
+	for i := range buf {
+		buf[i] = 0xaa
+	}
+	runtime.Gosched()
+	return buf[:copy(buf, b)], nil
+}
+
+// TestRestore_ReadsIntoMemoryNobodyUses restores with a reader that reuses buffers, for which the serial one stands, too.
+func TestRestore_ReadsIntoMemoryNobodyUses(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	store := &fileStore{}
+	const n = 500_000
+	m, counts := newCounts(t, Options{MaxParallelism: 64, Last: 63, PartSize: 300_000})
+	fill(counts, n)
+	files := writeAll(t, m, store)
+	r := &poisoned{concurrentStore: concurrentStore{store}}
+	for name, reader := range map[string]FileReader{"loaders": r, "serial": &oneAtATime{r}} {
+		r.reads.Store(0)
+		r.used.Store(0)
+		back := mustMemory(t, m.opts)
+		if err := back.Restore(t.Context(), files, reader); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		tab := back.table("count")
+		for k := range int64(n) {
+			if p := tab.GetInt64(k, HashInt64(k)); p == nil || *(*int64)(p) != 1 {
+				t.Fatalf("%s: key %d is not what it was", name, k)
+			}
+		}
+		if tab.Len() != n || r.used.Load() == 0 {
+			t.Errorf("%s: %d entries; %d of %d reads were into memory that was there", name, tab.Len(), r.used.Load(), r.reads.Load())
+		}
+	}
+}
+
+// oneAtATime is a poisoned reader that isn't read ahead.
+type oneAtATime struct{ *poisoned }
+
+func (*oneAtATime) ReadsAtOnce() int { return 1 }

@@ -38,19 +38,20 @@ func (r room) reserve(t *Table, s Section) {
 	}
 }
 
-// loading is the part of one run that one loader does, or nothing but word that all before it was done.
+// loading is one run, for all loaders to do their part of.
 type loading struct {
 	run *sectionRun
-	b   []byte
+	chunk
 	// number is that of the run.
 	number int
-	idle   *sync.WaitGroup
+	// todo is how many loaders haven't done theirs.
+	todo sync.WaitGroup
 }
 
 // loader adds entries to the tables with integer keys and values of a fixed size, for some of the key groups. What has no
 // room in the pages that were reserved is left for the owner of the tables.
 type loader struct {
-	work chan loading
+	work chan *loading
 	n    map[*Table]int
 	left []leftEntries
 	// err is the first error, and at the number of its run.
@@ -76,17 +77,23 @@ func (m *Memory) loadRuns(ctx context.Context, runs []sectionRun, room room) err
 	var wg sync.WaitGroup
 	for i := range all {
 		l := &all[i]
-		l.work, l.n = make(chan loading, 1), map[*Table]int{}
+		l.work, l.n = make(chan *loading, 1), map[*Table]int{}
 		wg.Go(func() { l.run(i, len(all), cancel) })
 	}
-	reads := runReads(runs)
-	reads.use = func(i int, b []byte) error {
-		if err := m.loadOthers(&runs[i], b, room); err != nil {
+	old := make(spares, readsAhead)
+	reads := runReads(runs, old)
+	last := &loading{}
+	reads.use = func(i int, c chunk) error {
+		if err := m.loadOthers(&runs[i], c.b, room); err != nil {
 			return err
 		}
-		all.give(loading{run: &runs[i], b: b, number: i})
+		before := last
+		last = &loading{run: &runs[i], chunk: c, number: i}
+		all.give(last)
+		before.todo.Wait()
+		old.give(before.chunk)
 		if m.mayFail() {
-			all.wait() // the answer looks at all pages
+			last.todo.Wait() // the answer looks at all pages
 			if err := m.Err(); err != nil {
 				return err
 			}
@@ -111,18 +118,11 @@ func (m *Memory) loadRuns(ctx context.Context, runs []sectionRun, room room) err
 }
 
 // give hands work to all loaders.
-func (l loaders) give(w loading) {
+func (l loaders) give(w *loading) {
+	w.todo.Add(len(l))
 	for i := range l {
 		l[i].work <- w
 	}
-}
-
-// wait returns when the loaders have done all that was given to them.
-func (l loaders) wait() {
-	var idle sync.WaitGroup
-	idle.Add(len(l))
-	l.give(loading{idle: &idle})
-	idle.Wait()
 }
 
 // mayFail says whether it is worth the time to ask for Err.
@@ -180,10 +180,6 @@ func (m *Memory) makeBlanks() {
 // run does what comes until the first error; what comes after that is only taken.
 func (l *loader) run(mine, of int, failed func()) {
 	for w := range l.work {
-		if w.idle != nil {
-			w.idle.Done()
-			continue
-		}
 		for _, s := range w.run.sections {
 			if t := w.run.tables[s.State]; l.err != nil || s.Group%of != mine || t.logged {
 				continue
@@ -193,11 +189,12 @@ func (l *loader) run(mine, of int, failed func()) {
 				failed()
 			}
 		}
+		w.todo.Done()
 	}
 }
 
 // check adds the entries of one section if it is what was written.
-func (l *loader) check(w loading, s Section) error {
+func (l *loader) check(w *loading, s Section) error {
 	b, err := w.run.part(s, w.b)
 	if err != nil {
 		return err

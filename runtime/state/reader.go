@@ -51,13 +51,61 @@ func (r *fileReader) read(ctx context.Context, section string, off, n int64) ([]
 		return r.tail[off-r.tailOff : off-r.tailOff+n], nil
 	}
 	b, err := r.r.ReadFile(ctx, r.f, off, n)
+	return b, r.readError(err, section, off, n, b)
+}
+
+// readError is the error of a read of n bytes.
+func (r *fileReader) readError(err error, section string, off, n int64, b []byte) error {
 	if err != nil {
-		return nil, fmt.Errorf("reading %s of state file %s: %w", section, r.f.Path, err)
+		return fmt.Errorf("reading %s of state file %s: %w", section, r.f.Path, err)
 	}
 	if int64(len(b)) != n {
-		return nil, r.corrupt(section, off, "%d bytes are there instead of %d", len(b), n)
+		return r.corrupt(section, off, "%d bytes are there instead of %d", len(b), n)
 	}
-	return b, nil
+	return nil
+}
+
+// chunk is what a read gives. What isn't owned belongs to somebody else, too.
+type chunk struct {
+	b     []byte
+	owned bool
+}
+
+// readChunk is read with memory of chunks that were given back.
+func (r *fileReader) readChunk(ctx context.Context, section string, off, n int64, old spares) (chunk, error) {
+	into, ok := r.r.(BufferReader)
+	if !ok || r.tail != nil && off >= r.tailOff {
+		b, err := r.read(ctx, section, off, n)
+		return chunk{b: b}, err
+	}
+	b, err := into.ReadFileInto(ctx, r.f, off, n, old.take(n))
+	return chunk{b, true}, r.readError(err, section, off, n, b)
+}
+
+// spares are buffers that nobody uses.
+type spares chan []byte
+
+// take returns one with room for n bytes, or nil.
+func (s spares) take(n int64) []byte {
+	select {
+	case b := <-s:
+		if int64(cap(b)) >= n {
+			return b
+		}
+	default:
+	}
+	return nil
+}
+
+// give keeps a chunk for a later read.
+func (s spares) give(c chunk) {
+	if !c.owned {
+		return
+	}
+	select {
+	case s <- c.b:
+	default:
+	}
 }
 
 // ReadFileInfo reads and checks header and index of a state file.

@@ -9,8 +9,9 @@ import (
 	"unsafe"
 )
 
-// readRun is how many bytes of neighbouring sections are read at once.
-const readRun = 4 << 20
+// readRun is how many bytes of neighbouring sections are read at once. A request costs a server about as much as a megabyte; a file of the usual
+// size takes two.
+const readRun = 10 << 20
 
 // keptTails is how many bytes of the ends of files are kept until their sections are read, rather than read again.
 const keptTails = 8 << 20
@@ -32,7 +33,7 @@ type sectionRun struct {
 
 // Restore reads the entries of this backend's key groups from the files of a snapshot. The files may be those of several
 // old subtasks; sections of other key groups are not read, nor those of shared files that no index refers to. Every byte that is used is
-// checked. With a [ConcurrentReader], other goroutines read ahead, up to 32 MiB or one section, and add entries; none of them is left when Restore returns.
+// checked. With a [ConcurrentReader], other goroutines read ahead, up to 36 MiB or one section, and add entries; none of them is left when Restore returns.
 // It is called before processing starts; after an error the backend is of no use.
 func (m *Memory) Restore(ctx context.Context, files []File, r FileReader) error {
 	listed := map[string]File{}
@@ -129,24 +130,35 @@ func (m *Memory) restoredTables(info *FileInfo) ([]*Table, error) {
 	return tables, nil
 }
 
-// runOf returns how many of the sections lie side by side, but for gaps of the given size, and are read together.
-func runOf(s []Section, gap int64) int {
+// neighbours returns how many of the sections lie side by side, but for gaps of the given size, and how many bytes they take with those.
+func neighbours(s []Section, gap int64) (n int, size int64) {
+	end := s[0].Offset + s[0].Length
+	for n = 1; n < len(s) && s[n].Offset >= end && s[n].Offset <= end+gap; n++ {
+		end = s[n].Offset + s[n].Length
+	}
+	return n, end - s[0].Offset
+}
+
+// runOf returns how many sections, of those that lie side by side, are read together: about size bytes and at most readRun, unless one is larger.
+func runOf(s []Section, size int64) int {
 	n := 1
-	for n < len(s) {
-		end := s[n-1].Offset + s[n-1].Length
-		if s[n].Offset < end || s[n].Offset > end+gap || s[n].Offset+s[n].Length > s[0].Offset+readRun {
-			break
-		}
+	for n < len(s) && s[n].Offset-s[0].Offset < size && s[n].Offset+s[n].Length <= s[0].Offset+readRun {
 		n++
 	}
 	return n
 }
 
-// appendRuns appends the runs of sections of one file, in order of offset; see runOf.
+// appendRuns appends the runs of sections of one file, in order of offset. Sections side by side, but for gaps of the given size, become as few runs as
+// may be, of about the same size.
 func (s *source) appendRuns(runs []sectionRun, r *fileReader, sections []Section, gap int64) []sectionRun {
 	for len(sections) > 0 {
-		n := runOf(sections, gap)
-		runs = append(runs, sectionRun{source: s, r: r, sections: sections[:n]})
+		n, size := neighbours(sections, gap)
+		size /= (size + readRun - 1) / readRun
+		for side := sections[:n]; len(side) > 0; {
+			k := runOf(side, size)
+			runs = append(runs, sectionRun{source: s, r: r, sections: side[:k]})
+			side = side[k:]
+		}
 		sections = sections[n:]
 	}
 	return runs
@@ -180,11 +192,13 @@ func readRuns(ctx context.Context, runs []sectionRun, use func(run *sectionRun, 
 	if len(runs) == 0 {
 		return ctx.Err()
 	}
-	all := runReads(runs)
-	all.use = func(i int, b []byte) error {
+	old := make(spares, 1)
+	all := runReads(runs, old)
+	all.use = func(i int, c chunk) error {
+		defer old.give(c)
 		run := &runs[i]
 		for _, s := range run.sections {
-			part, err := run.part(s, b)
+			part, err := run.part(s, c.b)
 			if err != nil {
 				return err
 			}
@@ -197,14 +211,14 @@ func readRuns(ctx context.Context, runs []sectionRun, use func(run *sectionRun, 
 	return all.run(ctx)
 }
 
-// runReads are the reads of runs, without a use.
-func runReads(runs []sectionRun) reads[[]byte] {
-	return reads[[]byte]{
+// runReads are the reads of runs, without a use, in memory that is given back to old.
+func runReads(runs []sectionRun, old spares) reads[chunk] {
+	return reads[chunk]{
 		n: len(runs), atOnce: readsAtOnce(runs[0].r.r),
 		size: func(i int) int64 { return runs[i].size() },
-		fetch: func(ctx context.Context, i int) ([]byte, error) {
+		fetch: func(ctx context.Context, i int) (chunk, error) {
 			run := &runs[i]
-			return run.r.read(ctx, run.info.name(run.sections[0]), run.sections[0].Offset, run.size())
+			return run.r.readChunk(ctx, run.info.name(run.sections[0]), run.sections[0].Offset, run.size(), old)
 		},
 	}
 }

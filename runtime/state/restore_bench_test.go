@@ -37,7 +37,6 @@ func BenchmarkRestoreLoad(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		m = nil
 		for _, atOnce := range []int{1, 4} {
 			r.atOnce = atOnce
 			b.Run(fmt.Sprintf("keys=%d/reads=%d", n, atOnce), func(b *testing.B) {

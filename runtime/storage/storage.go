@@ -36,6 +36,12 @@ type Reader interface {
 	GetRange(ctx context.Context, key string, off, length int64) ([]byte, error)
 }
 
+// BufferReader is what a Store may be in addition, if it can read into memory that it is given.
+type BufferReader interface {
+	// GetRangeInto is GetRange for length >= 0. The bytes it returns are those of buf, if that has room for length bytes and as the store likes.
+	GetRangeInto(ctx context.Context, key string, off, length int64, buf []byte) ([]byte, error)
+}
+
 // Writer creates, moves and deletes objects.
 type Writer interface {
 	// PutIfAbsent creates the object. When it returns nil the object is durable and visible as a whole to every reader.

@@ -115,10 +115,15 @@ func (files) ReadsAtOnce() int { return readsAtOnce }
 
 // ReadFile implements [state.FileReader].
 func (f files) ReadFile(ctx context.Context, file state.File, off, n int64) ([]byte, error) {
-	if b, ok := f.local.read(file, off, n); ok {
+	return f.ReadFileInto(ctx, file, off, n, nil)
+}
+
+// ReadFileInto implements [state.BufferReader].
+func (f files) ReadFileInto(ctx context.Context, file state.File, off, n int64, buf []byte) ([]byte, error) {
+	if b, ok := f.local.read(file, off, n, buf); ok {
 		return b, nil
 	}
-	b, err := f.store.GetRange(ctx, f.key(file.Path), off, n)
+	b, err := f.getRange(ctx, f.key(file.Path), off, n, buf)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		return nil, &state.CorruptError{Path: f.key(file.Path), Section: "file", Reason: "it doesn't exist"}
@@ -131,4 +136,12 @@ func (f files) ReadFile(ctx context.Context, file state.File, off, n int64) ([]b
 		}
 	}
 	return b, nil
+}
+
+// getRange reads a part of an object, into buf if the store can.
+func (f files) getRange(ctx context.Context, key string, off, n int64, buf []byte) ([]byte, error) {
+	if into, ok := f.store.(storage.BufferReader); ok && buf != nil {
+		return into.GetRangeInto(ctx, key, off, n, buf)
+	}
+	return f.store.GetRange(ctx, key, off, n)
 }

@@ -185,8 +185,8 @@ func (l *localCopies) remove(names map[string]bool) {
 	}
 }
 
-// read returns n bytes of a file from offset off, if there is a whole copy of it.
-func (l *localCopies) read(f state.File, off, n int64) ([]byte, bool) {
+// read returns n bytes of a file from offset off, if there is a whole copy of it, in buf if that has room.
+func (l *localCopies) read(f state.File, off, n int64, buf []byte) ([]byte, bool) {
 	if l == nil || f.CRC32C == 0 || off < 0 || n < 0 || off+n > f.Size {
 		return nil, false
 	}
@@ -199,11 +199,14 @@ func (l *localCopies) read(f state.File, off, n int64) ([]byte, bool) {
 	if !l.whole(name, f, file) {
 		return nil, false
 	}
-	b := make([]byte, n)
-	if _, err := file.ReadAt(b, off); err != nil {
+	if int64(cap(buf)) < n {
+		buf = make([]byte, n)
+	}
+	buf = buf[:n]
+	if _, err := file.ReadAt(buf, off); err != nil {
 		return nil, false
 	}
-	return b, true
+	return buf, true
 }
 
 // recheck forgets which copies were whole: each deployment looks anew.

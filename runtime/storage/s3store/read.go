@@ -62,7 +62,12 @@ func matches(data []byte, etag string) bool {
 }
 
 // GetRange implements storage.Reader.
-func (s *Store) GetRange(ctx context.Context, key string, off, length int64) (data []byte, err error) {
+func (s *Store) GetRange(ctx context.Context, key string, off, length int64) ([]byte, error) {
+	return s.GetRangeInto(ctx, key, off, length, nil)
+}
+
+// GetRangeInto implements [storage.BufferReader]: the bytes are in buf if it has room for all that the server sends.
+func (s *Store) GetRangeInto(ctx context.Context, key string, off, length int64, buf []byte) (data []byte, err error) {
 	full, err := s.full(key)
 	if err != nil {
 		return nil, err
@@ -80,7 +85,7 @@ func (s *Store) GetRange(ctx context.Context, key string, off, length int64) (da
 		opts.Set("Range", fmt.Sprintf("bytes=%d-", off))
 	}
 	err = s.repeat(ctx, "reading", key, func(ctx context.Context) (err error) {
-		data, _, err = s.fetch(ctx, full, opts)
+		data, _, err = s.fetchInto(ctx, full, opts, buf)
 		if outOfRange(err) {
 			data, err = nil, nil // at or behind the end
 		}
@@ -94,26 +99,44 @@ func (s *Store) GetRange(ctx context.Context, key string, off, length int64) (da
 
 // fetch reads the body of one answer.
 func (s *Store) fetch(ctx context.Context, full string, opts minio.GetObjectOptions) (data []byte, version string, err error) {
+	return s.fetchInto(ctx, full, opts, nil)
+}
+
+// fetchInto is fetch into memory that is there, if that has room for the body.
+func (s *Store) fetchInto(ctx context.Context, full string, opts minio.GetObjectOptions, into []byte) (data []byte, version string, err error) {
 	body, info, header, err := s.core.GetObject(ctx, s.bucket, full, opts)
 	if err != nil {
 		return nil, "", err
 	}
 	defer body.Close()
 	extend(ctx, info.Size)
-	var buf bytes.Buffer
-	if info.Size > 0 {
-		buf.Grow(int(info.Size) + bytes.MinRead)
-	}
-	n, err := buf.ReadFrom(body)
-	switch {
-	case err != nil:
+	if data, err = readBody(body, info.Size, into); err != nil {
 		return nil, "", err
-	case info.Size >= 0 && header.Get("Content-Length") != "" && n != info.Size:
-		return nil, "", fmt.Errorf("%d of %d bytes came: %w", n, info.Size, io.ErrUnexpectedEOF)
+	}
+	switch {
+	case info.Size >= 0 && header.Get("Content-Length") != "" && int64(len(data)) != info.Size:
+		return nil, "", fmt.Errorf("%d of %d bytes came: %w", len(data), info.Size, io.ErrUnexpectedEOF)
 	case info.ETag == "":
 		return nil, "", errNoETag
 	}
-	return buf.Bytes(), info.ETag, nil
+	return data, info.ETag, nil
+}
+
+// readBody reads to the end, which is behind size bytes if that is positive; into memory that is there, if that has room.
+func readBody(body io.Reader, size int64, into []byte) ([]byte, error) {
+	if size > 0 && int64(cap(into)) >= size {
+		n, err := io.ReadFull(body, into[:size])
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return into[:n], err
+	}
+	var buf bytes.Buffer
+	if size > 0 {
+		buf.Grow(int(size) + bytes.MinRead)
+	}
+	_, err := buf.ReadFrom(body)
+	return buf.Bytes(), err
 }
 
 var errNoETag = errors.New("the server gives no ETag, which conditional writes need")

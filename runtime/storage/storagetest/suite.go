@@ -158,6 +158,16 @@ func ranges(t *testing.T, s storage.Store) {
 		if err != nil || string(got) != tc.want {
 			t.Errorf("%s: GetRange(%d, %d) = %q, %v, want %q", name, tc.off, tc.length, got, err, tc.want)
 		}
+		into, ok := s.(storage.BufferReader)
+		if !ok || tc.length < 0 {
+			continue
+		}
+		for _, room := range []int64{0, 1, tc.length, 200} {
+			got, err := into.GetRangeInto(t.Context(), key, tc.off, tc.length, bytes.Repeat([]byte("x"), int(room)))
+			if err != nil || string(got) != tc.want {
+				t.Errorf("%s: GetRangeInto(%d, %d) with room for %d = %q, %v, want %q", name, tc.off, tc.length, room, got, err, tc.want)
+			}
+		}
 	}
 	if _, err := s.GetRange(t.Context(), key, -1, 2); err == nil {
 		t.Error("GetRange of a negative offset succeeds")

@@ -189,13 +189,10 @@ func (l *loop) seen(s look) error {
 	return nil
 }
 
-// takeOver takes the workers and the callers of a loop that stood by.
+// takeOver takes the workers and the callers of a loop that stood by. The workers go on hearing from the coordinator while it claims the job.
 func (l *loop) takeOver(from *loop) {
 	l.workers, l.conns, l.startedAt = from.workers, from.conns, from.startedAt
 	l.came = sortedKeys(from.workers)
-	for _, name := range l.came {
-		l.workers[name].greeted = false
-	}
 }
 
 // greetWaiting answers the registration of a worker while there is no machine to do so.

@@ -15,9 +15,11 @@ import (
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/graph"
+	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/storage"
 	"github.com/weir-stream/weir/runtime/storage/memstore"
+	"github.com/weir-stream/weir/runtime/transport/control"
 )
 
 // standingBy are the options of a coordinator in standby.
@@ -237,5 +239,56 @@ func TestStandby_StorageFails(t *testing.T) {
 		s.await("a coordinator", func(s *contract.JobStatus) bool { return s.State == contract.JobWaiting })
 		s.worker("w2")
 		s.await("running", isRunning)
+	})
+}
+
+// A worker gives up a connection on which nothing comes for the heartbeat timeout, and readiness with it.
+func TestStandby_KeepsItsWorkersWhileTheJobIsBeingClaimed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.stopped()
+		o := c.standingBy(2)
+		o.EnsureDefaults()
+		o.Store = c.store.Client(memstore.Options{Faults: func(op, _ string, _ int) memstore.Fault {
+			if op == memstore.OpSwap {
+				return memstore.FailBefore(nil)
+			}
+			return memstore.None()
+		}})
+		r := c.start(o)
+		stream, end, closeEnd := control.Pipe(t.Context())
+		go func() {
+			_ = r.Handle(end)
+			closeEnd()
+		}()
+		if err := stream.Send(protocol.FromWorker{Register: &protocol.Register{Worker: "w1", Slots: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		var longest time.Duration
+		heard := make(chan struct{})
+		go func() {
+			defer close(heard)
+			for last := time.Now(); ; last = time.Now() {
+				_, err := stream.Recv()
+				longest = max(longest, time.Since(last))
+				if err != nil {
+					return
+				}
+				if stream.Send(protocol.FromWorker{Heartbeat: &protocol.Heartbeat{}}) != nil {
+					return
+				}
+			}
+		}()
+		r.await("ready", isReady)
+		o.Standby.Open()
+		r.await("the storage", func(s *contract.JobStatus) bool { return s.Problem != nil })
+		time.Sleep(2 * o.HeartbeatTimeout)
+		r.cancel()
+		_, _ = r.wait()
+		_ = stream.Close()
+		<-heard
+		if longest >= o.HeartbeatTimeout {
+			t.Errorf("the worker heard nothing for %v", longest)
+		}
 	})
 }

@@ -219,7 +219,7 @@ func (p *planner) afterEnd() {
 		p.settle()
 		return
 	}
-	p.begin(streamv1.CancelOperation, streamv1.OperationDisposing) // what it takes is made once that is written: what is refused then is waited for for a bounded time
+	p.begin(streamv1.CancelOperation, streamv1.OperationDisposing) // what it takes is made once that is written, so that the time for it has begun
 	p.again(10 * time.Millisecond)
 }
 

@@ -14,8 +14,8 @@ import (
 	"unsafe"
 )
 
-// followMin is from which length on it is faster to work the checksum of a file out from that of a section than from its bytes.
-const followMin = 64 << 10
+// followMin is from which length on it is faster to work a checksum out from those of the parts than from the bytes.
+const followMin = 8 << 10
 
 // plan is the layout of the only file of a snapshot, made at the seal. So its pages can be encoded in any order: by the writer of the snapshot, and by
 // the owner of the tables, who encodes a page into the file instead of copying it before it changes. It is for tables whose entries are all of
@@ -40,8 +40,12 @@ type tablePlan struct {
 	buf    []byte
 	stride int
 	pages  []snapPage
-	// states has a pageState for each page, to be used atomically.
+	// states says of each page how far it is, to be used atomically.
 	states []uint32
+	// sums are the checksums of the pages' entries, each written by the one who encodes the page.
+	sums []uint32
+	// shifts is what a checksum is multiplied with when a page follows that has so many entries; 0 where that isn't worked out yet.
+	shifts []uint32
 }
 
 // The states of a page in a plan.
@@ -100,7 +104,7 @@ func (s *Snapshot) layOut(size int) {
 	}
 	for i := range s.tables {
 		t := &s.tables[i]
-		p.tables[i] = &tablePlan{s: s, buf: p.buf[:p.end], stride: int(t.stride), pages: t.pages, states: make([]uint32, len(t.pages))}
+		p.tables[i] = &tablePlan{s: s, buf: p.buf[:p.end], stride: int(t.stride), pages: t.pages, states: make([]uint32, len(t.pages)), sums: make([]uint32, len(t.pages))}
 		s.m.tables[i].plan = p.tables[i]
 	}
 	s.plan = p
@@ -136,13 +140,10 @@ func (t *tablePlan) encode(i int) bool {
 	p := &t.pages[i]
 	to := t.buf[p.at:][: int(p.count)*t.stride : int(p.count)*t.stride]
 	outcome := uint32(pageEncoded)
-	if t.stride == 16 {
-		if !putPairs(to, *p) {
-			outcome = pageDamaged
-		}
-	} else if !putEntries(to, *p, t.stride) {
+	if t.stride == 16 && !putPairs(to, *p) || t.stride != 16 && !putEntries(to, *p, t.stride) {
 		outcome = pageDamaged
 	}
+	t.sums[i] = crc32.Checksum(to, castagnoli) // while it is in the cache
 	atomic.StoreUint32(&t.states[i], outcome)
 	return outcome == pageEncoded
 }
@@ -151,19 +152,30 @@ func (t *tablePlan) encode(i int) bool {
 // next goes only behind those in use, which leaves nothing for the processor to guess.
 func putPairs(b []byte, page snapPage) bool {
 	slots := unsafe.Slice((*[2]uint64)(page.ptr), page.mask+1)
-	at := 0
-	for i := 0; i < len(slots) && at < len(b); i++ {
-		s := &slots[i]
-		to := b[at : at+16 : at+16]
-		binary.LittleEndian.PutUint64(to, s[0]^emptyTag)
-		binary.LittleEndian.PutUint64(to[8:], s[1])
-		used := 0
-		if s[0] != 0 {
-			used = 16
-		}
-		at += used
+	start, at, i := unsafe.Pointer(unsafe.SliceData(b)), 0, 0
+	for ; i+4 <= len(slots) && at+64 <= len(b); i += 4 { // a small page has eight slots
+		s := (*[4][2]uint64)(unsafe.Pointer(&slots[i]))
+		second := at + putPair(unsafe.Add(start, at), &s[0])
+		third := second + putPair(unsafe.Add(start, second), &s[1])
+		fourth := third + putPair(unsafe.Add(start, third), &s[2])
+		at = fourth + putPair(unsafe.Add(start, fourth), &s[3])
+	}
+	for ; i < len(slots) && at < len(b); i++ {
+		at += putPair(unsafe.Add(start, at), &slots[i])
 	}
 	return at == len(b)
+}
+
+// putPair writes a slot to 16 bytes and returns how many of them are in use.
+func putPair(to unsafe.Pointer, slot *[2]uint64) int {
+	b := (*[16]byte)(to)
+	binary.LittleEndian.PutUint64(b[:8], slot[0]^emptyTag)
+	binary.LittleEndian.PutUint64(b[8:], slot[1])
+	used := 0
+	if slot[0] != 0 {
+		used = 16
+	}
+	return used
 }
 
 // putEntries is putPairs for values of any fixed size.
@@ -239,23 +251,51 @@ func (p *plan) finish(tables []tableSnapshot) ([]byte, []Section, uint32) {
 	}
 	p.finished = true
 	crc, done := uint32(0), 0
+	pages := make([]int, len(tables)) // how many of each table are done
 	for i := range p.sections {
 		sec := &p.sections[i]
-		b := p.buf[:p.end][sec.Offset:][:sec.Length]
-		if t := &tables[sec.State]; t.special != nil && t.specialG == sec.Group-t.first {
+		b, t := p.buf[:p.end][sec.Offset:][:sec.Length], &tables[sec.State]
+		if t.special != nil && t.specialG == sec.Group-t.first {
 			t.appendSlot(b[:0], t.special)
 		}
-		sum := crc32.Checksum(b, castagnoli)
-		sec.Checksum = bits.RotateLeft32(sum, turn)
+		from, to := pages[sec.State], t.groups[sec.Group-t.first].end
+		pages[sec.State] = to
 		if sec.Length < followMin {
-			continue // with what follows
+			sec.Checksum = checksum(b)
+			continue // in the checksum of the file with what follows
 		}
+		sum := p.tables[sec.State].sum(b, from, to)
+		sec.Checksum = bits.RotateLeft32(sum, turn)
 		crc = follow(crc32.Update(crc, castagnoli, p.buf[:p.end][done:sec.Offset]), sum, sec.Length)
 		done = int(sec.Offset + sec.Length)
 	}
 	p.buf = appendIndex(p.buf[:p.end], p.sections, nil)
 	p.crc = crc32.Update(crc, castagnoli, p.buf[done:])
 	return p.buf, p.sections, p.crc
+}
+
+// sum returns the checksum of a section b, which has some pages, of those that are its last part.
+func (t *tablePlan) sum(b []byte, from, to int) uint32 {
+	inPages := 0
+	for i := from; i < to; i++ {
+		inPages += int(t.pages[i].count) * t.stride
+	}
+	sum := crc32.Checksum(b[:len(b)-inPages], castagnoli)
+	for i := from; i < to; i++ {
+		sum = times(sum, t.shift(int(t.pages[i].count))) ^ t.sums[i]
+	}
+	return sum
+}
+
+// shift returns what a checksum is multiplied with when n entries follow.
+func (t *tablePlan) shift(n int) uint32 {
+	if n >= len(t.shifts) {
+		t.shifts = append(t.shifts, make([]uint32, n+1-len(t.shifts))...)
+	}
+	if t.shifts[n] == 0 {
+		t.shifts[n] = follow(1<<31, 0, int64(n*t.stride))
+	}
+	return t.shifts[n]
 }
 
 // endPlan takes the buffer of a snapshot back that nobody writes any more.

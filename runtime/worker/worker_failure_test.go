@@ -405,8 +405,10 @@ func TestStorageIsOpenedAgainForTheNextAttempt(t *testing.T) {
 	f, j := newFakeCoordinator(t), newTestJob()
 	o := options(t, "w", f, j, newStore())
 	var tries atomic.Int32
+	deployed := make(chan struct{})
 	o.Store = func(context.Context, contract.JobConfig) (storage.Store, error) {
 		if tries.Add(1) == 1 {
+			<-deployed // one that failed before is tried again by the deployment
 			return nil, errors.New("no answer")
 		}
 		return newStore(), nil
@@ -414,6 +416,12 @@ func TestStorageIsOpenedAgainForTheNextAttempt(t *testing.T) {
 	startWorker(t.Context(), t, o)
 	c := f.accept()
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
+	for b := range c.beats {
+		if len(b.Tasks) > 0 {
+			break
+		}
+	}
+	close(deployed)
 	c.states(protocol.TaskFailed, 8)
 	c.send(protocol.ToWorker{Deploy: deployment(2, 2, []*fakeConn{c}, nil)[c]})
 	c.states(protocol.TaskRunning, 8)

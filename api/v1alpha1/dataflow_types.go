@@ -227,7 +227,7 @@ type FilesSource struct {
 	// +optional
 	DeadLetter *DeadLetter `json:"deadLetter,omitempty"`
 
-	// s3 is the object store of an s3:// path. Unset means that of the storage of the job.
+	// s3 is the store of an s3:// path. Unset means that of the job.
 	// +optional
 	S3 *S3Connection `json:"s3,omitempty"`
 }
@@ -408,7 +408,7 @@ type FileSink struct {
 	// +optional
 	Format SinkFormat `json:"format,omitempty"`
 
-	// s3 is the object store of an s3:// path. Unset means that of the storage of the job.
+	// s3 is the store of an s3:// path. Unset means that of the job.
 	// +optional
 	S3 *S3Connection `json:"s3,omitempty"`
 }

@@ -51,7 +51,7 @@ type StableReport struct {
 	// +optional
 	Grant int64 `json:"grant,omitempty"`
 
-	// revision is a hash of all that needs a restart when it changes.
+	// revision is a hash of what needs a restart.
 	// +optional
 	Revision string `json:"revision,omitempty"`
 
@@ -66,11 +66,11 @@ type StableReport struct {
 
 // RollbackReport says which version was rolled back, and why.
 type RollbackReport struct {
-	// fromRevision is the version that did not become stable, fromGeneration the generation of its spec.
+	// fromRevision is the version that did not become stable.
 	// +optional
 	FromRevision string `json:"fromRevision,omitempty"`
 
-	// fromGeneration is the generation of the spec of that version.
+	// fromGeneration is the newest generation of the spec that asks for it.
 	// +optional
 	FromGeneration int64 `json:"fromGeneration,omitempty"`
 
@@ -165,7 +165,7 @@ type HistoryEntry struct {
 	// +optional
 	Grant int64 `json:"grant,omitempty"`
 
-	// revision is a hash of all that needs a restart when it changes.
+	// revision is a hash of what needs a restart.
 	// +optional
 	Revision string `json:"revision,omitempty"`
 

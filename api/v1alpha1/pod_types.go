@@ -91,12 +91,12 @@ const (
 //
 // +kubebuilder:validation:MinProperties=1
 type PodTemplate struct {
-	// labels are added to those of the pods. Keys below stream.weir.dev are the operator's.
+	// labels for the pods, not below stream.weir.dev.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
 	Labels map[string]ShortText `json:"labels,omitempty"`
 
-	// annotations are added to those of the pods. Keys below stream.weir.dev are the operator's.
+	// annotations for the pods, not below stream.weir.dev.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
 	Annotations map[string]LongText `json:"annotations,omitempty"`
@@ -106,8 +106,7 @@ type PodTemplate struct {
 	// +kubebuilder:validation:MaxProperties=16
 	NodeSelector map[string]ShortText `json:"nodeSelector,omitempty"`
 
-	// affinity says which nodes, and which other pods, the pods are drawn to or kept from: the affinity of a Kubernetes pod. The operator
-	// checks it, not the schema.
+	// affinity is that of a Kubernetes pod. The operator checks it, not the schema.
 	// +optional
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Affinity *kruntime.RawExtension `json:"affinity,omitempty"`
@@ -118,26 +117,25 @@ type PodTemplate struct {
 	// +kubebuilder:validation:MaxItems=16
 	Tolerations []Toleration `json:"tolerations,omitempty"`
 
-	// topologySpreadConstraints spread the pods of the component over zones or nodes.
+	// topologySpreadConstraints spread the pods over zones or nodes.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	TopologySpreadConstraints []TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 
-	// priorityClassName is the priority class of the pods. Unset means that of the cluster.
+	// priorityClassName of the pods. Unset means that of the cluster.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 
-	// serviceAccountName is the service account of the pods. Unset means default.
+	// serviceAccountName of the pods. Unset means default.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 
-	// serviceAccountToken is None or Mounted: whether the pods get a token of the service account, which needs serviceAccountName.
-	// Unset means None.
+	// serviceAccountToken Mounted gives the pods a token of serviceAccountName. Unset means None.
 	// +optional
 	// +kubebuilder:validation:Enum=None;Mounted
 	ServiceAccountToken string `json:"serviceAccountToken,omitempty"`
@@ -148,8 +146,7 @@ type PodTemplate struct {
 	// +kubebuilder:validation:MaxItems=8
 	ImagePullSecrets []SecretReference `json:"imagePullSecrets,omitempty"`
 
-	// terminationGracePeriodSeconds is how long a pod has to flush and end by itself. Unset means 10, and 30 for versions that are
-	// deployed by this operator or a newer one.
+	// terminationGracePeriodSeconds is how long a pod has to flush and end. Unset means 30, or 10 for versions of older operators.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3600
@@ -161,7 +158,7 @@ type PodTemplate struct {
 	// +kubebuilder:validation:MaxItems=16
 	Volumes []PodVolume `json:"volumes,omitempty"`
 
-	// containers are added to by name: what is under the name of the engine's container is added to that, others run beside it.
+	// containers by name: that of the engine's container is added to it, others run beside it.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
@@ -174,12 +171,12 @@ type PodTemplate struct {
 	InitContainers []InitContainer `json:"initContainers,omitempty"`
 }
 
-// ShortText is a text of at most 253 characters.
+// ShortText is a short text.
 //
 // +kubebuilder:validation:MaxLength=253
 type ShortText string
 
-// LongText is a text of at most 4096 characters.
+// LongText is a text.
 //
 // +kubebuilder:validation:MaxLength=4096
 type LongText string
@@ -198,12 +195,12 @@ type PodContainer struct {
 	// +kubebuilder:validation:Pattern=`^\S+$`
 	Image string `json:"image,omitempty"`
 
-	// imagePullPolicy is when that image is pulled. Unset means what Kubernetes makes of its tag.
+	// imagePullPolicy as in Kubernetes.
 	// +optional
 	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 
-	// command replaces the entry point of the image.
+	// command in place of the entry point.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -221,7 +218,7 @@ type PodContainer struct {
 	// +kubebuilder:validation:MaxItems=64
 	Env []EnvVar `json:"env,omitempty"`
 
-	// envFrom makes environment variables of all keys of config maps and secrets.
+	// envFrom makes variables of all keys of config maps and secrets.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
@@ -237,14 +234,14 @@ type PodContainer struct {
 	// +optional
 	Resources *Resources `json:"resources,omitempty"`
 
-	// volumeMounts are where volumes of the template are mounted.
+	// volumeMounts mount volumes.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	VolumeMounts []VolumeMount `json:"volumeMounts,omitempty"`
 }
 
-// InitContainer runs to its end before the containers of the pod start.
+// InitContainer runs before the containers of the pod.
 type InitContainer struct {
 	// name of the container.
 	// +required
@@ -258,7 +255,7 @@ type InitContainer struct {
 	// +kubebuilder:validation:Pattern=`^\S+$`
 	Image string `json:"image,omitempty"`
 
-	// command replaces the entry point of the image.
+	// command in place of the entry point.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -280,14 +277,14 @@ type InitContainer struct {
 	// +optional
 	Resources *Resources `json:"resources,omitempty"`
 
-	// volumeMounts are where volumes of the template are mounted.
+	// volumeMounts mount volumes.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	VolumeMounts []VolumeMount `json:"volumeMounts,omitempty"`
 }
 
-// EnvVar is an environment variable: a value, or where to take it from.
+// EnvVar is a variable.
 //
 // +kubebuilder:validation:XValidation:rule="!(has(self.value) && has(self.valueFrom))",message="set value or valueFrom, not both"
 type EnvVar struct {
@@ -297,7 +294,7 @@ type EnvVar struct {
 	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z][-._a-zA-Z0-9]*$`
 	Name string `json:"name,omitempty"`
 
-	// value of the variable. It is stored readable for everybody who may read config maps: secrets belong into valueFrom.
+	// value in plain text, which all who read config maps see: secrets belong into valueFrom.
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	Value string `json:"value,omitempty"`
@@ -307,15 +304,15 @@ type EnvVar struct {
 	ValueFrom *EnvSource `json:"valueFrom,omitempty"`
 }
 
-// EnvSource is where the value of an environment variable comes from.
+// EnvSource is where a value comes from.
 //
 // +kubebuilder:validation:ExactlyOneOf=configMapKeyRef;secretKeyRef;fieldRef
 type EnvSource struct {
-	// configMapKeyRef is a key of a config map.
+	// configMapKeyRef is in a config map.
 	// +optional
 	ConfigMapKeyRef *KeyReference `json:"configMapKeyRef,omitempty"`
 
-	// secretKeyRef is a key of a secret.
+	// secretKeyRef is in a secret.
 	// +optional
 	SecretKeyRef *KeyReference `json:"secretKeyRef,omitempty"`
 
@@ -326,7 +323,7 @@ type EnvSource struct {
 
 // KeyReference names a key of a config map or secret in the namespace of the job.
 type KeyReference struct {
-	// name of the object.
+	// name of it.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -338,21 +335,21 @@ type KeyReference struct {
 	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
 	Key string `json:"key,omitempty"`
 
-	// optional lets the pod start without it.
+	// optional: start without it.
 	// +optional
 	Optional bool `json:"optional,omitempty"`
 }
 
 // FieldReference names a field of the pod.
 type FieldReference struct {
-	// fieldPath is the field, for example metadata.name.
+	// fieldPath, such as metadata.name.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	FieldPath string `json:"fieldPath,omitempty"`
 }
 
-// EnvFrom makes environment variables of all keys of a config map or a secret.
+// EnvFrom makes variables of all keys.
 //
 // +kubebuilder:validation:ExactlyOneOf=configMapRef;secretRef
 type EnvFrom struct {
@@ -372,13 +369,13 @@ type EnvFrom struct {
 
 // ObjectReference names an object in the namespace of the job.
 type ObjectReference struct {
-	// name of the object.
+	// name of it.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// optional lets the pod start without it.
+	// optional: start without it.
 	// +optional
 	Optional bool `json:"optional,omitempty"`
 }
@@ -403,7 +400,7 @@ type PodPort struct {
 	Protocol corev1.Protocol `json:"protocol,omitempty"`
 }
 
-// VolumeMount is where a volume of the template is mounted.
+// VolumeMount mounts a volume.
 type VolumeMount struct {
 	// name of the volume.
 	// +required
@@ -411,18 +408,18 @@ type VolumeMount struct {
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name,omitempty"`
 
-	// mountPath is where, an absolute path.
+	// mountPath is absolute.
 	// +required
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:Pattern=`^/[^:]*$`
 	MountPath string `json:"mountPath,omitempty"`
 
-	// subPath is the file or directory of the volume that is mounted. Unset means all of it.
+	// subPath of the volume to mount. Unset means all of it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	SubPath string `json:"subPath,omitempty"`
 
-	// readOnly forbids writing. Unset means that it is allowed.
+	// readOnly forbids writing.
 	// +optional
 	ReadOnly bool `json:"readOnly,omitempty"`
 }
@@ -460,7 +457,7 @@ type PodVolume struct {
 
 // EmptyDirVolume is a directory that is as old as the pod.
 type EmptyDirVolume struct {
-	// medium is Memory for a directory in memory. Unset means on the disk of the node.
+	// medium is Memory, or unset for the disk of the node.
 	// +optional
 	// +kubebuilder:validation:Enum=Memory
 	Medium corev1.StorageMedium `json:"medium,omitempty"`
@@ -478,14 +475,14 @@ type ClaimVolume struct {
 	// +kubebuilder:validation:MaxLength=253
 	ClaimName string `json:"claimName,omitempty"`
 
-	// readOnly forbids writing. Unset means that it is allowed.
+	// readOnly forbids writing.
 	// +optional
 	ReadOnly bool `json:"readOnly,omitempty"`
 }
 
 // EphemeralVolume is a claim, for one pod, of the access mode ReadWriteOnce.
 type EphemeralVolume struct {
-	// storageClassName is its storage class. Unset means that of the cluster.
+	// storageClassName. Unset means that of the cluster.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -518,7 +515,7 @@ type Toleration struct {
 	// +kubebuilder:validation:Enum=NoSchedule;PreferNoSchedule;NoExecute
 	Effect corev1.TaintEffect `json:"effect,omitempty"`
 
-	// tolerationSeconds is for how long, for NoExecute. Unset means for ever.
+	// tolerationSeconds for NoExecute. Unset means for ever.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=86400
@@ -533,7 +530,7 @@ type TopologySpreadConstraint struct {
 	// +kubebuilder:validation:Maximum=1024
 	MaxSkew int32 `json:"maxSkew,omitempty"`
 
-	// topologyKey is the label of nodes whose values are the domains, for example topology.kubernetes.io/zone.
+	// topologyKey is a label of nodes, such as topology.kubernetes.io/zone.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317

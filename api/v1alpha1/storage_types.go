@@ -24,7 +24,7 @@ type Storage struct {
 // the secret that credentialsSecretRef names, elsewhere from the environment of the process that runs the job
 // (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY).
 type S3Storage struct {
-	// endpoint is the URL of the store, for example https://minio.example.com:9000.
+	// endpoint is a URL, such as https://minio.example.com:9000.
 	// Unset means that of AWS for the region.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
@@ -45,7 +45,7 @@ type S3Storage struct {
 	// +kubebuilder:validation:XValidation:rule="self.split('/').all(p, p != '' && p != '.' && p != '..') && !self.contains('\\\\') && !self.matches('\\\\p{Cc}')",message="use a relative path of non-empty parts, without parts . and .., backslashes and control characters"
 	Prefix string `json:"prefix,omitempty"`
 
-	// region is the region of the bucket. Unset means us-east-1.
+	// region of the bucket. Unset means us-east-1.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9-]+$`
@@ -101,14 +101,14 @@ type SavepointStorage struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type S3Connection struct {
-	// endpoint is the URL of the store, for example https://minio.example.com:9000.
+	// endpoint is a URL, such as https://minio.example.com:9000.
 	// Unset means that of AWS for the region.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^https?://[^/?#\s]+$`
 	Endpoint string `json:"endpoint,omitempty"`
 
-	// region is the region of the bucket. Unset means us-east-1.
+	// region of the bucket. Unset means us-east-1.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9-]+$`

@@ -306,7 +306,7 @@ type DeploymentReport struct {
 	// +optional
 	Grant int64 `json:"grant,omitempty"`
 
-	// revision is a hash of all that needs a restart when it changes.
+	// revision is a hash of what needs a restart.
 	// +optional
 	Revision string `json:"revision,omitempty"`
 
@@ -451,7 +451,7 @@ type RestoreReport struct {
 	// +optional
 	EffectiveMode string `json:"effectiveMode,omitempty"`
 
-	// path of the snapshot; absent after an empty start.
+	// path of the snapshot; absent after an empty start. Before effectiveMode is known: what it is to go back to.
 	// +optional
 	Path string `json:"path,omitempty"`
 

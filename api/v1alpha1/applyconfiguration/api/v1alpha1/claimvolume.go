@@ -11,7 +11,7 @@ package v1alpha1
 type ClaimVolumeApplyConfiguration struct {
 	// claimName names it.
 	ClaimName *string `json:"claimName,omitempty"`
-	// readOnly forbids writing. Unset means that it is allowed.
+	// readOnly forbids writing.
 	ReadOnly *bool `json:"readOnly,omitempty"`
 }
 

@@ -14,7 +14,7 @@ import (
 //
 // EmptyDirVolume is a directory that is as old as the pod.
 type EmptyDirVolumeApplyConfiguration struct {
-	// medium is Memory for a directory in memory. Unset means on the disk of the node.
+	// medium is Memory, or unset for the disk of the node.
 	Medium *v1.StorageMedium `json:"medium,omitempty"`
 	// sizeLimit is how large it may become. Unset means no limit.
 	SizeLimit *resource.Quantity `json:"sizeLimit,omitempty"`

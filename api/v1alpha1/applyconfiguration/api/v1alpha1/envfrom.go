@@ -7,7 +7,7 @@ package v1alpha1
 // EnvFromApplyConfiguration represents a declarative configuration of the EnvFrom type for use
 // with apply.
 //
-// EnvFrom makes environment variables of all keys of a config map or a secret.
+// EnvFrom makes variables of all keys.
 type EnvFromApplyConfiguration struct {
 	// prefix is put before the names.
 	Prefix *string `json:"prefix,omitempty"`

@@ -7,11 +7,11 @@ package v1alpha1
 // EnvSourceApplyConfiguration represents a declarative configuration of the EnvSource type for use
 // with apply.
 //
-// EnvSource is where the value of an environment variable comes from.
+// EnvSource is where a value comes from.
 type EnvSourceApplyConfiguration struct {
-	// configMapKeyRef is a key of a config map.
+	// configMapKeyRef is in a config map.
 	ConfigMapKeyRef *KeyReferenceApplyConfiguration `json:"configMapKeyRef,omitempty"`
-	// secretKeyRef is a key of a secret.
+	// secretKeyRef is in a secret.
 	SecretKeyRef *KeyReferenceApplyConfiguration `json:"secretKeyRef,omitempty"`
 	// fieldRef is a field of the pod.
 	FieldRef *FieldReferenceApplyConfiguration `json:"fieldRef,omitempty"`

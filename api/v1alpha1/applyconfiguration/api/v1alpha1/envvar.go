@@ -7,11 +7,11 @@ package v1alpha1
 // EnvVarApplyConfiguration represents a declarative configuration of the EnvVar type for use
 // with apply.
 //
-// EnvVar is an environment variable: a value, or where to take it from.
+// EnvVar is a variable.
 type EnvVarApplyConfiguration struct {
 	// name of the variable.
 	Name *string `json:"name,omitempty"`
-	// value of the variable. It is stored readable for everybody who may read config maps: secrets belong into valueFrom.
+	// value in plain text, which all who read config maps see: secrets belong into valueFrom.
 	Value *string `json:"value,omitempty"`
 	// valueFrom is where the value comes from.
 	ValueFrom *EnvSourceApplyConfiguration `json:"valueFrom,omitempty"`

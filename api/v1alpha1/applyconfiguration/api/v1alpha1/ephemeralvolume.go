@@ -13,7 +13,7 @@ import (
 //
 // EphemeralVolume is a claim, for one pod, of the access mode ReadWriteOnce.
 type EphemeralVolumeApplyConfiguration struct {
-	// storageClassName is its storage class. Unset means that of the cluster.
+	// storageClassName. Unset means that of the cluster.
 	StorageClassName *string `json:"storageClassName,omitempty"`
 	// size is how much it asks for.
 	Size *resource.Quantity `json:"size,omitempty"`

@@ -9,7 +9,7 @@ package v1alpha1
 //
 // FieldReference names a field of the pod.
 type FieldReferenceApplyConfiguration struct {
-	// fieldPath is the field, for example metadata.name.
+	// fieldPath, such as metadata.name.
 	FieldPath *string `json:"fieldPath,omitempty"`
 }
 

@@ -19,7 +19,7 @@ type FileSinkApplyConfiguration struct {
 	Path *apiv1alpha1.Location `json:"path,omitempty"`
 	// format is JSON: one JSON object a line. Unset means JSON.
 	Format *apiv1alpha1.SinkFormat `json:"format,omitempty"`
-	// s3 is the object store of an s3:// path. Unset means that of the storage of the job.
+	// s3 is the store of an s3:// path. Unset means that of the job.
 	S3 *S3ConnectionApplyConfiguration `json:"s3,omitempty"`
 }
 

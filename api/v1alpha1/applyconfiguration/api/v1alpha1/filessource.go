@@ -30,7 +30,7 @@ type FilesSourceApplyConfiguration struct {
 	OnMalformed *apiv1alpha1.MalformedPolicy `json:"onMalformed,omitempty"`
 	// deadLetter says where malformed lines go when onMalformed is DeadLetter.
 	DeadLetter *DeadLetterApplyConfiguration `json:"deadLetter,omitempty"`
-	// s3 is the object store of an s3:// path. Unset means that of the storage of the job.
+	// s3 is the store of an s3:// path. Unset means that of the job.
 	S3 *S3ConnectionApplyConfiguration `json:"s3,omitempty"`
 }
 

@@ -11,13 +11,13 @@ import (
 // InitContainerApplyConfiguration represents a declarative configuration of the InitContainer type for use
 // with apply.
 //
-// InitContainer runs to its end before the containers of the pod start.
+// InitContainer runs before the containers of the pod.
 type InitContainerApplyConfiguration struct {
 	// name of the container.
 	Name *string `json:"name,omitempty"`
 	// image of the container.
 	Image *string `json:"image,omitempty"`
-	// command replaces the entry point of the image.
+	// command in place of the entry point.
 	Command []apiv1alpha1.LongText `json:"command,omitempty"`
 	// args are handed to it.
 	Args []apiv1alpha1.LongText `json:"args,omitempty"`
@@ -25,7 +25,7 @@ type InitContainerApplyConfiguration struct {
 	Env []EnvVarApplyConfiguration `json:"env,omitempty"`
 	// resources of the container.
 	Resources *ResourcesApplyConfiguration `json:"resources,omitempty"`
-	// volumeMounts are where volumes of the template are mounted.
+	// volumeMounts mount volumes.
 	VolumeMounts []VolumeMountApplyConfiguration `json:"volumeMounts,omitempty"`
 }
 

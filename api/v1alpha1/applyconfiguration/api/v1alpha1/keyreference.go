@@ -9,11 +9,11 @@ package v1alpha1
 //
 // KeyReference names a key of a config map or secret in the namespace of the job.
 type KeyReferenceApplyConfiguration struct {
-	// name of the object.
+	// name of it.
 	Name *string `json:"name,omitempty"`
 	// key in it.
 	Key *string `json:"key,omitempty"`
-	// optional lets the pod start without it.
+	// optional: start without it.
 	Optional *bool `json:"optional,omitempty"`
 }
 

@@ -9,9 +9,9 @@ package v1alpha1
 //
 // ObjectReference names an object in the namespace of the job.
 type ObjectReferenceApplyConfiguration struct {
-	// name of the object.
+	// name of it.
 	Name *string `json:"name,omitempty"`
-	// optional lets the pod start without it.
+	// optional: start without it.
 	Optional *bool `json:"optional,omitempty"`
 }
 

@@ -18,21 +18,21 @@ type PodContainerApplyConfiguration struct {
 	Name *string `json:"name,omitempty"`
 	// image of a container of one's own.
 	Image *string `json:"image,omitempty"`
-	// imagePullPolicy is when that image is pulled. Unset means what Kubernetes makes of its tag.
+	// imagePullPolicy as in Kubernetes.
 	ImagePullPolicy *v1.PullPolicy `json:"imagePullPolicy,omitempty"`
-	// command replaces the entry point of the image.
+	// command in place of the entry point.
 	Command []apiv1alpha1.LongText `json:"command,omitempty"`
 	// args are handed to it.
 	Args []apiv1alpha1.LongText `json:"args,omitempty"`
 	// env are environment variables.
 	Env []EnvVarApplyConfiguration `json:"env,omitempty"`
-	// envFrom makes environment variables of all keys of config maps and secrets.
+	// envFrom makes variables of all keys of config maps and secrets.
 	EnvFrom []EnvFromApplyConfiguration `json:"envFrom,omitempty"`
 	// ports that the container listens on, besides those of the engine.
 	Ports []PodPortApplyConfiguration `json:"ports,omitempty"`
 	// resources of a container of one's own.
 	Resources *ResourcesApplyConfiguration `json:"resources,omitempty"`
-	// volumeMounts are where volumes of the template are mounted.
+	// volumeMounts mount volumes.
 	VolumeMounts []VolumeMountApplyConfiguration `json:"volumeMounts,omitempty"`
 }
 

@@ -15,34 +15,31 @@ import (
 // PodTemplate is what a user adds to the pods of a component. What the engine depends on stays as the operator makes it: its image, command and
 // arguments, its ports, its certificates and configuration, and that containers run without privileges.
 type PodTemplateApplyConfiguration struct {
-	// labels are added to those of the pods. Keys below stream.weir.dev are the operator's.
+	// labels for the pods, not below stream.weir.dev.
 	Labels map[string]apiv1alpha1.ShortText `json:"labels,omitempty"`
-	// annotations are added to those of the pods. Keys below stream.weir.dev are the operator's.
+	// annotations for the pods, not below stream.weir.dev.
 	Annotations map[string]apiv1alpha1.LongText `json:"annotations,omitempty"`
 	// nodeSelector is the labels that a node must have.
 	NodeSelector map[string]apiv1alpha1.ShortText `json:"nodeSelector,omitempty"`
-	// affinity says which nodes, and which other pods, the pods are drawn to or kept from: the affinity of a Kubernetes pod. The operator
-	// checks it, not the schema.
+	// affinity is that of a Kubernetes pod. The operator checks it, not the schema.
 	Affinity *runtime.RawExtension `json:"affinity,omitempty"`
 	// tolerations are added to those for lost nodes.
 	Tolerations []TolerationApplyConfiguration `json:"tolerations,omitempty"`
-	// topologySpreadConstraints spread the pods of the component over zones or nodes.
+	// topologySpreadConstraints spread the pods over zones or nodes.
 	TopologySpreadConstraints []TopologySpreadConstraintApplyConfiguration `json:"topologySpreadConstraints,omitempty"`
-	// priorityClassName is the priority class of the pods. Unset means that of the cluster.
+	// priorityClassName of the pods. Unset means that of the cluster.
 	PriorityClassName *string `json:"priorityClassName,omitempty"`
-	// serviceAccountName is the service account of the pods. Unset means default.
+	// serviceAccountName of the pods. Unset means default.
 	ServiceAccountName *string `json:"serviceAccountName,omitempty"`
-	// serviceAccountToken is None or Mounted: whether the pods get a token of the service account, which needs serviceAccountName.
-	// Unset means None.
+	// serviceAccountToken Mounted gives the pods a token of serviceAccountName. Unset means None.
 	ServiceAccountToken *string `json:"serviceAccountToken,omitempty"`
 	// imagePullSecrets are the secrets with which images are pulled.
 	ImagePullSecrets []SecretReferenceApplyConfiguration `json:"imagePullSecrets,omitempty"`
-	// terminationGracePeriodSeconds is how long a pod has to flush and end by itself. Unset means 10, and 30 for versions that are
-	// deployed by this operator or a newer one.
+	// terminationGracePeriodSeconds is how long a pod has to flush and end. Unset means 30, or 10 for versions of older operators.
 	TerminationGracePeriodSeconds *int32 `json:"terminationGracePeriodSeconds,omitempty"`
 	// volumes can be mounted by the containers below.
 	Volumes []PodVolumeApplyConfiguration `json:"volumes,omitempty"`
-	// containers are added to by name: what is under the name of the engine's container is added to that, others run beside it.
+	// containers by name: that of the engine's container is added to it, others run beside it.
 	Containers []PodContainerApplyConfiguration `json:"containers,omitempty"`
 	// initContainers run one after the other before the containers.
 	InitContainers []InitContainerApplyConfiguration `json:"initContainers,omitempty"`

@@ -18,7 +18,7 @@ type RestoreReportApplyConfiguration struct {
 	RequestedMode *string `json:"requestedMode,omitempty"`
 	// effectiveMode is what was done. Adopted means that storage held state of a job of this name.
 	EffectiveMode *string `json:"effectiveMode,omitempty"`
-	// path of the snapshot; absent after an empty start.
+	// path of the snapshot; absent after an empty start. Before effectiveMode is known: what it is to go back to.
 	Path *string `json:"path,omitempty"`
 	// checkpointID of the snapshot.
 	CheckpointID *int64 `json:"checkpointID,omitempty"`

@@ -14,9 +14,9 @@ import (
 //
 // RollbackReport says which version was rolled back, and why.
 type RollbackReportApplyConfiguration struct {
-	// fromRevision is the version that did not become stable, fromGeneration the generation of its spec.
+	// fromRevision is the version that did not become stable.
 	FromRevision *string `json:"fromRevision,omitempty"`
-	// fromGeneration is the generation of the spec of that version.
+	// fromGeneration is the newest generation of the spec that asks for it.
 	FromGeneration *int64 `json:"fromGeneration,omitempty"`
 	// toRevision is the stable version that runs instead.
 	ToRevision *string `json:"toRevision,omitempty"`

@@ -10,10 +10,10 @@ package v1alpha1
 // S3Connection says which S3 compatible object store a source or sink uses. Credentials come from the environment of
 // the process that runs the job (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY).
 type S3ConnectionApplyConfiguration struct {
-	// endpoint is the URL of the store, for example https://minio.example.com:9000.
+	// endpoint is a URL, such as https://minio.example.com:9000.
 	// Unset means that of AWS for the region.
 	Endpoint *string `json:"endpoint,omitempty"`
-	// region is the region of the bucket. Unset means us-east-1.
+	// region of the bucket. Unset means us-east-1.
 	Region *string `json:"region,omitempty"`
 }
 

@@ -11,14 +11,14 @@ package v1alpha1
 // the secret that credentialsSecretRef names, elsewhere from the environment of the process that runs the job
 // (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY).
 type S3StorageApplyConfiguration struct {
-	// endpoint is the URL of the store, for example https://minio.example.com:9000.
+	// endpoint is a URL, such as https://minio.example.com:9000.
 	// Unset means that of AWS for the region.
 	Endpoint *string `json:"endpoint,omitempty"`
 	// bucket is the name of the bucket. It must exist.
 	Bucket *string `json:"bucket,omitempty"`
 	// prefix is put before the names of all objects. Unset means none.
 	Prefix *string `json:"prefix,omitempty"`
-	// region is the region of the bucket. Unset means us-east-1.
+	// region of the bucket. Unset means us-east-1.
 	Region *string `json:"region,omitempty"`
 	// credentialsSecretRef names the secret, in the namespace of the job, whose keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
 	// hold the credentials; AWS_SESSION_TOKEN is taken too if it is there. Only the pods of the job read it. Sources and

@@ -15,7 +15,7 @@ import (
 type StableReportApplyConfiguration struct {
 	// grant of the version. Its stored revision is kept under this number.
 	Grant *int64 `json:"grant,omitempty"`
-	// revision is a hash of all that needs a restart when it changes.
+	// revision is a hash of what needs a restart.
 	Revision *string `json:"revision,omitempty"`
 	// generation of the spec that it was made from.
 	Generation *int64 `json:"generation,omitempty"`

@@ -21,7 +21,7 @@ type TolerationApplyConfiguration struct {
 	Value *string `json:"value,omitempty"`
 	// effect of the taint. Unset means each.
 	Effect *v1.TaintEffect `json:"effect,omitempty"`
-	// tolerationSeconds is for how long, for NoExecute. Unset means for ever.
+	// tolerationSeconds for NoExecute. Unset means for ever.
 	TolerationSeconds *int64 `json:"tolerationSeconds,omitempty"`
 }
 

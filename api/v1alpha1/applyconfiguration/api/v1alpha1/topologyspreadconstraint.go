@@ -15,7 +15,7 @@ import (
 type TopologySpreadConstraintApplyConfiguration struct {
 	// maxSkew is how many more pods one domain may have than another.
 	MaxSkew *int32 `json:"maxSkew,omitempty"`
-	// topologyKey is the label of nodes whose values are the domains, for example topology.kubernetes.io/zone.
+	// topologyKey is a label of nodes, such as topology.kubernetes.io/zone.
 	TopologyKey *string `json:"topologyKey,omitempty"`
 	// whenUnsatisfiable is DoNotSchedule or ScheduleAnyway.
 	WhenUnsatisfiable *v1.UnsatisfiableConstraintAction `json:"whenUnsatisfiable,omitempty"`

@@ -7,15 +7,15 @@ package v1alpha1
 // VolumeMountApplyConfiguration represents a declarative configuration of the VolumeMount type for use
 // with apply.
 //
-// VolumeMount is where a volume of the template is mounted.
+// VolumeMount mounts a volume.
 type VolumeMountApplyConfiguration struct {
 	// name of the volume.
 	Name *string `json:"name,omitempty"`
-	// mountPath is where, an absolute path.
+	// mountPath is absolute.
 	MountPath *string `json:"mountPath,omitempty"`
-	// subPath is the file or directory of the volume that is mounted. Unset means all of it.
+	// subPath of the volume to mount. Unset means all of it.
 	SubPath *string `json:"subPath,omitempty"`
-	// readOnly forbids writing. Unset means that it is allowed.
+	// readOnly forbids writing.
 	ReadOnly *bool `json:"readOnly,omitempty"`
 }
 

@@ -94,6 +94,25 @@ func TestPutIfAbsent_LostAnswers(t *testing.T) {
 	}
 }
 
+// A server says that it has created an object, and has lost it.
+func TestPutIfAbsent_ObjectsThatVanish(t *testing.T) {
+	store, direct, proxy := proxied(t, 10*time.Second)
+	fault, writes := onWrites(1, storagetest.Pretend)
+	proxy.SetFault(fault)
+	if err := store.PutIfAbsent(t.Context(), "vanished/once", []byte("mine")); err != nil || writes.Load() != 2 {
+		t.Errorf("PutIfAbsent = %v after %d writes, want it to be repeated once", err, writes.Load())
+	}
+	wantContent(t, direct, "vanished/once", "mine")
+	fault, _ = onWrites(100, storagetest.Pretend)
+	proxy.SetFault(fault)
+	if err := store.PutIfAbsent(t.Context(), "vanished/always", []byte("mine")); err == nil || !strings.Contains(err.Error(), "but doesn't have it") {
+		t.Errorf("PutIfAbsent = %v", err)
+	}
+	if _, err := store.Swap(t.Context(), "vanished/head", []byte("mine"), ""); !errors.Is(err, storage.ErrUnknownOutcome) {
+		t.Errorf("Swap = %v, want %v", err, storage.ErrUnknownOutcome)
+	}
+}
+
 func TestSwap_LostAnswerIsUnknownAndNotRepeated(t *testing.T) {
 	store, direct, proxy := proxied(t, time.Second)
 	version, err := store.Swap(t.Context(), "head", []byte("0"), "")

@@ -40,6 +40,8 @@ type Store struct {
 	bucket    string
 	prefix    string // "" or ends in "/"
 	timeout   time.Duration
+	// amazon says that the server is one of Amazon's.
+	amazon bool
 }
 
 // Open connects to a server and checks that the bucket can be listed with the credentials.
@@ -81,6 +83,7 @@ func newStore(cfg storage.S3Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{transport: transport, endpoint: endpoint, bucket: cfg.Bucket, prefix: prefix, timeout: cfg.Timeout}
+	s.amazon = s3utils.IsAmazonEndpoint(*endpoint)
 	if s.timeout <= 0 {
 		s.timeout = storage.DefaultTimeout
 	}

@@ -4,6 +4,7 @@ package s3store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,6 +19,9 @@ import (
 
 // compareChunk is how much of two objects is compared at a time.
 const compareChunk = 8 << 20
+
+// errVanished says that a server has lost what it had acknowledged.
+var errVanished = errors.New("the server said that it had created the object, but doesn't have it: look into its file system and its log")
 
 // anyETag is the ETag that stands for every object.
 const anyETag = "*"
@@ -40,8 +44,8 @@ func (s *Store) PutIfAbsent(ctx context.Context, key string, data []byte) error 
 	err = s.attempts(ctx, func(ctx context.Context) error {
 		_, err := s.put(ctx, full, data, opts)
 		lost = lost || maybeDone(err)
-		if response(err).Code == minio.AccessDenied {
-			err = chanceError{err}
+		if response(err).Code == minio.AccessDenied || err == nil && s.vanished(ctx, full) {
+			err = chanceError{cmp.Or(err, errVanished)}
 		}
 		return err
 	})
@@ -89,7 +93,10 @@ func (s *Store) Swap(ctx context.Context, key string, data []byte, expected stri
 	defer cancel()
 	err = s.attempts(ctx, func(ctx context.Context) (err error) {
 		version, err = s.put(ctx, full, data, opts)
-		if maybeDone(err) {
+		if err == nil && expected == "" && s.vanished(ctx, full) {
+			err = errVanished
+		}
+		if maybeDone(err) || errors.Is(err, errVanished) {
 			err = lostError{err} // not repeated
 		}
 		return err
@@ -99,13 +106,25 @@ func (s *Store) Swap(ctx context.Context, key string, data []byte, expected stri
 		err = fmt.Errorf("%w: %w", storage.ErrUnknownOutcome, errNoETag)
 	case refused(err), expected != "" && isMissing(err):
 		err = storage.ErrPrecondition
-	case maybeDone(err):
+	case maybeDone(err), errors.Is(err, errVanished):
 		err = fmt.Errorf("%w: %w", storage.ErrUnknownOutcome, err)
 	}
 	if err != nil {
 		return "", s.fail(op, key, err)
 	}
 	return version, nil
+}
+
+// vanished says that the server doesn't have an object that it has just said to have created. VersityGW 1.8 does that: it keeps objects as files, and
+// deletes a directory with its last object. Should that happen while another request makes the same directory for its own object, a third one takes the
+// error of its mkdir for an object that exists, and reports success. An answer that can't be had counts as that the object is there. Amazon's server
+// keeps no directories, and isn't asked.
+func (s *Store) vanished(ctx context.Context, full string) bool {
+	if s.amazon {
+		return false
+	}
+	_, err := s.core.StatObject(ctx, s.bucket, full, minio.StatObjectOptions{})
+	return isMissing(err)
 }
 
 // put makes one request.

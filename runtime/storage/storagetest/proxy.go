@@ -26,6 +26,8 @@ const (
 	Hang
 	// Fail answers 503 without the server.
 	Fail
+	// Pretend answers that an object was created, without the server.
+	Pretend
 )
 
 // Proxy stands between a store and its server and loses things.
@@ -83,6 +85,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if fault == Fail {
 		http.Error(w, "injected", http.StatusServiceUnavailable)
+		return
+	}
+	if fault == Pretend {
+		w.Header().Set("ETag", `"00000000000000000000000000000000"`)
 		return
 	}
 	resp, err := p.forward(r)

@@ -123,7 +123,7 @@ func transient(err error) bool {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		return false
 	}
-	if errors.Is(err, errAppeared) || errors.Is(err, errTorn) {
+	if errors.Is(err, errAppeared) || errors.Is(err, errTorn) || errors.Is(err, errVanished) {
 		return true
 	}
 	resp := response(err)

@@ -4,7 +4,6 @@ package s3store
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -44,8 +43,11 @@ func (s *Store) PutIfAbsent(ctx context.Context, key string, data []byte) error 
 	err = s.attempts(ctx, func(ctx context.Context) error {
 		_, err := s.put(ctx, full, data, opts)
 		lost = lost || maybeDone(err)
-		if response(err).Code == minio.AccessDenied || err == nil && s.vanished(ctx, full) {
-			err = chanceError{cmp.Or(err, errVanished)}
+		if err == nil && s.vanished(ctx, full) {
+			err = errVanished
+		}
+		if response(err).Code == minio.AccessDenied {
+			err = chanceError{err}
 		}
 		return err
 	})

@@ -170,7 +170,7 @@ func (w *fakeWorker) run(reg protocol.Register) {
 		w.mu.Unlock()
 		for _, a := range answers {
 			if w.stream.Send(a) != nil {
-				return
+				break // what was sent before the end is still read
 			}
 		}
 		if end {

@@ -63,17 +63,31 @@ func containerTrouble(pod *corev1.Pod, s *corev1.ContainerStatus, now time.Time)
 		case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
 			return imageTrouble(pod, s, w)
 		case "CreateContainerConfigError", "CreateContainerError", "PreCreateHookError", "PreStartHookError", "PostStartHookError":
+			if passes(w.Message) {
+				return nil
+			}
 			return configTrouble(s, w)
 		case "RunContainerError":
+			if passes(w.Message) {
+				return nil
+			}
 			return startTrouble(s, w.Message)
 		case "CrashLoopBackOff":
+			if end := s.LastTerminationState.Terminated; neverRan(end) && passes(end.Message) {
+				return nil
+			}
 			return crash(pod, s, s.LastTerminationState.Terminated)
 		}
 	}
-	if end := recentCrash(s, now); end != nil {
+	if end := recentCrash(s, now); end != nil && !(neverRan(end) && passes(end.Message)) {
 		return crash(pod, s, end)
 	}
 	return nil
+}
+
+// neverRan says of the end of a container that its program was not even begun.
+func neverRan(end *corev1.ContainerStateTerminated) bool {
+	return end != nil && (end.Reason == "StartError" || end.Reason == "ContainerCannotRun")
 }
 
 // imageTrouble says the same while an image is being pulled again and while Kubernetes waits before it does that.
@@ -126,7 +140,7 @@ func recentCrash(s *corev1.ContainerStatus, now time.Time) *corev1.ContainerStat
 
 // crash describes a container that crashes. The number of its restarts is left out: the text would change with each.
 func crash(pod *corev1.Pod, s *corev1.ContainerStatus, end *corev1.ContainerStateTerminated) *plan.Trouble {
-	if end != nil && (end.Reason == "StartError" || end.Reason == "ContainerCannotRun") {
+	if neverRan(end) {
 		return startTrouble(s, end.Message)
 	}
 	how := "ends over and over"

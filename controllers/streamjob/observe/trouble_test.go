@@ -148,6 +148,10 @@ func TestTroubleOf_IsNothing(t *testing.T) {
 		"pulling its image for long":        newPod(scheduled(10*time.Minute), condition(corev1.PodReadyToStartContainers, corev1.ConditionTrue, "", "")),
 		"not started, on a busy node":       newPod(scheduled(19*time.Minute), condition(corev1.PodReadyToStartContainers, corev1.ConditionFalse, "", "")),
 		"running":                           newPod(running(time.Hour, true)),
+		"too slow to be made":               newPod(waiting("CreateContainerError", "context deadline exceeded")),
+		"too slow to be started":            newPod(waiting("RunContainerError", "stream terminated by RST_STREAM with error code: CANCEL")),
+		"too slow to be started, again":     newPod(waiting("CrashLoopBackOff", "back-off 10s"), crashed(2, end(128, "StartError", "context deadline exceeded"))),
+		"too slow to be started, twice":     newPod(terminated(end(128, "StartError", "context deadline exceeded")), crashed(2, end(128, "StartError", "x"))),
 		"running, not ready yet":            newPod(running(time.Second, false)),
 		"well a minute after crashes":       newPod(running(time.Minute, true), crashed(7, end(1, "Error", ""))),
 		"waiting, a minute after crashes":   newPod(running(time.Minute, false), crashed(2, end(1, "Error", ""))),
@@ -234,9 +238,9 @@ func TestTroubleOf_SaysWhatAndTheRemedy(t *testing.T) {
 			[]string{"couldn't find key", "spec.storage.s3.credentialsSecretRef"},
 		},
 		"a container that cannot be made": {
-			newPod(waiting("CreateContainerError", "context deadline exceeded")),
+			newPod(waiting("CreateContainerError", "no command specified")),
 			streamv1.ReasonPodConfigInvalid,
-			[]string{"context deadline exceeded", "check the image"},
+			[]string{"no command specified", "check the image"},
 		},
 		"a container that cannot be run": {
 			newPod(waiting("RunContainerError", `exec: "/engine": stat /engine: no such file or directory`)),

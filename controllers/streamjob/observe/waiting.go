@@ -80,14 +80,16 @@ func aboutStart(reason string) bool {
 	}, reason)
 }
 
-// lasting says of a warning that it was given more than once and names a cause. That something took too long is none: it passes on a
-// node that is busy, and a cause that lasts is named in another warning.
-func lasting(e *eventsv1.Event) bool {
-	if timesSaid(e) < 2 {
-		return false
-	}
-	note := strings.ToLower(e.Note)
-	return !slices.ContainsFunc([]string{"timed out", "deadline exceeded", "failed to sync", "not registered"}, func(s string) bool { return strings.Contains(note, s) })
+// lasting says of a warning that it was given more than once and names a cause.
+func lasting(e *eventsv1.Event) bool { return timesSaid(e) >= 2 && !passes(e.Note) }
+
+// passes says that what Kubernetes says is only that something took too long or was broken off. That is no cause: it passes on a node that is busy, and a cause that
+// lasts is named elsewhere.
+func passes(message string) bool {
+	message = strings.ToLower(message)
+	return slices.ContainsFunc([]string{
+		"timed out", "deadline exceeded", "deadlineexceeded", "context canceled", "rst_stream", "transport is closing", "failed to sync", "not registered",
+	}, func(s string) bool { return strings.Contains(message, s) })
 }
 
 // timesSaid is how often a warning was given. Older components of Kubernetes count in other fields than newer ones.

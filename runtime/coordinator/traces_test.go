@@ -63,7 +63,7 @@ func (r recorded) below(parent sdktrace.ReadOnlySpan) map[string]sdktrace.ReadOn
 func text(s sdktrace.ReadOnlySpan, key string) string {
 	for _, a := range s.Attributes() {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""

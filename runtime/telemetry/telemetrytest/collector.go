@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/hex"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -85,10 +86,10 @@ func (c *Collector) Export(_ context.Context, r *collectorpb.ExportTraceServiceR
 func received(process []*commonpb.KeyValue, s *tracepb.Span) Span {
 	out := Span{
 		Name: s.GetName(), Trace: hex.EncodeToString(s.GetTraceId()), ID: hex.EncodeToString(s.GetSpanId()), Parent: hex.EncodeToString(s.GetParentSpanId()),
-		Start: time.Unix(0, int64(s.GetStartTimeUnixNano())), End: time.Unix(0, int64(s.GetEndTimeUnixNano())), //nolint:gosec // times of this century
+		Start: time.Unix(0, int64(s.GetStartTimeUnixNano())), End: time.Unix(0, int64(s.GetEndTimeUnixNano())),
 		Attributes: map[string]any{},
 	}
-	for _, a := range append(process[:len(process):len(process)], s.GetAttributes()...) {
+	for _, a := range slices.Concat(process, s.GetAttributes()) {
 		out.Attributes[a.GetKey()] = value(a.GetValue())
 	}
 	out.Service, _ = out.Attributes["service.name"].(string)

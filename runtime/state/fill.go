@@ -37,11 +37,28 @@ type filling struct {
 	page pageRef
 	// limit is how many entries the page may have.
 	limit uint32
-	// The directory refers to the page from place first on, places times; shift is that of the group.
-	first, places uint64
-	shift         uint32
-	// group is that of the entries, relative to first.
-	group uint64
+	// The hashes of its entries have the bits of want where bits has ones; if the number of key groups is no power of two, their group is to be
+	// looked at, too.
+	want, bits uint64
+	group      uint64
+}
+
+// fillingOf returns the page of refs, of which the first is that of the directory with the given place.
+func (t *Table) fillingOf(g *group, refs []pageRef, first int) filling {
+	f := filling{page: refs[0], limit: (refs[0].mask + 1) / 2, group: uint64(t.number(g))}
+	if f.page.mask+1 >= t.pageCap {
+		f.limit = (f.page.mask + 1) / 4 * 3
+	}
+	f.want = uint64(first) << (g.shift + 1)
+	f.bits = ^(uint64(len(refs))<<(g.shift+1) - 1)
+	if len(refs) == g.size() {
+		f.bits = 0 // all hashes have this page
+	}
+	if !t.anyMax {
+		f.want |= f.group + t.first
+		f.bits |= t.gmask
+	}
+	return f
 }
 
 // loadNew adds entries of a group, relative to first, with integer keys, and returns how many. Those that have no room in pages that may be written, are
@@ -71,11 +88,7 @@ func (t *Table) loadPage(g *group, r *pageRef, b []byte) int {
 	}
 	before := r.count
 	refs, first := g.block(r)
-	f := filling{page: *r, first: uint64(first), places: uint64(len(refs)), shift: g.shift, group: uint64(t.number(g))}
-	f.limit = (r.mask + 1) / 2
-	if r.mask+1 >= t.pageCap {
-		f.limit = (r.mask + 1) / 4 * 3
-	}
+	f := t.fillingOf(g, refs, first)
 	if t.stride == 16 {
 		t.fillPairs(&f, b)
 	} else {
@@ -89,12 +102,13 @@ func (t *Table) loadPage(g *group, r *pageRef, b []byte) int {
 
 // fillPairs adds entries of sixteen bytes to a page, up to the first that is not for it or that it can't take.
 func (t *Table) fillPairs(f *filling, b []byte) {
-	ptr, mask, count := f.page.ptr, uint64(f.page.mask), f.page.count
-	for ; len(b) >= 16 && count < f.limit; b = b[16:] {
-		key := int64(binary.LittleEndian.Uint64(b))
-		hash := HashInt64(key)
-		tag := uint64(key ^ emptyKey)
-		if (hash>>1)>>(f.shift&63)-f.first >= f.places || t.index(hash) != f.group || tag == 0 {
+	ptr, mask, count, limit := f.page.ptr, uint64(f.page.mask), f.page.count, f.limit
+	want, bits, anyMax := f.want, f.bits, t.anyMax
+	for ; len(b) >= 16 && count < limit; b = b[16:] {
+		key := binary.LittleEndian.Uint64(b)
+		hash := HashInt64(int64(key))
+		tag := key ^ emptyTag
+		if (hash^want)&bits != 0 || tag == 0 || anyMax && t.index(hash) != f.group {
 			break
 		}
 		i := hash >> slotBits & mask
@@ -120,7 +134,7 @@ func (t *Table) fillSlots(f *filling, b []byte) {
 		key := int64(binary.LittleEndian.Uint64(b))
 		hash := HashInt64(key)
 		tag := uint64(key ^ emptyKey)
-		if (hash>>1)>>(f.shift&63)-f.first >= f.places || t.index(hash) != f.group || tag == 0 {
+		if (hash^f.want)&f.bits != 0 || tag == 0 || t.anyMax && t.index(hash) != f.group {
 			break
 		}
 		i := uint32(hash>>slotBits) & f.page.mask

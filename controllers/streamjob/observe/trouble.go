@@ -79,7 +79,7 @@ func containerTrouble(pod *corev1.Pod, s *corev1.ContainerStatus, now time.Time)
 			return crash(pod, s, s.LastTerminationState.Terminated)
 		}
 	}
-	if end := recentCrash(s, now); end != nil && !(neverRan(end) && passes(end.Message)) {
+	if end := recentCrash(s, now); end != nil && (!neverRan(end) || !passes(end.Message)) {
 		return crash(pod, s, end)
 	}
 	return nil

@@ -17,7 +17,7 @@ import (
 
 // lateRegistration is a connection that has ended before what it registers with is read.
 type lateRegistration struct {
-	ctx  context.Context
+	ctx  context.Context //nolint:containedctx // what Context returns
 	name string
 	read chan struct{}
 }

@@ -139,17 +139,17 @@ func (m *Machine) emit(e Effect) {
 	}
 }
 
-// exit ends the incarnation.
-func (m *Machine) exit(state State, fenced bool, err error) {
-	m.exitWith(Exit{State: state, Fenced: fenced, Err: err})
+// leave ends the incarnation and not the job, which waits for a successor.
+func (m *Machine) leave(fenced bool, err error) {
+	m.exit(Exit{State: StateSuspended, Fenced: fenced, Err: err})
 }
 
 // exitFinal ends the incarnation with the end of the job that the head names.
 func (m *Machine) exitFinal(f *snapshot.Final) {
-	m.exitWith(Exit{State: stateOf(f.State), Ended: true, Err: finalError(f)})
+	m.exit(Exit{State: stateOf(f.State), Ended: true, Err: finalError(f)})
 }
 
-func (m *Machine) exitWith(e Exit) {
+func (m *Machine) exit(e Exit) {
 	m.state = e.State
 	m.emit(e)
 	m.exited = true
@@ -171,7 +171,7 @@ func (m *Machine) HandleShutdown(now time.Time) {
 		return
 	}
 	m.cancelTasks(slices.DeleteFunc(slices.Clone(m.regions), m.over))
-	m.exit(StateSuspended, false, nil)
+	m.leave(false, nil)
 	_ = now
 }
 

@@ -47,7 +47,7 @@ func (m *Machine) HandleHeadRead(now time.Time, h snapshot.Head, found bool, err
 		return
 	}
 	if _, damaged := errors.AsType[*snapshot.CorruptError](err); damaged {
-		m.leave(false, fmt.Errorf("reading the head: %w", err))
+		m.quit(false, fmt.Errorf("reading the head: %w", err))
 		return
 	}
 	if err != nil {
@@ -62,7 +62,7 @@ func (m *Machine) HandleHeadRead(now time.Time, h snapshot.Head, found bool, err
 	}
 	next, err := snapshot.Claim(h, found, m.o.Grant, m.o.Owner, m.o.Config.JobID)
 	if err != nil {
-		m.leave(errors.Is(err, snapshot.ErrFenced), err)
+		m.quit(errors.Is(err, snapshot.ErrFenced), err)
 		return
 	}
 	if !found {
@@ -71,7 +71,7 @@ func (m *Machine) HandleHeadRead(now time.Time, h snapshot.Head, found bool, err
 	next.Final = nil
 	abandonStops(&next, now)
 	if m.heads.dropped, err = m.rewind(&h, &next); err != nil {
-		m.leave(false, fmt.Errorf("claiming the head: %w", err))
+		m.quit(false, fmt.Errorf("claiming the head: %w", err))
 		return
 	}
 	next.Remember(&h)
@@ -123,10 +123,10 @@ func (m *Machine) HandleSwapped(now time.Time, outcome snapshot.SwapOutcome, err
 		w.retryAt, w.delay, w.trouble = time.Time{}, 0, ""
 		m.swapped(now)
 	case snapshot.Fenced:
-		m.leave(true, fmt.Errorf("swapping the head: %w", errors.Join(snapshot.ErrFenced, err)))
+		m.quit(true, fmt.Errorf("swapping the head: %w", errors.Join(snapshot.ErrFenced, err)))
 	case snapshot.Raced:
 		if w.claimed {
-			m.leave(true, fmt.Errorf("swapping the head: somebody else wrote it: %w", snapshot.ErrFenced))
+			m.quit(true, fmt.Errorf("swapping the head: somebody else wrote it: %w", snapshot.ErrFenced))
 			return
 		}
 		w.next = nil
@@ -189,7 +189,7 @@ func (m *Machine) nextSwap(now time.Time) {
 func (m *Machine) headTrouble(now time.Time, err error) {
 	w := &m.heads
 	if !now.Before(w.giveUpAt) {
-		m.leave(false, fmt.Errorf("giving up after %v: %w", m.o.HeadTimeout, err))
+		m.quit(false, fmt.Errorf("giving up after %v: %w", m.o.HeadTimeout, err))
 		return
 	}
 	if w.trouble == "" {
@@ -219,7 +219,7 @@ func (m *Machine) claimed(now time.Time) {
 	m.message = ""
 	s, err := checkpoint.New(m.checkpointOptions(), *h)
 	if err != nil {
-		m.leave(false, err)
+		m.quit(false, err)
 		return
 	}
 	m.snapshots = s

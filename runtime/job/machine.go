@@ -139,8 +139,8 @@ func (m *Machine) emit(e Effect) {
 	}
 }
 
-// leave ends the incarnation and not the job, which waits for a successor.
-func (m *Machine) leave(fenced bool, err error) {
+// quit ends the incarnation and not the job, which waits for a successor.
+func (m *Machine) quit(fenced bool, err error) {
 	m.exit(Exit{State: StateSuspended, Fenced: fenced, Err: err})
 }
 
@@ -171,7 +171,7 @@ func (m *Machine) HandleShutdown(now time.Time) {
 		return
 	}
 	m.cancelTasks(slices.DeleteFunc(slices.Clone(m.regions), m.over))
-	m.leave(false, nil)
+	m.quit(false, nil)
 	_ = now
 }
 

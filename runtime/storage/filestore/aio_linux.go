@@ -5,6 +5,7 @@
 package filestore
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 // What the kernel can be asked to do.
 const (
+	aioRead  = 0
 	aioWrite = 1
 	aioFlush = 2
 	// aioNotifies says that the request names an eventfd.
@@ -56,7 +58,7 @@ type aioQueue struct {
 	context uintptr
 	mu      sync.Mutex
 	last    uint64            // guarded by mu; id of the newest request
-	data    map[uint64][]byte // guarded by mu; what requests write from, by their ids, which keeps it where it is
+	data    map[uint64][]byte // guarded by mu; the memory of requests, by their ids, which keeps it where it is
 	done    map[uint64]int64  // guarded by mu; outcomes that nobody has taken yet
 }
 
@@ -82,7 +84,7 @@ func inBackground(f *os.File, op uint16, b []byte, offset int64) (n int, ok bool
 	}
 	var res int64
 	err = c.Control(func(fd uintptr) {
-		res, ok = q.do(aioRequest{op: op, fd: uint32(fd), size: uint64(len(b)), offset: offset}, b)
+		res, ok = q.do(aioRequest{op: op, fd: uint32(fd), size: uint64(len(b)), offset: offset}, b, func() {})
 	})
 	switch {
 	case err != nil || !ok || res == -int64(syscall.EINVAL) || res == -int64(syscall.EOPNOTSUPP):
@@ -93,10 +95,11 @@ func inBackground(f *os.File, op uint16, b []byte, offset int64) (n int, ok bool
 	return int(res), true, nil
 }
 
-// do hands a request for b to the kernel and waits until it is done.
-func (q *aioQueue) do(r aioRequest, b []byte) (int64, bool) {
+// do hands a request for b to the kernel and waits until it is done. It calls taken once the kernel has the request, or when it doesn't take it.
+func (q *aioQueue) do(r aioRequest, b []byte, taken func()) (int64, bool) {
 	fd, _, errno := syscall.Syscall(syscall.SYS_EVENTFD2, 0, eventfdFlags, 0)
 	if errno != 0 {
+		taken()
 		return 0, false
 	}
 	completions := os.NewFile(fd, "eventfd")
@@ -110,6 +113,7 @@ func (q *aioQueue) do(r aioRequest, b []byte) (int64, bool) {
 	list := [1]*aioRequest{&r}
 	n, _, errno := syscall.Syscall(syscall.SYS_IO_SUBMIT, q.context, 1, uintptr(unsafe.Pointer(&list))) //nolint:gosec // system call
 	runtime.KeepAlive(&r)
+	taken()
 	if errno != 0 || n != 1 {
 		q.forget(r.id)
 		return 0, false
@@ -160,4 +164,51 @@ func (q *aioQueue) reap(wait bool) {
 	for _, e := range events[:n] {
 		q.done[e.id] = e.res
 	}
+}
+
+// File systems whose files vanish with the last name, also while they are open: their magic numbers. Others, such as NFS, give an open file a name of
+// their own, which keeps its directory from being removed.
+const (
+	magicExt   = 0xef53
+	magicXFS   = 0x58465342
+	magicBtrfs = 0x9123683e
+)
+
+// nowhere is where reads end that nobody wants the data of.
+var nowhere = sync.OnceValue(func() []byte {
+	b := make([]byte, 2*directAlign)
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(b))) % directAlign //nolint:gosec // only looks where it is
+	return b[directAlign-at:][:directAlign]
+})
+
+// freesLater says whether the blocks of a file that is open can be freed after it was deleted and closed.
+func freesLater(f *os.File) bool {
+	c, err := f.SyscallConn()
+	if err != nil || aio() == nil {
+		return false
+	}
+	var s syscall.Statfs_t
+	var failed error
+	err = c.Control(func(fd uintptr) { failed = syscall.Fstatfs(int(fd), &s) })
+	return err == nil && failed == nil && (s.Type == magicExt || s.Type == magicXFS || s.Type == magicBtrfs)
+}
+
+// closeDeleted closes a file that has no name any more. Whoever gives up a file last frees its blocks, and waits for that, as long as a write may take. So the
+// kernel is given a read of the file that it ends in the background, where it gives up the file after us. If that can't be, we are the last.
+func closeDeleted(f *os.File) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return f.Close()
+	}
+	if err := setDirect(f, true); err != nil {
+		return f.Close()
+	}
+	own, errno := uintptr(0), syscall.Errno(0)
+	err = c.Control(func(fd uintptr) { own, _, errno = syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_DUPFD_CLOEXEC, 0) })
+	closed := f.Close()
+	if err != nil || errno != 0 {
+		return closed
+	}
+	aio().do(aioRequest{op: aioRead, fd: uint32(own), size: directAlign}, nowhere(), func() { err = syscall.Close(int(own)) })
+	return errors.Join(closed, err)
 }

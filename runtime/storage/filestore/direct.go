@@ -84,3 +84,18 @@ func flush(f *os.File) error {
 	}
 	return nil
 }
+
+// remove deletes a file, and leaves it to the kernel to free the blocks of a large one.
+func (s *Store) remove(key string, info fs.FileInfo) error {
+	if info.Size() < directMin || !info.Mode().IsRegular() {
+		return s.root.Remove(key)
+	}
+	f, err := s.root.Open(key)
+	if err != nil {
+		return s.root.Remove(key)
+	}
+	if !freesLater(f) {
+		return errors.Join(f.Close(), s.root.Remove(key))
+	}
+	return errors.Join(s.root.Remove(key), closeDeleted(f))
+}

@@ -294,7 +294,7 @@ func (s *Store) delete(key string) error {
 			return err
 		}
 	default:
-		if err := s.root.Remove(key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.remove(key, info); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
@@ -39,12 +40,14 @@ func TestChart_InstallsUpgradesAndUninstalls(t *testing.T) {
 	}
 	// An older definition lacks fields: the next version of the chart has to bring them.
 	crd := &apiextensionsv1.CustomResourceDefinition{}
-	if err := kube.Get(t.Context(), client.ObjectKey{Name: definition}, crd); err != nil {
-		t.Fatal(err)
-	}
-	properties := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["status"].Properties
-	delete(properties, "grant")
-	if err := kube.Update(t.Context(), crd); err != nil {
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error { // with the API server, which writes the status of a new definition
+		if err := kube.Get(t.Context(), client.ObjectKey{Name: definition}, crd); err != nil {
+			return err
+		}
+		delete(crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["status"].Properties, "grant")
+		return kube.Update(t.Context(), crd)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	upgrade := action.NewUpgrade(helm)

@@ -384,11 +384,8 @@ func (c *chaos) thaw(pod *corev1.Pod, after time.Duration) {
 	c.later("thawing "+pod.Name, after, func(ctx context.Context) error {
 		now := &corev1.Pod{}
 		err := suite.client.Get(ctx, client.ObjectKeyFromObject(pod), now)
-		if client.IgnoreNotFound(err) != nil {
-			return err
-		}
 		if err != nil || now.UID != pod.UID {
-			return nil // it is gone
+			return client.IgnoreNotFound(err) // it is gone
 		}
 		err = suite.access.SignalContainer(ctx, pod, "", stage.Continue)
 		if err != nil && strings.Contains(err.Error(), "no process") {

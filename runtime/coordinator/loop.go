@@ -51,6 +51,9 @@ type loop struct {
 	// came are the workers that registered in standby.
 	came []string
 
+	// owed are deletions that have failed, oldest first.
+	owed []deletion
+
 	calls     sync.WaitGroup
 	slots     chan struct{}
 	stopCalls context.CancelFunc

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"net"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -427,6 +429,55 @@ func TestRun_ReadsBackSwapsOfUnknownOutcome(t *testing.T) {
 				if _, err := r.wait(); err != nil {
 					t.Error(err)
 				}
+			})
+		})
+	}
+}
+
+// What could not be deleted for a while is gone later: while the job runs, and with the end that takes its checkpoints along.
+func TestRun_DeletesLaterWhatItCouldNotDelete(t *testing.T) {
+	tests := map[string]func(*running){
+		"with the next": func(*running) {},
+		"at the end": func(r *running) {
+			if _, err := r.Cancel(r.t.Context(), contract.CancelRequest{OperationID: "cancel-1"}); err != nil {
+				r.t.Fatal(err)
+			}
+		},
+	}
+	for name, end := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t)
+				o := c.options()
+				o.Job.Checkpointing.RetentionCount, o.Job.Checkpointing.DeleteOnCancel = 1, true
+				var denied atomic.Bool
+				denied.Store(true)
+				refused := make(chan struct{}, 100)
+				o.Store = c.store.Client(memstore.Options{Faults: func(op, key string, _ int) memstore.Fault {
+					if op == memstore.OpDelete && strings.Contains(key, "/chk-") && denied.Load() {
+						refused <- struct{}{}
+						return memstore.FailBefore(errors.New("denied"))
+					}
+					return memstore.None()
+				}})
+				r := c.start(o)
+				r.worker("w1")
+				s := r.await("two checkpoints", func(s *contract.JobStatus) bool { return s.LastCheckpoint != nil && s.LastCheckpoint.ID > 1 })
+				first := strings.TrimPrefix(s.LastCheckpoint.Path, "/test/")
+				<-refused
+				r.await("a third", func(s *contract.JobStatus) bool { return s.LastCheckpoint.ID > 2 })
+				<-refused
+				denied.Store(false)
+				end(r)
+				for range 600 {
+					if !slices.ContainsFunc(c.store.Keys(), func(key string) bool {
+						return strings.HasPrefix(key, first) || strings.Contains(key, "/chk-1/")
+					}) {
+						return
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				t.Errorf("left: %v", c.store.Keys())
 			})
 		})
 	}

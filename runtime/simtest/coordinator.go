@@ -407,7 +407,7 @@ func (c *coordinator) readManifest(e job.ReadManifest) {
 			r.Permanent = r.Err != nil
 		}
 		r.Damaged = r.Err != nil && damaged(r.Err)
-		if r.Permanent && c.line.head.Owner == c.owner && !c.w.rotten[name] && c.line.wants(dir) {
+		if r.Permanent && c.line.head.Owner == c.owner && !c.w.rotten[name] && c.line.wants(dir) && !c.takenAway(dir) {
 			c.w.failf("%s is gone or damaged: %v", name, r.Err)
 		}
 		c.do(func(now time.Time) {
@@ -417,6 +417,12 @@ func (c *coordinator) readManifest(e job.ReadManifest) {
 			c.machine.HandleManifestRead(now, r)
 		})
 	})
+}
+
+// takenAway says that an agent may have removed a checkpoint with its pin, which the head has ceased to name while its manifest was being read.
+func (c *coordinator) takenAway(dir string) bool {
+	named := slices.ContainsFunc(c.line.head.Checkpoints, func(k snapshot.CompletedCheckpoint) bool { return k.Path == dir })
+	return !named && c.w.keeper.of(dir).spoilt
 }
 
 // otherManifest is for the mutations that restore from another checkpoint than the newest.

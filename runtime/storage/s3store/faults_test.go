@@ -113,6 +113,39 @@ func TestPutIfAbsent_ObjectsThatVanish(t *testing.T) {
 	}
 }
 
+// A server says of an object that it has just created that there is none, and finds it a moment later.
+func TestPutIfAbsent_ObjectsThatSeemToVanish(t *testing.T) {
+	store, direct, proxy := proxied(t, 10*time.Second)
+	for name, tc := range map[string]struct {
+		missing []string // requests that don't find the object once
+		writes  int64
+	}{
+		"unseen by a HEAD":           {missing: []string{http.MethodHead}, writes: 1},
+		"unseen by a HEAD and a GET": {missing: []string{http.MethodHead, http.MethodGet}, writes: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var writes atomic.Int64
+			missing := tc.missing // the proxy asks under its lock
+			proxy.SetFault(func(r *http.Request) storagetest.ProxyFault {
+				if r.Method == http.MethodPut {
+					writes.Add(1)
+				}
+				if len(missing) > 0 && r.Method == missing[0] {
+					missing = missing[1:]
+					return storagetest.Missing
+				}
+				return storagetest.Pass
+			})
+			key := "seems/" + strings.ReplaceAll(name, " ", "-")
+			if err := store.PutIfAbsent(t.Context(), key, []byte("mine")); err != nil || writes.Load() != tc.writes {
+				t.Errorf("PutIfAbsent = %v after %d writes, want success after %d", err, writes.Load(), tc.writes)
+			}
+			proxy.SetFault(nil)
+			wantContent(t, direct, key, "mine")
+		})
+	}
+}
+
 func TestSwap_LostAnswerIsUnknownAndNotRepeated(t *testing.T) {
 	store, direct, proxy := proxied(t, time.Second)
 	version, err := store.Swap(t.Context(), "head", []byte("0"), "")

@@ -27,7 +27,7 @@ const anyETag = "*"
 
 // PutIfAbsent implements storage.Writer.
 //
-// A write whose answer is lost is repeated. When that is refused since there is an object, the object is read: with
+// A write whose answer is lost is repeated, and so is one whose object is nowhere afterwards. When that is refused since there is an object, the object is read: with
 // the same bytes the write counts as done, though another writer of the same bytes would look alike.
 func (s *Store) PutIfAbsent(ctx context.Context, key string, data []byte) error {
 	const op = "creating"
@@ -42,10 +42,10 @@ func (s *Store) PutIfAbsent(ctx context.Context, key string, data []byte) error 
 	lost := false
 	err = s.attempts(ctx, func(ctx context.Context) error {
 		_, err := s.put(ctx, full, data, opts)
-		lost = lost || maybeDone(err)
 		if err == nil && s.vanished(ctx, full) {
 			err = errVanished
 		}
+		lost = lost || maybeDone(err) || errors.Is(err, errVanished)
 		if response(err).Code == minio.AccessDenied {
 			err = chanceError{err}
 		}
@@ -125,7 +125,7 @@ func (s *Store) vanished(ctx context.Context, full string) bool {
 	if s.amazon {
 		return false
 	}
-	_, err := s.core.StatObject(ctx, s.bucket, full, minio.StatObjectOptions{})
+	_, err := s.stat(ctx, full)
 	return isMissing(err)
 }
 

@@ -28,6 +28,8 @@ const (
 	Fail
 	// Pretend answers that an object was created, without the server.
 	Pretend
+	// Missing answers that there is no such object, without the server.
+	Missing
 )
 
 // Proxy stands between a store and its server and loses things.
@@ -89,6 +91,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if fault == Pretend {
 		w.Header().Set("ETag", `"00000000000000000000000000000000"`)
+		return
+	}
+	if fault == Missing {
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, "<Error><Code>NoSuchKey</Code><Message>injected</Message></Error>")
 		return
 	}
 	resp, err := p.forward(r)

@@ -151,7 +151,7 @@ func addController(ctx context.Context, mgr ctrl.Manager, o *options) error {
 	if err := r.SetupWithManager(mgr); err != nil {
 		return err
 	}
-	return (&streamsnapshot.Reconciler{Settings: r.Settings, Defaults: defaults, Engines: r.Engines}).SetupWithManager(mgr)
+	return (&streamsnapshot.Reconciler{Settings: r.Settings, Defaults: defaults, Engines: r.Engines, Warnings: r.Warnings}).SetupWithManager(mgr)
 }
 
 func addChecks(mgr ctrl.Manager) error {

@@ -9,7 +9,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -114,7 +113,10 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	s.objects.Warnings = s.warningsOf(ctx, s.objects.Pods)
+	var again time.Duration
+	if s.objects.Warnings, again = s.Warnings.About(ctx, s.key.Namespace, s.objects.Pods); again > 0 {
+		s.lookAgain(again)
+	}
 	o := observe.Observe(s.objects, s.Engines.Report(s.key))
 	o.RestoreTrouble, o.Candidate = trouble, s.Engines.Candidate(s.key)
 	p := s.next(o, s.now)
@@ -196,23 +198,6 @@ func (s *scope) read(ctx context.Context) error {
 		s.objects.NamespaceEnding = s.namespaceEnding(ctx)
 	}
 	return nil
-}
-
-// warningsOf reads what Kubernetes says about the pods of the job, if one waits for its node.
-func (s *scope) warningsOf(ctx context.Context, pods []corev1.Pod) []eventsv1.Event {
-	wants, again := observe.WantsWarnings(pods, s.now)
-	if again > 0 {
-		s.lookAgain(again)
-	}
-	if !wants {
-		return nil
-	}
-	found, err := s.Warnings.Of(ctx, s.key.Namespace)
-	if err != nil {
-		// Without them a pod that will never start counts as one that waits; that is no reason to stop looking after the job.
-		ctrl.LoggerFrom(ctx).Info("Not knowing what Kubernetes says about pods that are not started", "reason", err.Error())
-	}
-	return found
 }
 
 // remember puts objects into a map by name.

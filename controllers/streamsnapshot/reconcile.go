@@ -9,7 +9,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -131,7 +130,8 @@ func (s *scope) read(ctx context.Context) error {
 			s.pods = append(s.pods, pods.Items[i])
 		}
 	}
-	s.o.Agents = observe.Agents(s.pods, s.warningsOf(ctx), s.now)
+	said, again := s.Warnings.About(ctx, s.snap.Namespace, s.pods)
+	s.o.Agents, s.again = observe.Agents(s.pods, said, s.now), again
 	if !isDeleting(s.snap) {
 		return nil
 	}
@@ -139,19 +139,6 @@ func (s *scope) read(ctx context.Context) error {
 	var err error
 	s.o.Users, err = s.users(ctx)
 	return err
-}
-
-// warningsOf reads what Kubernetes says about the agent pods, if one waits for its node. That it can't is no reason to stop.
-func (s *scope) warningsOf(ctx context.Context) []eventsv1.Event {
-	var wants bool
-	if wants, s.again = observe.WantsWarnings(s.pods, s.now); !wants {
-		return nil
-	}
-	found, err := s.warnings.Of(ctx, s.snap.Namespace)
-	if err != nil {
-		ctrl.LoggerFrom(ctx).Info("Not knowing what Kubernetes says about pods that are not started", "reason", err.Error())
-	}
-	return found
 }
 
 // asDeployed puts the storage and the pods of the version that is deployed in the place of those of the spec: what the spec says may not be valid, and the

@@ -73,11 +73,12 @@ type Reconciler struct {
 	Defaults streamjob.Defaults
 	// Engines are the coordinators of jobs. Required.
 	Engines Engines
+	// Warnings tell why agent pods are not started. Default: read by APIReader.
+	Warnings *warnings.Reader
 	// Concurrency is how many StreamSnapshots are reconciled at once. Default 4.
 	Concurrency int
 
-	memory   memories
-	warnings *warnings.Reader
+	memory memories
 }
 
 // SetupWithManager completes the reconciler and registers its controllers.
@@ -134,7 +135,9 @@ func (r *Reconciler) ensureDefaults() {
 	if r.Concurrency <= 0 {
 		r.Concurrency = defaultConcurrency
 	}
-	r.warnings = &warnings.Reader{API: r.APIReader, Clock: r.Clock}
+	if r.Warnings == nil {
+		r.Warnings = &warnings.Reader{API: r.APIReader, Clock: r.Clock}
+	}
 }
 
 // snapshotOfPod reconciles the StreamSnapshot that an agent pod works for.

@@ -8,11 +8,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/weir-stream/weir/controllers/streamjob/observe"
 )
 
 const (
@@ -39,6 +42,20 @@ type Reader struct {
 type reading struct {
 	at     time.Time
 	events []eventsv1.Event
+}
+
+// About returns the warnings that are needed to tell what becomes of pods of a namespace: none unless one waits for its node. again is when to look once more
+// though nothing changes; 0: no need to. That they can't be read is logged and no reason to stop: a pod that will never start counts then as one that waits.
+func (r *Reader) About(ctx context.Context, namespace string, pods []corev1.Pod) (found []eventsv1.Event, again time.Duration) {
+	wants, again := observe.WantsWarnings(pods, r.Clock.Now())
+	if !wants {
+		return nil, again
+	}
+	found, err := r.Of(ctx, namespace)
+	if err != nil {
+		logr.FromContextOrDiscard(ctx).Info("Not knowing what Kubernetes says about pods that are not started", "reason", err.Error())
+	}
+	return found, again
 }
 
 // Of returns the warnings about the pods of a namespace, as they were at most five seconds ago. While somebody else reads them it returns what was read before

@@ -18,6 +18,7 @@ import (
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/controllers/jobconfig"
+	"github.com/weir-stream/weir/runtime/contract"
 )
 
 // Version and kind of a configuration file.
@@ -155,7 +156,7 @@ func namesCollector(spec *streamv1.StreamJobSpec) bool {
 	}
 	for i := range spec.Coordinator.PodTemplate.Containers {
 		for _, e := range spec.Coordinator.PodTemplate.Containers[i].Env {
-			if e.Name == "OTEL_EXPORTER_OTLP_ENDPOINT" || e.Name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" {
+			if e.Name == contract.VariableEndpoint || e.Name == contract.VariableTracesEndpoint {
 				return true
 			}
 		}

@@ -16,6 +16,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/weir-stream/weir/runtime/contract"
 )
 
 const (
@@ -26,7 +28,7 @@ const (
 )
 
 // endpoints are the variables of which one says where traces go.
-var endpoints = []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+var endpoints = []string{contract.VariableTracesEndpoint, contract.VariableEndpoint}
 
 // Wanted says whether the environment asks for traces. Goroutine-safe.
 func Wanted(getenv func(string) string) bool {

@@ -5,7 +5,6 @@ package plan
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/runtime/contract"
@@ -121,8 +120,7 @@ func (p *planner) cancelEnded() {
 	switch {
 	case p.was.Deployment.Ended == streamv1.EndCancelled:
 	case p.disposes():
-		p.begin(streamv1.CancelOperation, streamv1.OperationDisposing)
-		p.again(10 * time.Millisecond)
+		p.dispose()
 	default:
 		p.settleCancel()
 	}

@@ -5,7 +5,6 @@ package plan
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/runtime/contract"
@@ -219,8 +218,13 @@ func (p *planner) afterEnd() {
 		p.settle()
 		return
 	}
-	p.begin(streamv1.CancelOperation, streamv1.OperationDisposing) // what it takes is made once that is written, so that the time for it has begun
-	p.again(10 * time.Millisecond)
+	p.dispose()
+}
+
+// dispose begins to delete the checkpoints of a job that has ended. What that takes is made once this is written, so that the time for it has begun.
+func (p *planner) dispose() {
+	p.begin(streamv1.CancelOperation, streamv1.OperationDisposing)
+	p.again(soon)
 }
 
 // onlyCheckpoints says that no savepoint holds the newest state of the job.
@@ -233,7 +237,7 @@ func (p *planner) driveDisposing() {
 	before := len(p.plan.Actions)
 	if p.version(p.was.Grant).Stored == nil {
 		p.storeAgain(p.was.Grant)
-		p.again(100 * time.Millisecond)
+		p.again(shortly)
 	} else {
 		agent := p.agent(RunAgent{Task: DisposeTask, Revision: p.was.Grant, Grant: p.was.Grant})
 		if agent != nil && agent.Ended {
@@ -270,7 +274,7 @@ func (p *planner) retryDisposing() {
 	}
 	p.retry(streamv1.OperationDisposing)
 	if p.st.Operation.Phase == streamv1.OperationDisposing {
-		p.again(10 * time.Millisecond)
+		p.again(soon)
 	}
 }
 
@@ -295,7 +299,7 @@ func (p *planner) givesUpDisposing(why string) bool {
 func (p *planner) release() {
 	if live(p.was) {
 		p.st.Deployment.Ended = streamv1.EndCancelled
-		p.again(10 * time.Millisecond)
+		p.again(soon)
 		return
 	}
 	p.released = true

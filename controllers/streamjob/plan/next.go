@@ -25,6 +25,9 @@ const (
 	cancelPatience = 30 * time.Second
 	// disposePatience is how long the checkpoints of a deleted job are tried to be deleted.
 	disposePatience = 5 * time.Minute
+	// soon is when to decide what follows from what is written now, shortly when to look for what is made now.
+	soon    = 10 * time.Millisecond
+	shortly = 100 * time.Millisecond
 	// poll is how soon to look again while waiting for something that causes no event.
 	poll = time.Second
 	// firstRetry is waited before the second try of an operation; it doubles up to lastRetry.
@@ -95,7 +98,7 @@ func (p *planner) event(t EventType, reason, action, note string) {
 
 // again asks for another look after d at the latest.
 func (p *planner) again(d time.Duration) {
-	d = max(d, 10*time.Millisecond)
+	d = max(d, soon)
 	if p.plan.Next == 0 || d < p.plan.Next {
 		p.plan.Next = d
 	}

@@ -147,7 +147,7 @@ func (p *planner) driveUpgrade() {
 // lookAgainIfDone has what follows an operation that is over decided at once.
 func (p *planner) lookAgainIfDone() {
 	if p.st.Operation == nil {
-		p.again(10 * time.Millisecond)
+		p.again(soon)
 	}
 }
 
@@ -157,7 +157,7 @@ func (p *planner) driveChecking() {
 	grant := p.was.Grant + 1
 	if !p.isCandidate(p.version(grant).Stored) {
 		p.store(grant)
-		p.again(100 * time.Millisecond)
+		p.again(shortly)
 		return
 	}
 	agent := p.agent(RunAgent{Task: CheckTask, Revision: grant, Grant: grant}, p.o.Revision, p.o.PolicyRevision, p.nextID())
@@ -391,7 +391,7 @@ func (p *planner) fence(how streamv1.JobEnd) {
 		revision = p.was.Grant
 		if stored := p.version(revision).Stored; stored == nil || stored.JobID != p.jobID() {
 			p.storeAgain(revision)
-			p.again(100 * time.Millisecond)
+			p.again(shortly)
 			return
 		}
 	}

@@ -121,7 +121,7 @@ func (p *planner) rollBack(cause *Trouble, to *Version) {
 	p.begin(streamv1.RollbackOperation, streamv1.OperationChecking)
 	p.storeBack()
 	p.event(Warning, "RollingBack", "Rollback", fmt.Sprintf("Revision %s is rolled back to %s: %s", d.Revision, stableName(p.st.Rollback), cause.Message))
-	p.again(100 * time.Millisecond)
+	p.again(shortly)
 }
 
 // sinceStable says that an upgrade came after the version that was stable last: the savepoint of an older one is from long before.
@@ -255,7 +255,7 @@ func (p *planner) checkBack() {
 	}
 	if candidate == nil || candidate.Revision != p.st.Rollback.ToRevision || candidate.RewindTo != op.Path {
 		p.storeBack()
-		p.again(100 * time.Millisecond)
+		p.again(shortly)
 		return
 	}
 	agent := p.agent(RunAgent{Task: CheckTask, Revision: grant, Grant: grant}, candidate.Revision, op.Path)
@@ -284,7 +284,7 @@ func (p *planner) cannotGoBack(problem *contract.Problem) {
 		op.Attempts++
 		p.enter(streamv1.OperationChecking)
 		p.storeBack()
-		p.again(100 * time.Millisecond)
+		p.again(shortly)
 	case problem != nil && mayPass(problem.Reason):
 		p.fail(reason, "checking the stable version: "+message)
 	default:

@@ -54,7 +54,7 @@ func (p *planner) driveWarming() {
 	v := p.version(p.was.Grant + 1)
 	if !p.isCandidate(v.Stored) {
 		p.enter(streamv1.OperationChecking) // something else is wanted by now
-		p.again(100 * time.Millisecond)
+		p.again(shortly)
 		return
 	}
 	if ready, never := p.canSave(); !ready {

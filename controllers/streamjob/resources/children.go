@@ -155,7 +155,7 @@ func (v version) coordinator() (*appsv1ac.DeploymentApplyConfiguration, error) {
 			"--termination-log", terminationLog).
 		WithPorts(containerPort(controlPortName, ControlPort), containerPort(apiPortName, APIPort), containerPort(healthPortName, HealthPort))
 	if t := v.r.Spec.Tracing; t != nil {
-		container.WithEnv(corev1ac.EnvVar().WithName(tracingVariable).WithValue(t.Endpoint))
+		container.WithEnv(corev1ac.EnvVar().WithName(contract.VariableEndpoint).WithValue(t.Endpoint))
 	}
 	template := coordinatorTemplate(&v.r.Spec)
 	pod := v.serving(CoordinatorComponent, container, coordinatorResources(&v.r.Spec))

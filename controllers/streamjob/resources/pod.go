@@ -42,7 +42,6 @@ const (
 
 	podIPVariable   = "POD_IP"
 	podNameVariable = "POD_NAME"
-	tracingVariable = "OTEL_EXPORTER_OTLP_ENDPOINT"
 )
 
 // Keys of the secret that storage.s3.credentialsSecretRef names, and the environment variables that they become.

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/runtime/contract"
 )
 
 // templateCheck collects what is wrong with a template.
@@ -190,7 +191,7 @@ func (c *templateCheck) engineEnvironment() []string {
 		taken = append(taken, accessKeyID, secretAccessKey, sessionToken)
 	}
 	if c.spec.Tracing != nil && c.component == CoordinatorComponent {
-		taken = append(taken, tracingVariable)
+		taken = append(taken, contract.VariableEndpoint)
 	}
 	return taken
 }

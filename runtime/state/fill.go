@@ -13,7 +13,7 @@ func (r *pageRef) blank() bool { return r.ptr == unsafe.Pointer(&emptySlot) }
 // makePage makes the page of a blank reference. Unlike alloc, it may be called for different groups at the same time.
 func (t *Table) makePage(r *pageRef, capacity uint32) {
 	bytes := int(uintptr(capacity) * t.stride)
-	*r = pageRef{ptr: unsafe.Pointer(unsafe.SliceData(make([]uint64, bytes/8))), epoch: t.epoch, mask: capacity - 1}
+	*r = pageRef{ptr: newPage(bytes), epoch: t.epoch, mask: capacity - 1}
 	t.m.bytes.Add(int64(bytes))
 }
 

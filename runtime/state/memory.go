@@ -199,7 +199,7 @@ func (m *Memory) alloc(bytes int, zeroed bool) unsafe.Pointer {
 		return p
 	}
 	m.bytes.Add(int64(bytes))
-	return unsafe.Pointer(unsafe.SliceData(make([]uint64, bytes/8)))
+	return newPage(bytes)
 }
 
 // retire gives up a page that was stamped with epoch from. It is reused once no snapshot needs it.

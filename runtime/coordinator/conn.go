@@ -44,8 +44,9 @@ type conn struct {
 
 	// Owned by the loop from here on.
 	register protocol.Register
-	lastSeen time.Time
-	metrics  []protocol.TaskMetrics
+	// lastSeen is when something came from the worker last, beaten when it was sent a heartbeat, or greeted.
+	lastSeen, beaten time.Time
+	metrics          []protocol.TaskMetrics
 	// greeted says that the registration was answered, gone that the worker is lost or the connection has ended.
 	greeted, gone bool
 }

@@ -56,7 +56,7 @@ type Options struct {
 	// them. Nil: no such server. TLS nil means none.
 	Control, API       net.Listener
 	ControlTLS, APITLS *tls.Config
-	// HeartbeatInterval of both sides, default 1 s; a worker silent for HeartbeatTimeout, default 5 s, is lost.
+	// HeartbeatInterval of the workers, which are answered, default 1 s; a worker silent for HeartbeatTimeout, default 5 s, is lost.
 	HeartbeatInterval, HeartbeatTimeout time.Duration
 	// Linger bounds how long the API goes on after the end for callers that wait for the outcome of
 	// an operation. Default 3 s.

@@ -50,6 +50,8 @@ type loop struct {
 	tracer *tracer
 	// came are the workers that registered in standby.
 	came []string
+	// beats is nil before the loop runs.
+	beats *beats
 
 	// owed are deletions that have failed, oldest first.
 	owed []deletion
@@ -72,8 +74,8 @@ func (l *loop) run(ctx context.Context) {
 
 	wake := time.NewTimer(time.Hour)
 	defer wake.Stop()
-	beat := time.NewTicker(l.o.HeartbeatInterval)
-	defer beat.Stop()
+	l.beats = newBeats(time.Now(), l.o.HeartbeatInterval)
+	defer l.beats.timer.Stop()
 	late := time.NewTimer(time.Hour)
 	late.Stop()
 	defer late.Stop()
@@ -97,8 +99,8 @@ func (l *loop) run(ctx context.Context) {
 			l.handle(f)
 		case <-wake.C:
 			l.machine.HandleTime(time.Now())
-		case now := <-beat.C:
-			l.beat(now)
+		case <-l.beats.timer.C:
+			l.beat(time.Now())
 		case <-done:
 			done = nil
 			late.Reset(shutdownTimeout)
@@ -194,7 +196,7 @@ func (l *loop) send(e job.Send) {
 	}
 	k.send(e.Message)
 	if e.Message.Registered != nil {
-		k.greeted = true
+		l.greeted(k, time.Now())
 	}
 	if e.Message.Refused != "" {
 		l.log.Info("Refusing a worker", "worker", e.Worker, "reason", e.Message.Refused)
@@ -236,6 +238,7 @@ func (l *loop) connected(k *conn, r protocol.Register) {
 		old.end(errReplaced)
 	}
 	l.workers[r.Worker] = k
+	l.expect(k, now)
 	l.log.Info("Worker registered", "worker", r.Worker, "slots", r.Slots, "dataAddr", r.DataAddr)
 	if l.machine == nil {
 		l.greetWaiting(k)
@@ -264,7 +267,7 @@ func (l *loop) received(k *conn, m protocol.FromWorker) {
 		return
 	}
 	now := time.Now()
-	k.lastSeen = now
+	l.heard(k, now)
 	switch {
 	case m.Heartbeat != nil:
 		if m.Heartbeat.Tasks != nil && l.machine != nil {
@@ -314,22 +317,6 @@ func (l *loop) forget(k *conn) bool {
 	}
 	delete(l.workers, name)
 	return true
-}
-
-// beat sends heartbeats and finds workers that are silent.
-func (l *loop) beat(now time.Time) {
-	for _, name := range sortedKeys(l.workers) {
-		k := l.workers[name]
-		if silent := now.Sub(k.lastSeen); silent > l.o.HeartbeatTimeout {
-			reason := fmt.Sprintf("nothing was heard from it for %v", silent.Round(time.Millisecond))
-			l.lost(k, reason, now)
-			k.end(fmt.Errorf("losing worker %s: %s", name, reason))
-			continue
-		}
-		if k.greeted { // the first message answers the registration
-			k.send(protocol.ToWorker{Heartbeat: &protocol.Heartbeat{}})
-		}
-	}
 }
 
 // submit passes an operation on to the machine, unless its id is known.

@@ -113,8 +113,8 @@ func shutOut(found *Found, grant int64) error {
 // standBy keeps workers connected and answers callers until the gate is open, and then until the job is prepared. Claiming it is up to the loop that it
 // returns. Storage is looked at beside it.
 func (c *Coordinator) standBy(ctx context.Context, l *loop, beside *sync.WaitGroup) (*loop, error) {
-	beat := time.NewTicker(c.o.HeartbeatInterval)
-	defer beat.Stop()
+	l.beats = newBeats(time.Now(), c.o.HeartbeatInterval)
+	defer l.beats.timer.Stop()
 	again := time.NewTicker(standbyLook)
 	defer again.Stop()
 	looks, next := make(chan look, 1), make(chan *loop, 1)
@@ -124,8 +124,8 @@ func (c *Coordinator) standBy(ctx context.Context, l *loop, beside *sync.WaitGro
 		select {
 		case f := <-c.events:
 			l.handle(f)
-		case now := <-beat.C:
-			l.beat(now)
+		case <-l.beats.timer.C:
+			l.beat(time.Now())
 		case <-again.C:
 			if looking || l.standby.activated {
 				continue
@@ -199,7 +199,7 @@ func (l *loop) takeOver(from *loop) {
 func (l *loop) greetWaiting(k *conn) {
 	hello := l.standby.hello
 	k.send(protocol.ToWorker{Registered: &hello})
-	k.greeted = true
+	l.greeted(k, time.Now())
 }
 
 // reportStandby is the status in standby.

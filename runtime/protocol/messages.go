@@ -75,7 +75,7 @@ type Registered struct {
 	Fingerprint string `json:"fingerprint,omitempty"`
 	// Attempt whose tasks on this worker are still counted on after a reconnect; tasks of any other end. Zero: none.
 	Attempt Attempt `json:"attempt,omitzero"`
-	// HeartbeatInterval of both sides; a peer silent for HeartbeatTimeout is lost.
+	// HeartbeatInterval of workers, which the coordinator answers; a peer silent for HeartbeatTimeout is lost.
 	HeartbeatInterval time.Duration `json:"heartbeatInterval"`
 	HeartbeatTimeout  time.Duration `json:"heartbeatTimeout"`
 }

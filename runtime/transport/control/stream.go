@@ -30,6 +30,12 @@ const (
 	// connectTimeout bounds one try to connect, on both sides: the address may be that of a pod that is gone, where nobody answers, and a server that is
 	// stopped waits for connections that are being made.
 	connectTimeout = 3 * time.Second
+
+	// streamWindow and connWindow are how much one side may send ahead, for each call and for all together. If they are given the library doesn't measure
+	// what a connection can hold, for which it follows each message by a ping, on calm connections too.
+	streamWindow = 2 << 20
+	connWindow   = 4 << 20
+
 	// firstDelay and lastDelay are waited between such tries.
 	firstDelay = 100 * time.Millisecond
 	lastDelay  = time.Second
@@ -68,6 +74,8 @@ func NewServer(tlsConfig *tls.Config, h Handler) *grpc.Server {
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxSendMsgSize(MaxMessage),
 		grpc.ConnectionTimeout(connectTimeout),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
 	}
@@ -97,6 +105,8 @@ func NewConn(addr string, tlsConfig *tls.Config) (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient("passthrough:///"+addr,
 		grpc.WithTransportCredentials(creds),
 		grpc.WithNoProxy(),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connWindow),
 		grpc.WithContextDialer(dialer(dialTCP).patiently),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: firstDelay, Multiplier: 1.6, Jitter: 0.2, MaxDelay: lastDelay},

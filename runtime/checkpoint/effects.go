@@ -84,7 +84,7 @@ func (u UpdateHead) Apply(h *snapshot.Head) {
 }
 
 // Delete removes objects that nothing refers to: all below Prefix, or just Paths. Answer with HandleDeleted(Token),
-// whatever the outcome: what couldn't be deleted is left to a sweeper.
+// whatever the outcome: to try again is up to whoever deletes.
 type Delete struct {
 	Token  int64
 	Prefix string

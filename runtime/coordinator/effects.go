@@ -20,8 +20,6 @@ const (
 	headTimeout   = 30 * time.Second
 	objectTimeout = 5 * time.Minute
 	deleteTimeout = 10 * time.Minute
-	// maxOwed is how many deletions that failed are remembered. What is forgotten is left to a sweep.
-	maxOwed = 1000
 	// probeTimeout bounds the probe of the storage.
 	probeTimeout = time.Minute
 )
@@ -146,27 +144,16 @@ func readManifest(ctx context.Context, s storage.Reader, path string, sum uint32
 	return m, err != nil, err
 }
 
-// deleteObjects deletes what nothing refers to, and, once that works, what could not be deleted before: a store that fails for a while leaves nothing behind.
+// deleteObjects deletes what nothing refers to.
 func (l *loop) deleteObjects(ctx context.Context, e job.DeleteObjects) {
-	own, owed := deletion{dir: l.prepared.dir, prefix: e.Prefix, paths: e.Paths}, l.owed
-	l.owed = nil
+	d := deletion{dir: l.prepared.dir, prefix: e.Prefix, paths: e.Paths}
 	l.start(ctx, func(ctx context.Context) func(*loop) {
 		ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 		defer cancel()
-		_, err := deleteObjects(ctx, l.o.Store, own)
+		_, err := deleteObjects(ctx, l.o.Store, d)
 		if err != nil {
 			l.log.V(1).Info("Deleting objects failed, it is tried again with the next deletion", "prefix", e.Prefix, "reason", err.Error())
-			owed = append(owed, own)
 		}
-		for again := err; again == nil && len(owed) > 0; {
-			if _, again = deleteObjects(ctx, l.o.Store, owed[0]); again == nil {
-				owed = owed[1:]
-			}
-		}
-		return func(l *loop) {
-			l.owed = append(owed, l.owed...)
-			l.owed = l.owed[max(0, len(l.owed)-maxOwed):]
-			l.machine.HandleDeleted(time.Now(), e.Token, err)
-		}
+		return func(l *loop) { l.machine.HandleDeleted(time.Now(), e.Token, err) }
 	})
 }

@@ -97,7 +97,7 @@ func (m *Machine) learned(now time.Time, r *ManifestRead) {
 }
 
 // deleteShared deletes the shared files that go with checkpoints which the end of the job takes along.
-func (m *Machine) deleteShared(e *ending, doomed []snapshot.CompletedCheckpoint) {
+func (m *Machine) deleteShared(doomed []snapshot.CompletedCheckpoint) {
 	var ids []int64
 	for _, c := range doomed {
 		if c.Shared {
@@ -108,10 +108,7 @@ func (m *Machine) deleteShared(e *ending, doomed []snapshot.CompletedCheckpoint)
 		return
 	}
 	// By name alone: a coordinator with a higher grant may have taken the job over since, and write into the same directory.
-	d := DeleteObjects{Token: -1 - int64(len(doomed)), Paths: m.snapshots.Release(ids)}
-	if len(d.Paths) == 0 {
-		return
+	if paths := m.snapshots.Release(ids); len(paths) > 0 {
+		m.deleteAtEnd(DeleteObjects{Paths: paths})
 	}
-	e.deleting[d.Token] = true
-	m.emit(d)
 }

@@ -18,7 +18,7 @@ type ending struct {
 	// replies are given once the end is in the head.
 	replies []snapshot.Operation
 	saved   bool
-	// deleting are the tokens, all negative, of the checkpoints that are deleted; deadline bounds the wait.
+	// deleting are the tokens, none of them positive, of what is deleted; deadline bounds the wait.
 	deleting map[int64]bool
 	deadline time.Time
 }
@@ -53,12 +53,11 @@ func (m *Machine) end(now time.Time, final snapshot.FinalState, why string, repl
 		for _, op := range e.replies {
 			m.answer(op)
 		}
-		for i, c := range doomed {
-			token := -1 - int64(i)
-			e.deleting[token] = true
-			m.emit(DeleteObjects{Token: token, Prefix: c.Path})
+		for _, c := range doomed {
+			m.deleteAtEnd(DeleteObjects{Prefix: c.Path})
 		}
-		m.deleteShared(e, doomed)
+		m.deleteShared(doomed)
+		m.deleteAllOwed()
 		e.deadline = now.Add(m.o.CleanupTimeout)
 	})
 }

@@ -65,9 +65,11 @@ type Machine struct {
 	cancelWith string
 
 	// origin is the deletion of the snapshot that the job started from and owns.
-	origin   originDeletion
-	ending   *ending
-	restored *snapshot.Restore
+	origin originDeletion
+	ending *ending
+	// deletions are those of objects that nothing refers to.
+	deletions deletions
+	restored  *snapshot.Restore
 }
 
 // New returns a machine that has not started.
@@ -284,7 +286,7 @@ func (m *Machine) carryOut(now time.Time, e checkpoint.Effect) {
 			m.pump(now)
 		})
 	case checkpoint.Delete:
-		m.emit(DeleteObjects{Token: e.Token, Prefix: e.Prefix, Paths: e.Paths})
+		m.deleteObjects(DeleteObjects{Token: e.Token, Prefix: e.Prefix, Paths: e.Paths})
 	case checkpoint.Answer:
 		m.answer(e.Operation)
 	case checkpoint.FailJob:
@@ -302,23 +304,6 @@ func (m *Machine) HandleManifestWritten(now time.Time, id int64, crc32c uint32, 
 	}
 	m.snapshots.HandleManifestWritten(now, id, crc32c, size, err)
 	m.pump(now)
-}
-
-// HandleDeleted takes the outcome of DeleteObjects; an error leaves the objects to a sweeper.
-func (m *Machine) HandleDeleted(now time.Time, token int64, _ error) {
-	if m.exited {
-		return
-	}
-	if e := m.ending; e != nil && token < 0 {
-		if delete(e.deleting, token); e.over() {
-			m.leave()
-		}
-		return
-	}
-	if m.snapshots != nil {
-		m.snapshots.HandleDeleted(now, token)
-		m.pump(now)
-	}
 }
 
 // errNoState says that the job had state and none of it is left.

@@ -25,12 +25,14 @@ import (
 
 // script drives one machine by the commands of a golden file. Storage answers by itself unless it is held.
 type script struct {
-	t         *testing.T
-	now       time.Time
-	m         *job.Machine
-	head      snapshot.Head
-	found     bool
-	hold      bool
+	t     *testing.T
+	now   time.Time
+	m     *job.Machine
+	head  snapshot.Head
+	found bool
+	hold  bool
+	// refusals is how many deletions storage refuses from now on.
+	refusals  int
 	held      *snapshot.Head
 	triggered int64
 	where     map[protocol.TaskID]string
@@ -163,6 +165,8 @@ func (s *script) command(d *datadriven.TestData) {
 		s.create(d)
 	case "hold":
 		s.hold = true
+	case "refuse":
+		s.refusals, _ = strconv.Atoi(s.arg(d, "deletions", "0"))
 	case "swap":
 		s.swap(d)
 	case "worker":
@@ -370,8 +374,7 @@ func (s *script) carryOut(e job.Effect) {
 	case job.ReadManifest:
 		s.readManifest(e)
 	case job.DeleteObjects:
-		s.printf("delete %s%s", e.Prefix, strings.Join(e.Paths, ","))
-		s.m.HandleDeleted(s.now, e.Token, nil)
+		s.deletion(e)
 	case job.ClaimSnapshot:
 		s.claimed(e)
 	case job.DeleteOrigin:
@@ -386,6 +389,18 @@ func (s *script) carryOut(e job.Effect) {
 	case job.Exit:
 		s.printf("EXIT %s fenced=%t err=%v", e.State, e.Fenced, e.Err)
 	}
+}
+
+// deletion carries a deletion out unless storage refuses it.
+func (s *script) deletion(e job.DeleteObjects) {
+	if s.refusals == 0 {
+		s.printf("delete %s%s", e.Prefix, strings.Join(e.Paths, ","))
+		s.m.HandleDeleted(s.now, e.Token, nil)
+		return
+	}
+	s.refusals--
+	s.printf("delete %s%s: refused", e.Prefix, strings.Join(e.Paths, ","))
+	s.m.HandleDeleted(s.now, e.Token, errors.New("refused"))
 }
 
 // outcome takes the next one of those to come.

@@ -48,6 +48,10 @@ type coordinator struct {
 	acked map[string]bool
 	// lead is false once the incarnation exited; orderly says that it came to the end of its version.
 	lead, orderly bool
+	// endedJob says that it ended the job, hasty that it did so with deletions under way, of which there are as many as deleting says; refused that storage did
+	// not carry out the last one.
+	endedJob, hasty, refused bool
+	deleting                 int
 }
 
 // How long a coordinator waits for something before it does without.
@@ -422,7 +426,8 @@ func (c *coordinator) readManifest(e job.ReadManifest) {
 // takenAway says that an agent may have removed a checkpoint with its pin, which the head has ceased to name while its manifest was being read.
 func (c *coordinator) takenAway(dir string) bool {
 	named := slices.ContainsFunc(c.line.head.Checkpoints, func(k snapshot.CompletedCheckpoint) bool { return k.Path == dir })
-	return !named && c.w.keeper.of(dir).spoilt
+	k := c.w.keeper.of(dir)
+	return !named && (k.spoilt || len(k.refused) > 0)
 }
 
 // otherManifest is for the mutations that restore from another checkpoint than the newest.
@@ -448,6 +453,7 @@ func (c *coordinator) deleteObjects(e job.DeleteObjects) {
 	w := c.w
 	w.tracef(c.p, "deletes %q %d paths", e.Prefix, len(e.Paths))
 	w.keeper.begins(e.Prefix, e.Paths)
+	c.deleting++
 	if e.Prefix == "" {
 		c.deleteNames(e, nil)
 		return
@@ -485,13 +491,17 @@ func (c *coordinator) deleteNames(e job.DeleteObjects, d *deletion) {
 }
 
 func (c *coordinator) deleted(e job.DeleteObjects, d *deletion, err error) {
-	c.w.keeper.deletes(e.Prefix, e.Paths, d, err == nil)
+	c.w.keeper.deletes(c, e, d, err == nil)
+	if c.w.mutation == RefusalForgotten {
+		err = nil
+	}
 	c.do(func(now time.Time) { c.machine.HandleDeleted(now, e.Token, err) })
 }
 
 func (c *coordinator) exit(e job.Exit) {
 	c.lead = false
 	c.orderly = e.Err == nil && !e.Fenced
+	c.endedJob, c.hasty = e.Ended, c.deleting > 0
 	for path := range c.writing {
 		c.w.keeper.of(path).spoilt = true // the manifest of a snapshot that was given up may still arrive
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weir-stream/weir/runtime/job"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/snapshot/sweep"
@@ -21,8 +22,10 @@ type custody struct {
 	owners []*coordinator
 	// acked are the files that a coordinator was told of.
 	acked map[string]bool
-	// deletion is the last one of everything below the directory; spoilt says that storage failed one.
+	// deletion is the last one of everything below the directory; refused says by what was to be deleted, and to whom, which deletions storage has refused
+	// and not carried out since; spoilt says that something else may have left objects behind.
 	deletion *deletion
+	refused  map[string]refusal
 	spoilt   bool
 	// underway are deletions whose outcome nobody has heard yet; a coordinator that dies in one takes its next step with it.
 	underway int
@@ -45,6 +48,17 @@ type inheritance struct {
 func (i inheritance) unknown() bool {
 	return !i.by.learnedAll() || i.ended && !i.by.learnedInTime[i.path]
 }
+
+// refusal is a deletion that a coordinator asked for and storage did not carry out. The coordinator tries it again as soon as another one works, at the latest
+// with the end of the job.
+type refusal struct {
+	by *coordinator
+	// late says that the coordinator had exited.
+	late bool
+}
+
+// excused says that the coordinator could not do better: it did not end the job, had no time left for it, or the last of its deletions failed, too.
+func (r refusal) excused() bool { return r.late || !r.by.endedJob || r.by.hasty || r.by.refused }
 
 // deletion is that of a directory: the names that a list showed at a time, which may be as of a time before that.
 type deletion struct {
@@ -103,18 +117,46 @@ func (k *keeper) begins(prefix string, paths []string) {
 	}
 }
 
-// deletes notes the end of a deletion, and whether storage carried it out.
-func (k *keeper) deletes(prefix string, paths []string, d *deletion, ok bool) {
-	if prefix != "" {
-		s := k.of(prefix)
-		s.underway--
-		s.deletion, s.spoilt = d, s.spoilt || !ok
+// deletes notes the end of a deletion by a coordinator, and whether storage carried it out.
+func (k *keeper) deletes(c *coordinator, e job.DeleteObjects, d *deletion, ok bool) {
+	r := refusal{by: c, late: !c.lead}
+	c.deleting--
+	if !r.late {
+		c.refused = !ok
 	}
-	for _, p := range paths {
+	if e.Prefix != "" {
+		s := k.of(e.Prefix)
+		s.underway--
+		s.deletion = d
+		s.note(e.Prefix, r, ok)
+	}
+	for _, p := range e.Paths {
 		s := k.of(custodian(p))
 		s.underway--
-		s.spoilt = s.spoilt || !ok
+		s.note(p, r, ok)
 	}
+}
+
+// note notes how the deletion of an object or a directory ended.
+func (s *custody) note(what string, r refusal, ok bool) {
+	switch {
+	case ok:
+		delete(s.refused, what)
+	case s.refused == nil:
+		s.refused = map[string]refusal{what: r}
+	default:
+		s.refused[what] = r
+	}
+}
+
+// failed says that storage may have kept what was to be deleted.
+func (s *custody) failed() bool {
+	for _, r := range s.refused {
+		if r.excused() {
+			return true
+		}
+	}
+	return s.spoilt
 }
 
 // created notes that a task of a snapshot with that directory writes a shared file.
@@ -133,7 +175,7 @@ func custodian(name string) string {
 
 // checkLeaks finds objects that nobody needs and that no fault explains. An object is explained if a coordinator that had to
 // delete it did not come to an orderly end, died while it deleted it, or didn't come in time to reading the manifests that say what to delete; if
-// storage failed a deletion in its directory or showed an old list of it; or if no coordinator could know of it: it was written by
+// storage failed the last deletions of its coordinator or showed an old list of its directory; or if no coordinator could know of it: it was written by
 // a task that had not heard yet that its snapshot was given up, and never acknowledged.
 func (w *world) checkLeaks() {
 	needed := map[string]bool{}
@@ -163,7 +205,7 @@ func (w *world) explained(s *custody, dir, name string) bool {
 	if len(s.inherited) > 0 && !slices.ContainsFunc(s.inherited, func(i inheritance) bool { return !i.unknown() }) {
 		return true
 	}
-	if s.spoilt || s.underway > 0 || len(s.owners) == 0 || slices.ContainsFunc(s.owners, func(c *coordinator) bool { return !c.orderly }) {
+	if s.failed() || s.underway > 0 || len(s.owners) == 0 || slices.ContainsFunc(s.owners, func(c *coordinator) bool { return !c.orderly }) {
 		return true
 	}
 	created := w.store.created[name]

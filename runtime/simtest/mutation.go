@@ -73,6 +73,8 @@ const (
 
 	// DuplicateAckDeletes deletes the files of an acknowledgement that came before.
 	DuplicateAckDeletes Mutation = "DuplicateAckDeletes"
+	// RefusalForgotten has a coordinator take a deletion that storage did not carry out for done.
+	RefusalForgotten Mutation = "RefusalForgotten"
 	// OriginDeletedEarly deletes a savepoint that a job claims as soon as it owns it.
 	OriginDeletedEarly Mutation = "OriginDeletedEarly"
 	// ClaimTaken lets a job go on as the owner of a savepoint that another one has claimed.
@@ -115,7 +117,7 @@ func Mutations() []Mutation {
 		CompleteMeansNewest, AnyAbortThaws,
 		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
 		DrainedUnasked, DrainedIsDrained, SilentFallBack, FallBackOverCommits, RewindOverCommits, RewindOverTrims, RewindOverRestores,
-		DuplicateAckDeletes, OriginDeletedEarly, ClaimTaken, OwnerGoesFirst, SweepWithoutGrace, PinsIgnored, SweepOverPins, PinTooLate, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
+		DuplicateAckDeletes, RefusalForgotten, OriginDeletedEarly, ClaimTaken, OwnerGoesFirst, SweepWithoutGrace, PinsIgnored, SweepOverPins, PinTooLate, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
 		EarlyTrim, AbortDiscards, RestoreSkipsCommit, ForkTouchesOrigin,
 	}
 }

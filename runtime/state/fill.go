@@ -62,14 +62,14 @@ func (t *Table) fillingOf(g *group, refs []pageRef, first int) filling {
 }
 
 // loadNew adds entries of a group, relative to first, with integer keys, and returns how many. Those that have no room in pages that may be written, are
-// there already or aren't of this group are appended to left. It writes to nothing but the group and its pages.
-func (t *Table) loadNew(group int, b, left []byte) ([]byte, int) {
-	g, n, size := &t.groups[group], 0, int(t.stride)
+// there already or aren't of this group are left. It writes to nothing but the group and its pages.
+func (t *Table) loadNew(group int, b []byte, pages *pageMaker) (left []byte, n int) {
+	g, size := &t.groups[group], int(t.stride)
 	for len(b) > 0 {
 		r := g.at(HashInt64(int64(binary.LittleEndian.Uint64(b))))
 		added := 0
 		if g.pages > 0 && (r.epoch == t.epoch || r.blank()) {
-			added = t.loadPage(g, r, b)
+			added = t.loadPage(g, r, b, pages)
 			n, b = n+added, b[added*size:]
 		}
 		if added == 0 {
@@ -82,9 +82,9 @@ func (t *Table) loadNew(group int, b, left []byte) ([]byte, int) {
 }
 
 // loadPage adds entries to the page of r, up to the first that it can't take, and returns how many.
-func (t *Table) loadPage(g *group, r *pageRef, b []byte) int {
+func (t *Table) loadPage(g *group, r *pageRef, b []byte, pages *pageMaker) int {
 	if r.blank() {
-		t.makePage(r, t.pageCap)
+		*r = pageRef{ptr: pages.make(int(uintptr(t.pageCap) * t.stride)), epoch: t.epoch, mask: t.pageCap - 1}
 	}
 	before := r.count
 	refs, first := g.block(r)

@@ -54,6 +54,8 @@ type loader struct {
 	work chan *loading
 	n    map[*Table]int
 	left []leftEntries
+	// pages are those it makes.
+	pages pageMaker
 	// err is the first error, and at the number of its run.
 	err error
 	at  int
@@ -208,7 +210,8 @@ func (l *loader) load(run *sectionRun, s Section, b []byte) error {
 	if err := run.r.fits(run.info, s, b, t); err != nil {
 		return err
 	}
-	left, n := t.loadNew(s.Group-int(t.first), b, nil)
+	left, n := t.loadNew(s.Group-int(t.first), b, &l.pages)
+	l.pages.count(t.m)
 	l.n[t] += n
 	if len(left) > 0 {
 		l.left = append(l.left, leftEntries{run: run, section: s, b: left})

@@ -71,11 +71,16 @@ type retiredPage struct {
 // newPage makes a page, all zero, and writes to it before anyone looks for a place in it. Memory that is new to the process and read first gets the kernel's page of zeros; the
 // write that follows would then fault once more, and stop all other processors for a moment.
 func newPage(bytes int) unsafe.Pointer {
-	page := make([]uint64, bytes/8)
-	for i := 0; i < len(page); i += pageBytes / 8 {
-		page[i] = 0
+	page := unsafe.Pointer(unsafe.SliceData(make([]uint64, bytes/8)))
+	touch(page, bytes)
+	return page
+}
+
+// touch writes to a page that is all zero.
+func touch(page unsafe.Pointer, bytes int) {
+	for i := 0; i < bytes; i += pageBytes {
+		*(*uint64)(unsafe.Add(page, i)) = 0
 	}
-	return unsafe.Pointer(unsafe.SliceData(page))
 }
 
 // pagePool keeps pages for reuse, by size.

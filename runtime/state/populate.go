@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import "unsafe"
+
+// populateBytes is how much memory is populated at once, aligned: what Go's allocator hands out to a processor at once. It stays in the cache until it is used.
+const populateBytes = 512 << 10
+
+// pageMaker makes the pages of a restore for one goroutine. The first page in a part of the heap that is new to the process has the kernel provide that part at
+// once: a page that is in place already doesn't interrupt whoever fills it.
+type pageMaker struct {
+	// at is the part of the heap that was populated last.
+	at uintptr
+	// bytes have been made that aren't counted yet: loaders would wait for each other's count.
+	bytes int64
+}
+
+// make returns a page, all zero.
+func (p *pageMaker) make(bytes int) unsafe.Pointer {
+	page := unsafe.Pointer(unsafe.SliceData(make([]uint64, bytes/8)))
+	if at := uintptr(page) &^ (populateBytes - 1); at != p.at {
+		p.at = at
+		populate(at, populateBytes)
+	}
+	touch(page, bytes)
+	p.bytes += int64(bytes)
+	return page
+}
+
+// count has the memory counted.
+func (p *pageMaker) count(m *Memory) {
+	m.bytes.Add(p.bytes)
+	p.bytes = 0
+}

@@ -41,6 +41,7 @@ func (l *loop) patience() time.Duration {
 // heard notes that something came from a worker, and answers by a heartbeat unless it was sent one just before. Anything is answered: a worker with much to
 // send may not get to its own heartbeats.
 func (l *loop) heard(k *conn, now time.Time) {
+	l.o.Turned()
 	k.lastSeen = now
 	if k.greeted && now.Sub(k.beaten) >= l.o.HeartbeatInterval/2 {
 		l.sendBeat(k, now)
@@ -58,6 +59,7 @@ func (l *loop) sendBeat(k *conn, now time.Time) {
 
 // beat sends heartbeats to those who have waited for one, and finds workers that are silent.
 func (l *loop) beat(now time.Time) {
+	l.o.Turned()
 	for _, name := range sortedKeys(l.workers) {
 		k := l.workers[name]
 		if silent := now.Sub(k.lastSeen); silent > l.o.HeartbeatTimeout {

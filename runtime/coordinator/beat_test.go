@@ -60,9 +60,10 @@ func (b *beating) end() []time.Time {
 }
 
 // waiting starts a coordinator whose job needs more slots than these tests offer, so that it sends nothing but heartbeats.
-func waiting(t *testing.T) *running {
+func waiting(t *testing.T, turned func()) *running {
 	c := newCluster(t)
 	o := c.options()
+	o.Turned = turned
 	o.Job.Parallelism = 4
 	r := c.start(o)
 	r.await("waiting", func(s *contract.JobStatus) bool { return s.State == contract.JobWaiting })
@@ -72,7 +73,8 @@ func waiting(t *testing.T) *running {
 // A heartbeat is answered at once, and that is all: no timer of the coordinator's sends one besides.
 func TestBeat_AnswersHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := waiting(t)
+		turned := 0
+		r := waiting(t, func() { turned++ })
 		w := r.beating("w1")
 		synctest.Wait()
 		var sent []time.Time
@@ -83,6 +85,9 @@ func TestBeat_AnswersHeartbeats(t *testing.T) {
 			synctest.Wait()
 		}
 		heard := w.end()
+		if turned < len(sent) || turned > 2*len(sent) {
+			t.Errorf("the loop said %d times that it got on", turned)
+		}
 		if len(heard) != len(sent) {
 			t.Fatalf("%d heartbeats were answered by %d", len(sent), len(heard))
 		}
@@ -99,7 +104,7 @@ func TestBeat_AnswersHeartbeats(t *testing.T) {
 // A worker with so much to send that its heartbeats wait hears from the coordinator all the same, but not for every message.
 func TestBeat_AnswersOtherMessagesNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := waiting(t)
+		r := waiting(t, nil)
 		w := r.beating("w1")
 		for range 100 {
 			time.Sleep(100 * time.Millisecond)
@@ -117,7 +122,7 @@ func TestBeat_AnswersOtherMessagesNowAndThen(t *testing.T) {
 // One that says nothing hears heartbeats until it counts as lost, which is as soon as the timeout has passed.
 func TestBeat_SilentWorkerIsLostInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := waiting(t)
+		r := waiting(t, nil)
 		synctest.Wait()
 		time.Sleep(300 * time.Millisecond)
 		chatty := r.beating("w2")
@@ -132,7 +137,7 @@ func TestBeat_SilentWorkerIsLostInTime(t *testing.T) {
 			if n := len(silent.heard); n != 1 {
 				t.Errorf("%s heard %d heartbeats before it was lost", name, n)
 			}
-			for range silent.heard { //nolint:revive // until the connection ends
+			for range silent.heard {
 			}
 			if took := time.Since(begin); took < defaultHeartbeatTimeout || took > defaultHeartbeatTimeout+100*time.Millisecond {
 				t.Errorf("%s was lost after %v, the timeout is %v", name, took, defaultHeartbeatTimeout)

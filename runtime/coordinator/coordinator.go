@@ -63,6 +63,8 @@ type Options struct {
 	Linger time.Duration
 	// Version of this build; workers of another one are refused.
 	Version string
+	// Turned, if set, is called whenever something comes from a worker, and every few seconds if nothing does. It must not block.
+	Turned func()
 	// Traces makes a trace of each snapshot when it is over. It must not block. Nil: none.
 	Traces trace.TracerProvider
 	// Log is where it logs.
@@ -76,6 +78,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.HeartbeatTimeout <= 0 {
 		o.HeartbeatTimeout = max(defaultHeartbeatTimeout, 5*o.HeartbeatInterval)
+	}
+	if o.Turned == nil {
+		o.Turned = func() {}
 	}
 	if o.Linger <= 0 {
 		o.Linger = defaultLinger

@@ -172,6 +172,7 @@ type coordinatorFlags struct {
 	gate *coordinator.Gate
 	// traces are those of this process; nil: none.
 	traces *telemetry.Traces
+	pace   *pacer
 }
 
 // lastWords writes the reason for the end of this process to a file, for those who look after it.
@@ -193,7 +194,7 @@ func (c Command) coordinate(ctx context.Context, cfg contract.JobConfig, f coord
 		return err
 	}
 	defer s.close()
-	f.traces = openTraces(ctx, &cfg, c.Version, log)
+	f.traces, f.pace = openTraces(ctx, &cfg, c.Version, log), newPacer()
 	defer f.traces.Close(ctx)
 	o := c.coordinatorOptions(cfg, s, f)
 	if !s.durable {
@@ -227,7 +228,7 @@ func (c Command) coordinate(ctx context.Context, cfg contract.JobConfig, f coord
 func (c Command) coordinatorOptions(cfg contract.JobConfig, s *openedStorage, f coordinatorFlags) coordinator.Options {
 	return coordinator.Options{
 		Job: cfg, Grant: f.grant, Build: c.Build.safely, Store: s.store, Location: s.location, Durable: s.durable,
-		Version: c.Version, Traces: f.traces.Provider(), Log: JSONLogger(os.Stderr).WithName("coordinator"),
+		Version: c.Version, Traces: f.traces.Provider(), Turned: f.pace.turn, Log: JSONLogger(os.Stderr).WithName("coordinator"),
 	}
 }
 
@@ -247,7 +248,7 @@ func (c Command) supervise(ctx context.Context, f coordinatorFlags) error {
 	if f.standby {
 		f.gate = coordinator.NewGate()
 	}
-	f.traces = openTraces(ctx, &cfg, c.Version, JSONLogger(os.Stderr))
+	f.traces, f.pace = openTraces(ctx, &cfg, c.Version, JSONLogger(os.Stderr)), newPacer()
 	defer f.traces.Close(ctx)
 	o := coordinator.SupervisorOptions{
 		Grant: f.grant, Standby: f.gate,
@@ -363,7 +364,9 @@ func (c Command) work(ctx context.Context, f workerFlags) error {
 		f.name = newName(f.namePrefix)
 	}
 	var secure *tls.Config
+	pace := newPacer()
 	o := worker.Options{
+		Turned: pace.turn, Working: pace.rouse,
 		Name: f.name, Slots: f.slots, Version: c.Version, DataListenAddr: f.listen, AdvertiseAddr: f.advertise,
 		LocalDir: f.localDir, Drain: f.drain, DrainTimeout: f.drainTimeout,
 		Build: c.Build.safely,
@@ -396,7 +399,11 @@ func (c Command) work(ctx context.Context, f workerFlags) error {
 		return err
 	}
 	defer h.stop()
-	o.Registered, o.Turned = h.registered.Store, h.turn
+	o.Registered = h.registered.Store
+	o.Turned = func() {
+		h.turn()
+		pace.turn()
+	}
 	o.ConnectTimeout = math.MaxInt64 // whoever looks after this process judges by its health
 	err = worker.Run(ctx, o)
 	h.over.Store(true)

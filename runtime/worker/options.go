@@ -51,6 +51,8 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Turned, if set, is called whenever the session with the coordinator gets on: with each heartbeat, and with each try to connect. It must not block.
 	Turned func()
+	// Working, if set, is called when tasks are deployed, before they are started. It must not block.
+	Working func()
 	// ConnectTimeout bounds how long the worker tries to reach the coordinator before it gives up. Default 5 min.
 	ConnectTimeout time.Duration
 	// CancelTimeout bounds how long tasks may take to end once they are cancelled. One that takes longer is
@@ -83,6 +85,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Turned == nil {
 		o.Turned = func() {}
+	}
+	if o.Working == nil {
+		o.Working = func() {}
 	}
 	if o.Log.GetSink() == nil {
 		o.Log = logr.Discard()

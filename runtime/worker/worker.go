@@ -191,6 +191,7 @@ func (w *worker) fingerprint() string {
 func (w *worker) handle(ctx context.Context, m protocol.ToWorker) {
 	switch {
 	case m.Deploy != nil:
+		w.opts.Working()
 		w.deploy(ctx, m.Deploy)
 	case m.Cancel != nil:
 		w.cancelUpTo(m.Cancel)

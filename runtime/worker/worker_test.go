@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,9 +39,15 @@ func await(t *testing.T, result <-chan error) error {
 
 func TestOneWorkerRunsABoundedJob(t *testing.T) {
 	f, j := newFakeCoordinator(t), newTestJob()
-	result := startWorker(t.Context(), t, options(t, "w", f, j, newStore()))
+	var turned, working atomic.Int64
+	o := options(t, "w", f, j, newStore())
+	o.Turned, o.Working = func() { turned.Add(1) }, func() { working.Add(1) }
+	result := startWorker(t.Context(), t, o)
 	c := f.accept()
 	j.allow(50_000, true)
+	if n := working.Load(); n != 0 {
+		t.Errorf("tasks were announced %d times before there were any", n)
+	}
 	c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
 	seen := map[protocol.TaskID][]protocol.TaskState{}
 	left := 8
@@ -60,6 +67,9 @@ func TestOneWorkerRunsABoundedJob(t *testing.T) {
 		}
 	}
 	j.awaitTotal(t, 100_000)
+	if turned.Load() == 0 || working.Load() != 1 {
+		t.Errorf("the session got on %d times, and tasks were announced %d times", turned.Load(), working.Load())
+	}
 	c.send(protocol.ToWorker{Shutdown: true})
 	if err := await(t, result); err != nil {
 		t.Errorf("Run() = %v", err)

@@ -34,7 +34,7 @@ func SignalEnds(t *testing.T, args func(pipe string) []string) {
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.CommandContext(t.Context(), os.Args[0], args(pipe)...)
+	c := exec.CommandContext(t.Context(), os.Args[0], args(pipe)...) //nolint:gosec // the test itself
 	c.Env = append(os.Environ(), asMain+"=1")
 	if err := c.Start(); err != nil {
 		t.Fatal(err)

@@ -5,15 +5,11 @@ package transport
 import (
 	"context"
 	"crypto/tls"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,105 +21,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// intBatch is a batch of numbers with hashes.
-type intBatch struct {
-	record.Refs
-	t      *intType
-	keys   []int64
-	hashes []uint64
-}
-
-func (b *intBatch) Len() int         { return len(b.keys) }
-func (b *intBatch) Hashes() []uint64 { return b.hashes }
-func (b *intBatch) Release() {
-	if b.Drop() {
-		b.t.held.Add(-1)
-		b.t.pool.Put(b)
-	}
-}
-
-// intType makes them and counts those in use. pad makes rows larger by that many bytes.
-type intType struct {
-	name string
-	pad  int
-	pool sync.Pool
-	held atomic.Int64
-}
-
-func (t *intType) batch(n int) *intBatch {
-	b, ok := t.pool.Get().(*intBatch)
-	if !ok {
-		b = &intBatch{t: t}
-	}
-	if cap(b.keys) < n {
-		b.keys, b.hashes = make([]int64, n), make([]uint64, n)
-	}
-	b.keys, b.hashes = b.keys[:n], b.hashes[:n]
-	if n > 0 {
-		b.keys[0] = 0
-	}
-	b.Reset()
-	t.held.Add(1)
-	return b
-}
-
-func (t *intType) Name() string { return t.name }
-
-func (t *intType) NewSplitter(dests int) record.Splitter {
-	return &intSplitter{t: t, keys: make([][]int64, dests)}
-}
-
-func (t *intType) AppendBatch(dst []byte, b record.Batch) ([]byte, error) {
-	ib := b.(*intBatch)
-	if len(ib.keys) > 0 && ib.keys[0] == -1 {
-		return nil, errors.New("a key that can't be encoded")
-	}
-	for i := range ib.keys {
-		dst = binary.LittleEndian.AppendUint64(dst, uint64(ib.keys[i]))
-		dst = binary.LittleEndian.AppendUint64(dst, ib.hashes[i])
-		dst = append(dst, make([]byte, t.pad)...)
-	}
-	return dst, nil
-}
-
-func (t *intType) DecodeBatch(src []byte) (record.Batch, error) {
-	row := 16 + t.pad
-	if len(src)%row != 0 {
-		return nil, fmt.Errorf("%d bytes are no rows", len(src))
-	}
-	b := t.batch(len(src) / row)
-	for i := range b.keys {
-		b.keys[i] = int64(binary.LittleEndian.Uint64(src[i*row:]))
-		b.hashes[i] = binary.LittleEndian.Uint64(src[i*row+8:])
-	}
-	return b, nil
-}
-
-// intSplitter gathers keys; the hash of a key is the key.
-type intSplitter struct {
-	t    *intType
-	keys [][]int64
-}
-
-func (s *intSplitter) Scatter(b record.Batch, _ []uint64, dests []uint16) {
-	for i, k := range b.(*intBatch).keys {
-		s.keys[dests[i]] = append(s.keys[dests[i]], k)
-	}
-}
-
-func (s *intSplitter) Append(dest int, b record.Batch) {
-	s.keys[dest] = append(s.keys[dest], b.(*intBatch).keys...)
-}
-func (s *intSplitter) Len(dest int) int { return len(s.keys[dest]) }
-func (s *intSplitter) Take(dest int) record.Batch {
-	b := s.t.batch(len(s.keys[dest]))
-	for i, k := range s.keys[dest] {
-		b.keys[i], b.hashes[i] = k, uint64(k)
-	}
-	s.keys[dest] = nil
-	return b
-}
 
 // side is one worker of a test.
 type side struct {
@@ -595,91 +492,6 @@ func benchExchange(b *testing.B, server, client *tls.Config) {
 	}
 	wg.Wait()
 	b.ReportMetric(float64(consumers*batches*rows)/b.Elapsed().Seconds()/1e6, "Mrows/s")
-}
-
-// TestExchangeUnderRandomLoad moves elements and batches over two workers in both directions, with a consumer
-// that blocks channels at random and each side sleeping on its signal alone: a credit or wake-up that is lost hangs it.
-func TestExchangeUnderRandomLoad(t *testing.T) {
-	const channels, each = 4, 500
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	sides := []*side{newSide(t, "a", nil, nil), newSide(t, "b", nil, nil)}
-	typ := &intType{name: "int"}
-	var wg sync.WaitGroup
-	for i, from := range sides {
-		to := sides[1-i]
-		ready := NewSignal()
-		g := NewGate(channels, 1+i*3, ready)
-		var chs []GateChannel
-		for ch := range channels {
-			id := ChannelID{Edge: i, To: ch}
-			chs = append(chs, GateChannel{ID: id, Index: ch, Type: typ})
-			room := NewSignal()
-			w, err := from.OpenWriter("1", id, to.peer, typ, room)
-			if err != nil {
-				t.Fatal(err)
-			}
-			wg.Go(func() { produceMixed(w, room, typ, each) })
-		}
-		if err := to.RegisterGate("1", chs, g); err != nil {
-			t.Fatal(err)
-		}
-		wg.Go(func() { consumeMixed(t, g, ready, channels*each, rand.New(rand.NewPCG(seed, uint64(i)))) })
-	}
-	wg.Wait()
-	if n := typ.held.Load(); n != 0 {
-		t.Errorf("%d batches are still held", n)
-	}
-}
-
-// produceMixed pushes numbered elements, some as batches, some of them large.
-func produceMixed(w Writer, room *Signal, typ *intType, n int) {
-	for i := range n {
-		if i%3 == 0 {
-			b := typ.batch(1 + i%5*1000)
-			b.keys[0] = int64(i)
-			w.Push(record.OfBatch(b))
-		} else {
-			w.Push(record.OfWatermark(int64(i)))
-		}
-		for !w.HasRoom() {
-			<-room.C()
-		}
-	}
-}
-
-func consumeMixed(t *testing.T, g *Gate, ready *Signal, n int, rng *rand.Rand) {
-	t.Helper()
-	next := make([]int64, g.Channels())
-	blocked := -1
-	for got := 0; got < n; {
-		ch, e, ok := g.Next()
-		switch {
-		case ok:
-			got++
-		case blocked >= 0:
-			g.SetBlocked(blocked, false)
-			blocked = -1
-			continue
-		default:
-			<-ready.C()
-			continue
-		}
-		at := e.Time
-		if e.Kind == record.KindBatch {
-			at = e.Batch.(*intBatch).keys[0]
-			e.Batch.Release()
-		}
-		if at != next[ch] || ch == blocked {
-			t.Errorf("channel %d (blocked %d) yields %d, want %d", ch, blocked, at, next[ch])
-			return
-		}
-		next[ch]++
-		if blocked < 0 && rng.IntN(10) == 0 {
-			blocked = ch
-			g.SetBlocked(ch, true)
-		}
-	}
 }
 
 func TestExchangeEndsWhileAConnectionIsBeingMade(t *testing.T) {

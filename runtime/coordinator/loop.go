@@ -53,9 +53,6 @@ type loop struct {
 	// beats is nil before the loop runs.
 	beats *beats
 
-	// owed are deletions that have failed, oldest first.
-	owed []deletion
-
 	calls     sync.WaitGroup
 	slots     chan struct{}
 	stopCalls context.CancelFunc

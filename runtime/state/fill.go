@@ -43,15 +43,15 @@ type filling struct {
 	group      uint64
 }
 
-// fillingOf returns the page of refs, of which the first is that of the directory with the given place.
-func (t *Table) fillingOf(g *group, refs []pageRef, first int) filling {
-	f := filling{page: refs[0], limit: (refs[0].mask + 1) / 2, group: uint64(t.number(g))}
+// fillingOf returns the filling of a page that has n references, of which the first is that of the directory with the given place.
+func (t *Table) fillingOf(g *group, page pageRef, first, n int) filling {
+	f := filling{page: page, limit: (page.mask + 1) / 2, group: uint64(t.number(g))}
 	if f.page.mask+1 >= t.pageCap {
 		f.limit = (f.page.mask + 1) / 4 * 3
 	}
 	f.want = uint64(first) << (g.shift + 1)
-	f.bits = ^(uint64(len(refs))<<(g.shift+1) - 1)
-	if len(refs) == g.size() {
+	f.bits = ^(uint64(n)<<(g.shift+1) - 1)
+	if n == g.size() {
 		f.bits = 0 // all hashes have this page
 	}
 	if !t.anyMax {
@@ -62,9 +62,9 @@ func (t *Table) fillingOf(g *group, refs []pageRef, first int) filling {
 }
 
 // loadNew adds entries of a group, relative to first, with integer keys, and returns how many. Those that have no room in pages that may be written, are
-// there already or aren't of this group are left. It writes to nothing but the group and its pages.
-func (t *Table) loadNew(group int, b []byte, pages *pageMaker) (left []byte, n int) {
-	g, size := &t.groups[group], int(t.stride)
+// there already or aren't of this group are appended to left. It writes to nothing but the group and its pages.
+func (t *Table) loadNew(group int, b, left []byte, pages *pageMaker) ([]byte, int) {
+	g, n, size := &t.groups[group], 0, int(t.stride)
 	for len(b) > 0 {
 		r := g.at(HashInt64(int64(binary.LittleEndian.Uint64(b))))
 		added := 0
@@ -83,21 +83,23 @@ func (t *Table) loadNew(group int, b []byte, pages *pageMaker) (left []byte, n i
 
 // loadPage adds entries to the page of r, up to the first that it can't take, and returns how many.
 func (t *Table) loadPage(g *group, r *pageRef, b []byte, pages *pageMaker) int {
+	page := *r
+	refs, first := g.alone(r)
 	if r.blank() {
-		*r = pageRef{ptr: pages.make(int(uintptr(t.pageCap) * t.stride)), epoch: t.epoch, mask: t.pageCap - 1}
+		page = pageRef{ptr: pages.make(int(uintptr(t.pageCap) * t.stride)), epoch: t.epoch, mask: t.pageCap - 1}
+	} else {
+		refs, first = g.block(r)
 	}
-	before := r.count
-	refs, first := g.block(r)
-	f := t.fillingOf(g, refs, first)
+	f := t.fillingOf(g, page, first, len(refs))
 	if t.stride == 16 {
 		t.fillPairs(&f, b)
 	} else {
 		t.fillSlots(&f, b)
 	}
 	for i := range refs {
-		refs[i].count = f.page.count
+		refs[i] = f.page
 	}
-	return int(f.page.count - before)
+	return int(f.page.count - page.count)
 }
 
 // fillPairs adds entries of sixteen bytes to a page, up to the first that is not for it or that it can't take.

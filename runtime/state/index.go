@@ -207,7 +207,7 @@ func (m *Memory) myReferences(ctx context.Context, s *source, listed map[string]
 			total += ref.Count
 		}
 		t := s.tables[sec.State]
-		t.reserve(&t.groups[sec.Group-m.opts.First], total)
+		t.count(loaded{pages: t.reserve(&t.groups[sec.Group-m.opts.First], total)})
 		return m.Err()
 	})
 	return refs, err

@@ -4,12 +4,18 @@ package state
 
 import (
 	"context"
+	"hash/crc32"
+	"math/bits"
 	"runtime"
 	"sync"
 )
 
-// maxLoaders bounds how many goroutines add entries at the same time.
-const maxLoaders = 4
+const (
+	// maxLoaders bounds how many goroutines add entries at the same time.
+	maxLoaders = 4
+	// pieceBytes is how much of a section is checked and added at once.
+	pieceBytes = 64 << 10
+)
 
 // room is how many entries of a restore are still to come, by table and by group relative to first, for groups without pages.
 type room map[*Table][]int
@@ -29,13 +35,15 @@ func (m *Memory) newRoom(runs []sectionRun) room {
 	return r
 }
 
-// reserve makes pages for all entries of the group of a section, if that wasn't done.
-func (r room) reserve(t *Table, s Section) {
+// reserve makes pages for all entries of the group of a section, if that wasn't done, and returns how many. It may be called for
+// different groups at the same time.
+func (r room) reserve(t *Table, s Section) (pages int) {
 	n := &r[t][s.Group-int(t.first)]
 	if *n > 0 {
-		t.reserve(&t.groups[s.Group-int(t.first)], *n)
+		pages = t.reserve(&t.groups[s.Group-int(t.first)], *n)
 		*n = 0
 	}
+	return pages
 }
 
 // loading is one run, for all loaders to do their part of.
@@ -52,7 +60,8 @@ type loading struct {
 // room in the pages that were reserved is left for the owner of the tables.
 type loader struct {
 	work chan *loading
-	n    map[*Table]int
+	room room
+	n    map[*Table]loaded
 	left []leftEntries
 	// pages are those it makes.
 	pages pageMaker
@@ -60,6 +69,9 @@ type loader struct {
 	err error
 	at  int
 }
+
+// loaded is what a loader has added to a table.
+type loaded struct{ entries, pages int }
 
 // leftEntries are entries of one section.
 type leftEntries struct {
@@ -79,7 +91,7 @@ func (m *Memory) loadRuns(ctx context.Context, runs []sectionRun, room room) err
 	var wg sync.WaitGroup
 	for i := range all {
 		l := &all[i]
-		l.work, l.n = make(chan *loading, 1), map[*Table]int{}
+		l.work, l.room, l.n = make(chan *loading, 1), room, map[*Table]loaded{}
 		wg.Go(func() { l.run(i, len(all), cancel) })
 	}
 	old := make(spares, readsAhead)
@@ -132,14 +144,14 @@ func (m *Memory) mayFail() bool {
 	return m.failed != nil || m.opts.MemoryBudget > 0 && m.used() > m.opts.MemoryBudget || m.opts.Account.full()
 }
 
-// loadOthers makes room for the entries of a run, and adds those that loaders don't.
+// loadOthers adds the entries of a run that loaders don't.
 func (m *Memory) loadOthers(run *sectionRun, b []byte, room room) error {
 	for _, s := range run.sections {
 		t := run.tables[s.State]
-		room.reserve(t, s)
 		if !t.logged {
 			continue
 		}
+		t.count(loaded{pages: room.reserve(t, s)})
 		part, err := run.part(s, b)
 		if err != nil {
 			return err
@@ -156,7 +168,7 @@ func (m *Memory) loadRest(all loaders) error {
 	m.makeBlanks()
 	for i := range all {
 		for t, n := range all[i].n {
-			t.n += n
+			t.count(n)
 		}
 	}
 	for i := range all {
@@ -170,6 +182,15 @@ func (m *Memory) loadRest(all loaders) error {
 		}
 	}
 	return m.Err()
+}
+
+// count counts what was added.
+func (t *Table) count(n loaded) {
+	t.n += n.entries
+	t.pages += n.pages
+	if n.pages > 0 {
+		t.grown++
+	}
 }
 
 // makeBlanks makes the pages of all tables that were reserved and got no entry.
@@ -195,26 +216,62 @@ func (l *loader) run(mine, of int, failed func()) {
 	}
 }
 
-// check adds the entries of one section if it is what was written.
+// check adds the entries of one section and checks that it is what was written. Each piece is added right after its bytes were summed up, while it is
+// in the cache; whether all are right is seen at the end, and if not, the restore fails.
 func (l *loader) check(w *loading, s Section) error {
-	b, err := w.run.part(s, w.b)
-	if err != nil {
-		return err
+	t, b := w.run.tables[s.State], w.run.bytes(s, w.b)
+	if w.run.r.fits(w.run.info, s, b, t) != nil {
+		if _, err := w.run.part(s, w.b); err != nil {
+			return err
+		}
+		return w.run.r.fits(w.run.info, s, b, t)
 	}
-	return l.load(w.run, s, b)
+	l.reserve(t, s)
+	sum, left := uint32(0), []byte(nil)
+	for size := pieceBytes / int(t.stride) * int(t.stride); len(b) > 0; {
+		piece := b[:min(size, len(b))]
+		sum = crc32.Update(sum, castagnoli, piece)
+		left = l.add(t, s, piece, left)
+		b = b[len(piece):]
+	}
+	if bits.RotateLeft32(sum, turn) != s.Checksum {
+		return w.run.wrong(s)
+	}
+	l.leave(w.run, s, left)
+	return nil
 }
 
-// load adds the entries of one section.
+// load adds the entries of one section that was checked.
 func (l *loader) load(run *sectionRun, s Section, b []byte) error {
 	t := run.tables[s.State]
 	if err := run.r.fits(run.info, s, b, t); err != nil {
 		return err
 	}
-	left, n := t.loadNew(s.Group-int(t.first), b, &l.pages)
+	l.reserve(t, s)
+	l.leave(run, s, l.add(t, s, b, nil))
+	return nil
+}
+
+// reserve makes pages for all entries of the group of a section, if that wasn't done.
+func (l *loader) reserve(t *Table, s Section) {
+	n := l.n[t]
+	n.pages += l.room.reserve(t, s)
+	l.n[t] = n
+}
+
+// add adds entries of one section, and appends those that are to be left.
+func (l *loader) add(t *Table, s Section, b, left []byte) []byte {
+	left, added := t.loadNew(s.Group-int(t.first), b, left, &l.pages)
 	l.pages.count(t.m)
-	l.n[t] += n
+	n := l.n[t]
+	n.entries += added
+	l.n[t] = n
+	return left
+}
+
+// leave keeps entries of one section for the owner of the tables.
+func (l *loader) leave(run *sectionRun, s Section, left []byte) {
 	if len(left) > 0 {
 		l.left = append(l.left, leftEntries{run: run, section: s, b: left})
 	}
-	return nil
 }

@@ -85,3 +85,41 @@ func TestRestore_LoadersFindTheFirstDamage(t *testing.T) {
 		t.Errorf("error is %v, want that of %s", err, files[len(files)/2].Path)
 	}
 }
+
+// TestRestore_AddsLargeSectionsInPieces restores sections that take several pieces, and finds damage in the last piece of one although all before it was added.
+func TestRestore_AddsLargeSectionsInPieces(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	store := &fileStore{}
+	o := Options{MaxParallelism: 4, Last: 3, PartSize: 5 * pieceBytes}
+	m := mixed(t, o, 60_000)
+	want := contents(m)
+	files := writeAll(t, m, store)
+	back := mustMemory(t, o)
+	if err := back.Restore(t.Context(), files, concurrentStore{store}); err != nil {
+		t.Fatal(err)
+	}
+	if got := contents(back); !maps.Equal(got, want) {
+		t.Errorf("%d entries of %d came back", len(got), len(want))
+	}
+	largest, at := Section{}, 0
+	for i := range files {
+		info, err := ReadFileInfo(t.Context(), files[i], store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range info.Sections {
+			if s.Length > largest.Length {
+				largest, at = s, i
+			}
+		}
+	}
+	if largest.Length < 2*pieceBytes || len(files) < 2 {
+		t.Fatalf("the largest section has %d bytes in %d files, which tests nothing", largest.Length, len(files))
+	}
+	store.files[at][largest.Offset+largest.Length-1]++
+	err := mustMemory(t, o).Restore(t.Context(), files, concurrentStore{store})
+	var corrupt *CorruptError
+	if !errors.As(err, &corrupt) || corrupt.Path != files[at].Path || corrupt.Offset != largest.Offset {
+		t.Errorf("error is %v, want that of %s at %d", err, files[at].Path, largest.Offset)
+	}
+}

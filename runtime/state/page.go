@@ -53,6 +53,11 @@ func (g *group) block(r *pageRef) ([]pageRef, int) {
 	return refs[i : i+n], i
 }
 
+// alone is block for a reference that is known to be the only one to its page.
+func (g *group) alone(r *pageRef) ([]pageRef, int) {
+	return unsafe.Slice(r, 1), int((uintptr(unsafe.Pointer(r)) - uintptr(g.dir)) / pageRefSize)
+}
+
 // set makes all references to the page of r equal to to.
 func (g *group) set(r *pageRef, to pageRef) {
 	b, _ := g.block(r)

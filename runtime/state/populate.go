@@ -20,8 +20,9 @@ type pageMaker struct {
 func (p *pageMaker) make(bytes int) unsafe.Pointer {
 	page := unsafe.Pointer(unsafe.SliceData(make([]uint64, bytes/8)))
 	if at := uintptr(page) &^ (populateBytes - 1); at != p.at {
-		p.at = at
-		populate(at, populateBytes)
+		if p.at = at; !present(uintptr(page)) {
+			populate(at, populateBytes)
+		}
 	}
 	touch(page, bytes)
 	p.bytes += int64(bytes)

@@ -2,10 +2,21 @@
 
 package state
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+	"unsafe"
+)
 
 // madvPopulateWrite is MADV_POPULATE_WRITE, since Linux 5.14.
 const madvPopulateWrite = 23
+
+// present says whether there is memory at an address already.
+func present(at uintptr) bool {
+	size, in := uintptr(os.Getpagesize()), byte(0)
+	_, _, err := syscall.RawSyscall(syscall.SYS_MINCORE, at&^(size-1), size, uintptr(unsafe.Pointer(&in)))
+	return err == 0 && in&1 != 0
+}
 
 // populate has the kernel provide memory for a part of the address space where it is accessible. What is there already stays as it is. An error is none: the memory then comes when it
 // is written to.

@@ -170,10 +170,11 @@ func (m *Memory) restoreRuns(ctx context.Context, runs []sectionRun) error {
 	if len(runs) > 1 && readsAtOnce(runs[0].r.r) > 1 {
 		return m.loadRuns(ctx, runs, room)
 	}
-	l := loader{n: map[*Table]int{}}
+	l := loader{room: room, n: map[*Table]loaded{}}
 	err := readRuns(ctx, runs, func(run *sectionRun, s Section, b []byte) error {
 		t, add := run.tables[s.State], l.load
-		if room.reserve(t, s); t.logged {
+		if t.logged {
+			t.count(loaded{pages: room.reserve(t, s)})
 			add = loadLogged
 		}
 		if err := add(run, s, b); err != nil {
@@ -225,12 +226,22 @@ func runReads(runs []sectionRun, old spares) reads[chunk] {
 
 // part returns the bytes of a section, checked, out of those of the run.
 func (r *sectionRun) part(s Section, b []byte) ([]byte, error) {
-	at := s.Offset - r.sections[0].Offset
-	part := b[at : at+s.Length]
+	part := r.bytes(s, b)
 	if checksum(part) != s.Checksum {
-		return nil, r.r.corrupt(r.info.name(s), s.Offset, "checksum does not fit")
+		return nil, r.wrong(s)
 	}
 	return part, nil
+}
+
+// bytes returns the bytes of a section out of those of the run.
+func (r *sectionRun) bytes(s Section, b []byte) []byte {
+	at := s.Offset - r.sections[0].Offset
+	return b[at : at+s.Length]
+}
+
+// wrong is the error of a section whose bytes aren't those that were written.
+func (r *sectionRun) wrong(s Section) error {
+	return r.r.corrupt(r.info.name(s), s.Offset, "checksum does not fit")
 }
 
 // size is how many bytes lie between the beginning of the first section and the end of the last.

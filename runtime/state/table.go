@@ -210,10 +210,10 @@ func (t *Table) firstPage(g *group) {
 
 // reserve makes room for n entries in a group that is empty, so that it need not grow step by step. If that takes several pages and
 // there is no log, only the directory is made: its references are blank until loadNew or makeBlanks makes their pages, and nothing else may be done
-// with the group before.
-func (t *Table) reserve(g *group, n int) {
+// with the group before. It returns how many pages these are, for the owner to count; it may be called for different groups at the same time.
+func (t *Table) reserve(g *group, n int) int {
 	if g.pages > 0 || n <= minSlots/2 {
-		return
+		return 0
 	}
 	capacity, pages, shift := t.pageCap, 1, uint32(63)
 	if n <= int(t.pageCap)/2 {
@@ -231,8 +231,7 @@ func (t *Table) reserve(g *group, n int) {
 		}
 	}
 	*g = group{dir: unsafe.Pointer(dir), shift: shift, pages: uint32(pages)}
-	t.pages += pages
-	t.grown++
+	return pages
 }
 
 func (t *Table) newDir(n int) *pageRef {

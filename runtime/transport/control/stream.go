@@ -98,6 +98,10 @@ func NewServer(tlsConfig *tls.Config, h Handler) *grpc.Server {
 // NewConn returns a connection to the server of a coordinator, for other services than that of its workers. It is made with the first
 // call. tlsConfig nil means no TLS.
 func NewConn(addr string, tlsConfig *tls.Config) (*grpc.ClientConn, error) {
+	return newConn(addr, tlsConfig, dialTCP)
+}
+
+func newConn(addr string, tlsConfig *tls.Config, dial dialer) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if tlsConfig != nil {
 		creds = credentials.NewTLS(tlsConfig)
@@ -107,7 +111,7 @@ func NewConn(addr string, tlsConfig *tls.Config) (*grpc.ClientConn, error) {
 		grpc.WithNoProxy(),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
-		grpc.WithContextDialer(dialer(dialTCP).patiently),
+		grpc.WithContextDialer(dial.patiently),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: firstDelay, Multiplier: 1.6, Jitter: 0.2, MaxDelay: lastDelay},
 			MinConnectTimeout: connectTimeout,
@@ -124,7 +128,11 @@ func NewConn(addr string, tlsConfig *tls.Config) (*grpc.ClientConn, error) {
 // Dial connects to the coordinator; tlsConfig nil means no TLS. The stream lives until it
 // fails, Close is called, or ctx ends.
 func Dial(ctx context.Context, addr string, tlsConfig *tls.Config) (WorkerStream, error) {
-	conn, err := NewConn(addr, tlsConfig)
+	return dialWith(ctx, addr, tlsConfig, dialTCP)
+}
+
+func dialWith(ctx context.Context, addr string, tlsConfig *tls.Config, dial dialer) (WorkerStream, error) {
+	conn, err := newConn(addr, tlsConfig, dial)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -42,6 +43,36 @@ func TestWorkerKilled_LosesNothing(t *testing.T) {
 	}
 	if job.Status.Grant != 1 || job.Status.Deployment.Grant != 1 {
 		t.Errorf("the loss of a worker made a new deployment\n%s", describe(job))
+	}
+	s.finish(job.Name)
+}
+
+// TestWorkerFrozen_IsRestartedByItsProbe freezes the process of a worker for good: the node has to notice that its loop doesn't turn.
+func TestWorkerFrozen_IsRestartedByItsProbe(t *testing.T) {
+	t.Parallel()
+	// Three questions that aren't answered, then as long as a process has to end by itself.
+	const limit = 4 * time.Minute
+	s := newScenario(t, "hung")
+	job := s.start(s.ledger("ledger"))
+	pod, begin := s.pod(job, worker), time.Now()
+	s.signal(pod, stage.Stop)
+	job = s.awaitWithin(limit, job.Name, "the worker's restart", func(job *streamv1.StreamJob) string {
+		now := &corev1.Pod{}
+		if err := suite.client.Get(t.Context(), client.ObjectKeyFromObject(pod), now); err != nil {
+			return err.Error()
+		}
+		if now.UID != pod.UID || len(now.Status.ContainerStatuses) == 0 || now.Status.ContainerStatuses[0].RestartCount == 0 {
+			return fmt.Sprintf("the process of pod %s has not been replaced (UID %s, was %s)", now.Name, now.UID, pod.UID)
+		}
+		if job.Status.Job.Restarts == 0 {
+			return "the job was not restarted"
+		}
+		return running(1)(job)
+	})
+	t.Logf("%.0f s after the worker had frozen the job ran again", time.Since(begin).Seconds())
+	job = s.progress(job)
+	if job.Status.Grant != 1 || job.Status.Deployment.Grant != 1 {
+		t.Errorf("a frozen worker made a new deployment\n%s", describe(job))
 	}
 	s.finish(job.Name)
 }

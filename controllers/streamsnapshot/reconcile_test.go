@@ -394,6 +394,50 @@ func TestReconcileSchedule_WhereverItIsInterrupted(t *testing.T) {
 	}
 }
 
+// A job that never ran has nothing to save, and what its schedule made while it might have run goes with it.
+func TestReconcileSchedule_MakesNoneForAJobThatNeverRan(t *testing.T) {
+	w := scheduledWorld(t)
+	j := &streamv1.StreamJob{}
+	if err := w.Get(t.Context(), client.ObjectKeyFromObject(job()), j); err != nil {
+		t.Fatal(err)
+	}
+	j.Status.Job = &streamv1.JobReport{State: string(contract.JobStarting)} // it tells of a problem, InvalidJob say
+	if err := w.Status().Update(t.Context(), j); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := w.schedule(t); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.SetTime(w.clock.Now().Add(10 * time.Minute))
+	}
+	if list := w.scheduled(t); len(list) != 0 {
+		t.Errorf("it has made %v", namesOf(list))
+	}
+}
+
+func TestReconcileSchedule_DropsWhatNeverBeganOfAJobThatIsGone(t *testing.T) {
+	made := func(name string, labels map[string]string, status streamv1.StreamSnapshotStatus) *streamv1.StreamSnapshot {
+		return &streamv1.StreamSnapshot{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, Labels: labels},
+			Spec:       streamv1.StreamSnapshotSpec{JobRef: &streamv1.JobReference{Name: "words"}}, Status: status,
+		}
+	}
+	pending, own := streamv1.StreamSnapshotStatus{State: streamv1.SnapshotPending}, map[string]string{streamv1.LabelJob: "words", streamv1.LabelScheduled: "true"}
+	w := newWorld(t,
+		made("never", own, pending), made("complete", own, streamv1.StreamSnapshotStatus{State: streamv1.SnapshotCompleted, Attempts: 1}),
+		made("begun", own, streamv1.StreamSnapshotStatus{State: streamv1.SnapshotInProgress, Attempts: 1, OperationID: "x"}),
+		made("by-hand", nil, pending),
+		made("other", map[string]string{streamv1.LabelJob: "others", streamv1.LabelScheduled: "true"}, pending),
+	)
+	if _, err := w.schedule(t); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"begun", "by-hand", "complete", "other"}, namesOf(w.scheduled(t))); diff != "" {
+		t.Errorf("what is left (-want +got):\n%s", diff)
+	}
+}
+
 func TestReconcileSchedule_LeavesOtherJobsAlone(t *testing.T) {
 	w := newWorld(t, job())
 	if result, err := w.schedule(t); err != nil || result.RequeueAfter != 0 || len(w.requests) != 0 {

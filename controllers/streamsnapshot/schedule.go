@@ -17,27 +17,31 @@ import (
 	"github.com/weir-stream/weir/controllers/streamsnapshot/plan"
 )
 
-// ReconcileSchedule makes one pass over the schedule of a StreamJob: it makes the StreamSnapshot that is due and deletes those that retention doesn't keep.
+// ReconcileSchedule makes one pass over the schedule of a StreamJob: it makes the StreamSnapshot that is due and deletes those that retention
+// doesn't keep. Of a StreamJob that is gone it deletes those that were never begun.
 func (r *Reconciler) ReconcileSchedule(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	job := &streamv1.StreamJob{}
-	if err := r.Client.Get(ctx, req.NamespacedName, job); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	err := r.Client.Get(ctx, req.NamespacedName, job)
+	if apierrors.IsNotFound(err) {
+		return ctrl.Result{}, r.dropNeverBegan(ctx, req)
+	}
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("reading the StreamJob: %w", err)
 	}
 	_, marked := job.Annotations[streamv1.AnnotationScheduled]
 	if !marked && (job.Spec.Savepoint == nil || job.Spec.Savepoint.Schedule == "") {
 		return ctrl.Result{}, nil
 	}
-	list := &streamv1.StreamSnapshotList{}
-	if err := r.Client.List(ctx, list, client.InNamespace(job.Namespace),
-		client.MatchingLabels{streamv1.LabelJob: job.Name, streamv1.LabelScheduled: "true"}, client.UnsafeDisableDeepCopy); err != nil {
-		return ctrl.Result{}, fmt.Errorf("listing the scheduled StreamSnapshots of the StreamJob: %w", err)
+	made, err := r.madeFor(ctx, req)
+	if err != nil {
+		return ctrl.Result{}, err
 	}
 	users, err := r.usersOf(ctx, job.Namespace)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	needed := func(s *streamv1.StreamSnapshot) bool { return len(users(s)) > 0 }
-	todo := plan.NextScheduled(job, list.Items, needed, r.Clock.Now())
+	todo := plan.NextScheduled(job, made, needed, r.Clock.Now())
 	if err := r.carryOut(ctx, job, todo); err != nil {
 		if apierrors.IsConflict(err) {
 			return ctrl.Result{RequeueAfter: retryStale}, nil
@@ -47,14 +51,40 @@ func (r *Reconciler) ReconcileSchedule(ctx context.Context, req ctrl.Request) (c
 	return ctrl.Result{RequeueAfter: todo.Next}, nil
 }
 
-// carryOut does what is to be done. The StreamSnapshot is made before its time is marked: made again it is there already.
-func (r *Reconciler) carryOut(ctx context.Context, job *streamv1.StreamJob, todo plan.Schedule) error {
-	for _, name := range todo.Delete {
+// madeFor lists the StreamSnapshots that the schedule of a StreamJob made.
+func (r *Reconciler) madeFor(ctx context.Context, job ctrl.Request) ([]streamv1.StreamSnapshot, error) {
+	list := &streamv1.StreamSnapshotList{}
+	if err := r.Client.List(ctx, list, client.InNamespace(job.Namespace),
+		client.MatchingLabels{streamv1.LabelJob: job.Name, streamv1.LabelScheduled: "true"}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing the scheduled StreamSnapshots of the StreamJob: %w", err)
+	}
+	return list.Items, nil
+}
+
+// dropNeverBegan deletes the StreamSnapshots of the schedule of a StreamJob that is gone which it was too late for.
+func (r *Reconciler) dropNeverBegan(ctx context.Context, job ctrl.Request) error {
+	made, err := r.madeFor(ctx, job)
+	if err != nil {
+		return err
+	}
+	return r.deleteScheduled(ctx, job.Namespace, plan.NeverBegan(nil, made))
+}
+
+func (r *Reconciler) deleteScheduled(ctx context.Context, namespace string, names []string) error {
+	for _, name := range names {
 		ctrl.LoggerFrom(ctx).Info("Deleting a scheduled StreamSnapshot that retention does not keep", "snapshot", name)
-		snap := &streamv1.StreamSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: job.Namespace, Name: name}}
+		snap := &streamv1.StreamSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 		if err := r.Client.Delete(ctx, snap); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("deleting StreamSnapshot %s: %w", name, err)
 		}
+	}
+	return nil
+}
+
+// carryOut does what is to be done. The StreamSnapshot is made before its time is marked: made again it is there already.
+func (r *Reconciler) carryOut(ctx context.Context, job *streamv1.StreamJob, todo plan.Schedule) error {
+	if err := r.deleteScheduled(ctx, job.Namespace, todo.Delete); err != nil {
+		return err
 	}
 	if !todo.Create.IsZero() {
 		snap := scheduledSnapshot(job, todo.Create)

@@ -259,7 +259,7 @@ func job() *streamv1.StreamJob {
 		Spec: streamv1.StreamJobSpec{Storage: &streamv1.Storage{S3: &streamv1.S3Storage{
 			Bucket: "bkt", CredentialsSecretRef: &streamv1.SecretReference{Name: "s3-credentials"},
 		}}},
-		Status: streamv1.StreamJobStatus{Deployment: &streamv1.DeploymentReport{Grant: 1}},
+		Status: streamv1.StreamJobStatus{Deployment: &streamv1.DeploymentReport{Grant: 1}, Job: &streamv1.JobReport{ID: "0123456789"}},
 	}
 }
 

@@ -52,7 +52,7 @@ func NextScheduled(job *streamv1.StreamJob, made []streamv1.StreamSnapshot, need
 		out.Unmark = has
 		return out
 	}
-	out.Delete = prune(job.Spec.Savepoint.Retention, made, needed, now, &out)
+	out.Delete = append(prune(job.Spec.Savepoint.Retention, made, needed, now, &out), NeverBegan(job, made)...)
 	schedule, err := jobconfig.ParseSchedule(job.Spec.Savepoint.Schedule)
 	if err != nil {
 		return out // the StreamJob says that it is invalid
@@ -69,7 +69,7 @@ func NextScheduled(job *streamv1.StreamJob, made []streamv1.StreamSnapshot, need
 	tick := latest(schedule, mark.UTC(), now)
 	switch {
 	case tick.IsZero():
-	case !runs(job):
+	case !hasSomethingToSave(job):
 		out.Mark = tick
 	case slices.ContainsFunc(made, func(s streamv1.StreamSnapshot) bool { return underWay(&s) }):
 		// It is made up for when that one has come to an end: a change of the StreamSnapshot brings another look.
@@ -85,10 +85,30 @@ func (s *Schedule) again(d time.Duration) {
 	}
 }
 
-// runs says that a job is meant to run and has been started.
-func runs(job *streamv1.StreamJob) bool {
-	d := job.Status.Deployment
-	return (job.Spec.State == "" || job.Spec.State == streamv1.StateRunning) && d != nil && d.Ended == ""
+// hasSomethingToSave says that a job is meant to run, and that a version of it has begun. One whose first version can't, as with a program that is
+// invalid, has no state, and may never have any.
+func hasSomethingToSave(job *streamv1.StreamJob) bool {
+	d, j := job.Status.Deployment, job.Status.Job
+	return (job.Spec.State == "" || job.Spec.State == streamv1.StateRunning) && d != nil && d.Ended == "" &&
+		job.Spec.Storage != nil && j != nil && j.ID != ""
+}
+
+// NeverBegan names those of the StreamSnapshots that a schedule made that have asked nobody for a savepoint yet and have nobody to ask: their job is
+// gone, which a nil one stands for, or has finished. There is nothing of them in storage.
+func NeverBegan(job *streamv1.StreamJob, made []streamv1.StreamSnapshot) []string {
+	finished := job != nil && job.Status.Deployment != nil && job.Status.Deployment.Ended == streamv1.EndFinished
+	var names []string
+	for i := range made {
+		s := &made[i]
+		begun := s.Status.State != "" && s.Status.State != streamv1.SnapshotPending || s.Status.Attempts > 0 || s.Status.OperationID != ""
+		if begun || s.DeletionTimestamp != nil {
+			continue
+		}
+		if job == nil || finished || s.CreationTimestamp.Before(&job.CreationTimestamp) {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 func underWay(s *streamv1.StreamSnapshot) bool { return !hasEnded(s) && s.DeletionTimestamp == nil }

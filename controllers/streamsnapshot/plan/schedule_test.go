@@ -16,8 +16,8 @@ import (
 func scheduled(schedule, mark string) *streamv1.StreamJob {
 	job := &streamv1.StreamJob{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "words"},
-		Spec:       streamv1.StreamJobSpec{Savepoint: &streamv1.Savepoint{Schedule: schedule}},
-		Status:     streamv1.StreamJobStatus{Deployment: &streamv1.DeploymentReport{Grant: 1}},
+		Spec:       streamv1.StreamJobSpec{Savepoint: &streamv1.Savepoint{Schedule: schedule}, Storage: &streamv1.Storage{}},
+		Status:     streamv1.StreamJobStatus{Deployment: &streamv1.DeploymentReport{Grant: 1}, Job: &streamv1.JobReport{ID: "0123456789"}},
 	}
 	if mark != "" {
 		job.Annotations = map[string]string{streamv1.AnnotationScheduled: mark}
@@ -76,6 +76,18 @@ func TestNextScheduled_Times(t *testing.T) {
 		"so is one that has ended": {
 			job: scheduled("0 * * * *", "2030-01-02T10:00:00Z"), now: "2030-01-02T11:30:00Z", mark: "2030-01-02T11:00:00Z", next: 30 * time.Minute,
 			change: func(j *streamv1.StreamJob) { j.Status.Deployment.Ended = streamv1.EndFailed },
+		},
+		"so is one that was never deployed": {
+			job: scheduled("0 * * * *", "2030-01-02T10:00:00Z"), now: "2030-01-02T11:30:00Z", mark: "2030-01-02T11:00:00Z", next: 30 * time.Minute,
+			change: func(j *streamv1.StreamJob) { j.Status = streamv1.StreamJobStatus{} },
+		},
+		"and one of which no version has begun": {
+			job: scheduled("0 * * * *", "2030-01-02T10:00:00Z"), now: "2030-01-02T11:30:00Z", mark: "2030-01-02T11:00:00Z", next: 30 * time.Minute,
+			change: func(j *streamv1.StreamJob) { j.Status.Job = &streamv1.JobReport{State: "Starting"} },
+		},
+		"and one without storage": {
+			job: scheduled("0 * * * *", "2030-01-02T10:00:00Z"), now: "2030-01-02T11:30:00Z", mark: "2030-01-02T11:00:00Z", next: 30 * time.Minute,
+			change: func(j *streamv1.StreamJob) { j.Spec.Storage = nil },
 		},
 		"and one that is being deleted": {
 			job: scheduled("0 * * * *", "2030-01-02T10:00:00Z"), now: "2030-01-02T11:30:00Z",
@@ -155,6 +167,49 @@ func TestNextScheduled_Prunes(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestNextScheduled_DropsWhatNeverBegan(t *testing.T) {
+	const never = streamv1.SnapshotPending
+	now := metav1.NewTime(start)
+	before := metav1.NewTime(start.Add(-time.Hour))
+	begun := func(change func(*streamv1.StreamSnapshot)) streamv1.StreamSnapshot {
+		s := snapshotOf("s", never, start)
+		change(&s)
+		return s
+	}
+	tests := map[string]struct {
+		made   streamv1.StreamSnapshot
+		change func(*streamv1.StreamJob)
+		want   []string
+	}{
+		"the job may run again": {made: snapshotOf("s", never, start), change: func(j *streamv1.StreamJob) { j.Spec.State = streamv1.StateSuspended }},
+		"the job has finished":  {made: snapshotOf("s", never, start), change: func(j *streamv1.StreamJob) { j.Status.Deployment.Ended = streamv1.EndFinished }, want: []string{"s"}},
+		"it was made for a job of that name before": {
+			made: snapshotOf("s", never, before.Time), change: func(j *streamv1.StreamJob) { j.CreationTimestamp = now }, want: []string{"s"},
+		},
+		"it was begun with that one": {
+			made:   begun(func(s *streamv1.StreamSnapshot) { s.CreationTimestamp, s.Status.Attempts = before, 1 }),
+			change: func(j *streamv1.StreamJob) { j.CreationTimestamp = now },
+		},
+		"it is being deleted": {
+			made:   begun(func(s *streamv1.StreamSnapshot) { s.CreationTimestamp, s.DeletionTimestamp = before, &now }),
+			change: func(j *streamv1.StreamJob) { j.CreationTimestamp = now },
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			job := scheduled("0 3 * * *", start.Format(time.RFC3339))
+			tc.change(job)
+			if diff := cmp.Diff(tc.want, NextScheduled(job, []streamv1.StreamSnapshot{tc.made}, notNeeded, start).Delete); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	of := []streamv1.StreamSnapshot{snapshotOf("p", never, start), snapshotOf("c", streamv1.SnapshotCompleted, start), begun(func(s *streamv1.StreamSnapshot) { s.Status.Attempts = 1 })}
+	if diff := cmp.Diff([]string{"p"}, NeverBegan(nil, of)); diff != "" {
+		t.Errorf("of a job that is gone (-want +got):\n%s", diff)
 	}
 }
 

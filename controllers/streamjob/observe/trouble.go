@@ -92,19 +92,38 @@ func neverRan(end *corev1.ContainerStateTerminated) bool {
 
 // imageTrouble says the same while an image is being pulled again and while Kubernetes waits before it does that.
 func imageTrouble(pod *corev1.Pod, s *corev1.ContainerStatus, w *corev1.ContainerStateWaiting) *plan.Trouble {
-	image, field := s.Image, "spec.program.image"
-	for i := range pod.Spec.Containers {
-		if c := &pod.Spec.Containers[i]; c.Name == s.Name {
-			image = c.Image
-			if len(c.Command) > 0 {
-				field = "--engine-image of the operator"
-			}
-		}
-	}
+	image, field := imageOf(pod, s)
 	says := strings.TrimPrefix(oneLine(w.Message), fmt.Sprintf("Back-off pulling image %q: ", image))
 	return &plan.Trouble{Reason: streamv1.ReasonImagePullFailed, Message: fmt.Sprintf(
 		"image %q cannot be pulled: %s (check %s, that the nodes can reach the registry, and for a private one that the default service account of the namespace names its imagePullSecrets)",
 		image, clip(strings.TrimPrefix(says, "ErrImagePull: ")), field)}
+}
+
+// imageOf returns the image of a container as the pod names it, and the field or flag that it comes from.
+func imageOf(pod *corev1.Pod, s *corev1.ContainerStatus) (image, field string) {
+	named := func(c *corev1.Container) bool { return c.Name == s.Name }
+	if i := indexOf(pod.Spec.InitContainers, named); i >= 0 {
+		return pod.Spec.InitContainers[i].Image, fmt.Sprintf("the image of %s.initContainers[name=%s]", templateField(pod), s.Name)
+	}
+	i := indexOf(pod.Spec.Containers, named)
+	switch {
+	case i < 0:
+		return s.Image, "the image"
+	case s.Name != pod.Labels[streamv1.LabelComponent]:
+		return pod.Spec.Containers[i].Image, fmt.Sprintf("the image of %s.containers[name=%s]", templateField(pod), s.Name)
+	case len(pod.Spec.Containers[i].Command) > 0:
+		return pod.Spec.Containers[i].Image, "--engine-image of the operator"
+	}
+	return pod.Spec.Containers[i].Image, "spec.program.image"
+}
+
+func indexOf(containers []corev1.Container, f func(*corev1.Container) bool) int {
+	for i := range containers {
+		if f(&containers[i]) {
+			return i
+		}
+	}
+	return -1
 }
 
 func configTrouble(s *corev1.ContainerStatus, w *corev1.ContainerStateWaiting) *plan.Trouble {

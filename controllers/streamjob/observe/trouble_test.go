@@ -140,6 +140,17 @@ func failed(reason, message string) podOption {
 
 func engine(p *corev1.Pod) { p.Spec.Containers[0].Command = []string{"/engine"} }
 
+// sidecar makes the status one of a container beside that of the engine, initContainer one of a container before it.
+func sidecar(p *corev1.Pod) {
+	p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "shipper", Image: "example.com/shipper:2"})
+	p.Status.ContainerStatuses[0].Name = "shipper"
+}
+
+func initContainer(p *corev1.Pod) {
+	p.Spec.InitContainers = []corev1.Container{{Name: "fetch", Image: "example.com/fetch:1"}}
+	p.Status.ContainerStatuses[0].Name = "fetch"
+}
+
 func TestTroubleOf_IsNothing(t *testing.T) {
 	tests := map[string]*corev1.Pod{
 		"new, and no node has it yet":       newPod(func(p *corev1.Pod) { p.Status = corev1.PodStatus{Phase: corev1.PodPending} }),
@@ -191,6 +202,16 @@ func TestTroubleOf_SaysWhatAndTheRemedy(t *testing.T) {
 			newPod(engine, waiting("ImagePullBackOff", `Back-off pulling image "example.com/clicks:1": ErrImagePull: unauthorized`)),
 			streamv1.ReasonImagePullFailed,
 			[]string{"cannot be pulled: unauthorized (check --engine-image of the operator"},
+		},
+		"the image of a container of the user's own": {
+			newPod(engine, sidecar, waiting("ErrImagePull", "not found")),
+			streamv1.ReasonImagePullFailed,
+			[]string{`image "example.com/shipper:2" cannot be pulled: not found (check the image of spec.workers.podTemplate.containers[name=shipper],`},
+		},
+		"the image of an init container of the coordinator": {
+			newPod(coordinator, engine, initContainer, waiting("ErrImagePull", "not found")),
+			streamv1.ReasonImagePullFailed,
+			[]string{`image "example.com/fetch:1" cannot be pulled: not found (check the image of spec.coordinator.podTemplate.initContainers[name=fetch],`},
 		},
 		"the image is not on the node": {
 			newPod(waiting("ErrImageNeverPull", `Container image "example.com/clicks:1" is not present with pull policy of Never`)),

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,6 +47,7 @@ func (p *planner) conditions() {
 	default:
 		p.set(streamv1.ConditionReconciling, metav1.ConditionFalse, streamv1.ReasonUpToDate, "")
 	}
+	p.tell(v)
 	p.runningCondition()
 	p.rolledBackCondition()
 	p.checkpointsCondition()
@@ -71,6 +73,29 @@ func (p *planner) snapshotReason() string {
 		return streamv1.ReasonCheckpointing
 	}
 	return streamv1.ReasonSavepointing
+}
+
+// tell has people hear of what they have to change, when it is new. Rollbacks have events of their own.
+func (p *planner) tell(v verdict) {
+	reason, message := v.reason, v.message
+	switch t := p.podTrouble(); {
+	case reason == streamv1.ReasonRolledBack:
+		return
+	case v.stalled:
+	case v.ready && t != nil && live(p.st):
+		reason, message = t.Reason, t.Message
+	default:
+		return
+	}
+	if slices.ContainsFunc(p.plan.Events, func(e Event) bool { return e.Reason == reason }) {
+		return // said already, in words that fit the occasion
+	}
+	for _, condition := range []string{streamv1.ConditionStalled, streamv1.ConditionReady} {
+		if c := apimeta.FindStatusCondition(p.was.Conditions, condition); c != nil && strings.Contains(c.Message, message) {
+			return
+		}
+	}
+	p.event(Warning, reason, "Reconcile", message)
 }
 
 func truth(b bool) metav1.ConditionStatus {
@@ -277,6 +302,11 @@ func (p *planner) trouble() *Trouble {
 		}
 		return &Trouble{Reason: reason, Message: cut(message)}
 	}
+	return p.podTrouble()
+}
+
+// podTrouble is what keeps a container in a pod of the deployed version from running; nil: nothing does. While the tasks run, it is one of the user's own.
+func (p *planner) podTrouble() *Trouble {
 	v := p.deployed()
 	for _, pod := range slices.Concat(v.Coordinator, v.Workers) {
 		if pod.Trouble != nil {
@@ -309,7 +339,11 @@ func (p *planner) liveVerdict() verdict {
 		return verdict{reason: streamv1.ReasonUpgrading, message: "The change of the spec is about to be carried out", phase: p.phaseOfRunning(), reconciling: true}
 	}
 	if p.running() && p.written() {
-		return verdict{ready: true, reason: streamv1.ReasonRunning, message: "All tasks run", phase: streamv1.PhaseRunning}
+		v := verdict{ready: true, reason: streamv1.ReasonRunning, message: "All tasks run", phase: streamv1.PhaseRunning}
+		if t := p.podTrouble(); t != nil {
+			v.message = cut(v.message + ", but not all of their pods' containers: " + t.Message)
+		}
+		return v
 	}
 	if p.written() {
 		if t := p.trouble(); t != nil {

@@ -144,6 +144,28 @@ func TestGet_SaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+// What the program asks for is known without a look at what the API server has.
+func TestSnapshots_AreListed(t *testing.T) {
+	var path string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path = r.URL.Path
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(streamv1.StreamSnapshotList{
+			TypeMeta: metav1.TypeMeta{APIVersion: streamv1.SchemeGroupVersion.String(), Kind: "StreamSnapshotList"},
+			Items:    []streamv1.StreamSnapshot{{ObjectMeta: metav1.ObjectMeta{Name: "daily"}}},
+		})
+	}))
+	t.Cleanup(server.Close)
+	c, err := cluster.Open(cluster.Options{Kubeconfig: config(t, server.URL)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := c.Snapshots(t.Context(), "")
+	if err != nil || len(found) != 1 || found[0].Name != "daily" || path != "/apis/stream.weir.dev/v1alpha1/namespaces/analytics/streamsnapshots" {
+		t.Errorf("Snapshots() = %v, %v, asked for %s", found, err, path)
+	}
+}
+
 func TestPatch_SendsOneFieldAndNoMore(t *testing.T) {
 	var got []string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -85,6 +85,7 @@ func Scheme() *kruntime.Scheme {
 func mapper() apimeta.RESTMapper {
 	m := apimeta.NewDefaultRESTMapper(nil)
 	m.Add(streamv1.SchemeGroupVersion.WithKind("StreamJob"), apimeta.RESTScopeNamespace)
+	m.Add(streamv1.SchemeGroupVersion.WithKind("StreamSnapshot"), apimeta.RESTScopeNamespace)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Pod"), apimeta.RESTScopeNamespace)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Secret"), apimeta.RESTScopeNamespace)
 	return m

@@ -204,7 +204,7 @@ type SnapshotReport struct {
 	// +optional
 	CompletedAt metav1.Time `json:"completedAt,omitempty,omitzero"`
 
-	// sizeBytes is how large it is.
+	// sizeBytes is how large all state in it is: files that it shares with other checkpoints are counted in full.
 	// +optional
 	SizeBytes int64 `json:"sizeBytes,omitempty"`
 

@@ -191,7 +191,8 @@ type StreamSnapshotStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	JobUID string `json:"jobUID,omitempty"`
 
-	// sizeBytes is how large it is.
+	// sizeBytes is how large all state in it is, whether it was taken or adopted: files that it shares with checkpoints are counted in full, and the
+	// rest of its manifest is not.
 	// +optional
 	SizeBytes int64 `json:"sizeBytes,omitempty"`
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
@@ -80,6 +81,8 @@ type model struct {
 	// may not know all of them, since a manifest was damaged.
 	files   map[string][]string
 	created map[string]bool
+	// sizes are those of the manifests that were written.
+	sizes map[int64]int64
 	leaky   bool
 	nextNo  int
 	reads   []ReadManifest
@@ -98,7 +101,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	rnd := rand.New(rand.NewPCG(seed, 7))
 	m := &model{
 		t: t, rnd: rnd, now: time.Unix(1000, 0), ops: map[string]int{},
-		files: map[string][]string{}, created: map[string]bool{},
+		files: map[string][]string{}, created: map[string]bool{}, sizes: map[int64]int64{},
 		head: snapshot.Head{ReservedUntil: 1}, attempt: protocol.Attempt{Epoch: protocol.Epoch{Grant: 1, N: 1}},
 	}
 	m.o = Options{
@@ -237,6 +240,9 @@ func (m *model) apply(u UpdateHead) {
 	u.Apply(&m.head)
 	if u.Complete != nil {
 		m.completions++
+		if want := m.sizes[u.Complete.ID]; u.Complete.Size != want {
+			m.failf("checkpoint %d is said to be %d bytes, its manifest says %d", u.Complete.ID, u.Complete.Size, want)
+		}
 	}
 	if n, ok := before.Newest(); ok {
 		if after, ok := m.head.Newest(); !ok || after.ID < n.ID {
@@ -262,6 +268,7 @@ func (m *model) swap() {
 
 func (m *model) write(w WriteManifest) {
 	var err error
+	m.sizes[w.Checkpoint] = w.Manifest.StateSize()
 	if m.rnd.IntN(10) == 0 {
 		err = errors.New("storage is down")
 	}
@@ -282,7 +289,9 @@ func (m *model) answer(g taskTrigger) {
 	}
 	m.acks = append(m.acks, protocol.Ack{
 		Attempt: g.attempt, Task: g.task, Checkpoint: g.barrier.Checkpoint,
-		Operators: map[string]snapshot.SubtaskState{g.task.Vertex: {Index: g.task.Subtask, Keyed: m.keyed(g)}},
+		Operators: map[string]snapshot.SubtaskState{g.task.Vertex: {
+			Index: g.task.Subtask, Keyed: m.keyed(g), Lists: []operator.List{{Name: "positions", Entries: [][]byte{make([]byte, g.task.Subtask+1)}}},
+		}},
 	})
 }
 

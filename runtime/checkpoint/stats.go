@@ -42,7 +42,7 @@ type Stats struct {
 	// first snapshot of an attempt, and while another one was in flight.
 	Queued  time.Duration `json:"queued,omitempty"`
 	IdleGap time.Duration `json:"idleGap,omitempty"`
-	// Size is the sum of the files of state, Bytes what was written for it, Reused what files of checkpoints before it hold.
+	// Size is that of all state, as [snapshot.Manifest.StateSize] says, Bytes what was written for it, Reused what files of checkpoints before it hold.
 	Size   int64 `json:"size"`
 	Bytes  int64 `json:"bytes"`
 	Reused int64 `json:"reused,omitempty"`

@@ -71,7 +71,7 @@ func Check(ctx context.Context, o Options) (contract.AgentResult, error) {
 }
 
 func (c *Coordinator) describeNewest(n snapshot.Newest, m *snapshot.Manifest) *contract.SnapshotInfo {
-	return &contract.SnapshotInfo{ID: m.Checkpoint, Kind: kindName(m.Kind), Path: located(n.Path, c.o.Location), SizeBytes: m.Size()}
+	return &contract.SnapshotInfo{ID: m.Checkpoint, Kind: kindName(m.Kind), Path: located(n.Path, c.o.Location), SizeBytes: m.StateSize()}
 }
 
 // Fence claims the head of a job with a grant, so that no coordinator of a lower one can take part any more, and reads what has happened:

@@ -85,7 +85,7 @@ func (f *snapshotFlags) snapshotResult(ctx context.Context, task string) (contra
 	if found != nil {
 		r.JobID, r.Pinned = found.Manifest.JobID, found.Pinned
 		r.Snapshot = &contract.SnapshotInfo{
-			ID: found.Manifest.Checkpoint, Kind: "Checkpoint", CompletedAt: found.Manifest.CreatedAt, SizeBytes: found.Manifest.Size(),
+			ID: found.Manifest.Checkpoint, Kind: "Checkpoint", CompletedAt: found.Manifest.CreatedAt, SizeBytes: found.Manifest.StateSize(),
 			Path: strings.TrimSuffix(s.location, "/") + "/" + found.Dir,
 		}
 		if found.Savepoint() {

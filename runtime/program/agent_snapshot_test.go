@@ -11,16 +11,19 @@ import (
 	"time"
 
 	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
-// writeSnapshot writes a snapshot without files into a directory.
+// writeSnapshot writes a snapshot without files into a directory: a list of 5 bytes is all its state.
 func writeSnapshot(t *testing.T, dir string, kind record.SnapshotKind) {
 	t.Helper()
 	m := &snapshot.Manifest{
 		JobID: "0123456789", Checkpoint: 4, Kind: kind, MaxParallelism: 128, Attempt: "1-1-1", CreatedAt: time.Now(),
-		Operators: []snapshot.OperatorState{{Name: "op", Parallelism: 1}},
+		Operators: []snapshot.OperatorState{{Name: "op", Parallelism: 1, Subtasks: []snapshot.SubtaskState{{
+			Lists: []operator.List{{Name: "positions", Entries: [][]byte{{1, 2, 3}, {4, 5}}}},
+		}}}},
 	}
 	b, err := snapshot.EncodeManifest(m)
 	if err != nil {
@@ -62,7 +65,7 @@ func TestAgent_InspectsAndRemovesASnapshot(t *testing.T) {
 	writeSnapshot(t, dir+"/savepoints/savepoint-012345-a", record.Savepoint)
 	r := agent(t, "inspect", "--storage", place, "--path", checkpoint, "--pin", "ssnap-1")
 	if !r.OK || r.Task != contract.AgentInspect || !r.Pinned || r.JobID != "0123456789" ||
-		r.Snapshot == nil || r.Snapshot.ID != 4 || r.Snapshot.Kind != "Checkpoint" || r.Snapshot.Path != checkpoint+"/" {
+		r.Snapshot == nil || r.Snapshot.ID != 4 || r.Snapshot.Kind != "Checkpoint" || r.Snapshot.Path != checkpoint+"/" || r.Snapshot.SizeBytes != 5 {
 		t.Fatalf("inspect: %+v, %+v", r, r.Snapshot)
 	}
 	if r := agent(t, "inspect", "--storage", place, "--path", "savepoints/savepoint-012345-a"); !r.OK || r.Snapshot.Kind != "Savepoint" || r.Pinned {

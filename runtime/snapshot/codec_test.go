@@ -207,6 +207,9 @@ func TestManifest_FilesAndSize(t *testing.T) {
 	if m.Size() != 4196 {
 		t.Errorf("size is %d, want 4196", m.Size())
 	}
+	if m.StateSize() != 4198 {
+		t.Errorf("with lists it is %d, want 4198", m.StateSize())
+	}
 	for i, want := range []bool{false, false, true} {
 		if got := m.Operators[i].Empty(); got != want {
 			t.Errorf("operator %s: empty is %v, want %v", m.Operators[i].Name, got, want)

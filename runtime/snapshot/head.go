@@ -100,7 +100,7 @@ type CompletedCheckpoint struct {
 	// ManifestCRC32C and ManifestSize are those of the manifest object.
 	ManifestCRC32C uint32 `json:"manifestCRC32C"`
 	ManifestSize   int64  `json:"manifestSize,omitempty"`
-	// Size is the sum of the state it wrote, in bytes.
+	// Size is that of all state in it, in bytes, as [Manifest.StateSize] says.
 	Size int64 `json:"size"`
 	// SinksMayHaveCommitted says that a transactional sink can have committed with it.
 	SinksMayHaveCommitted bool `json:"sinksMayHaveCommitted,omitempty"`

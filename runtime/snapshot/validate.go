@@ -176,6 +176,22 @@ func (m *Manifest) Size() int64 {
 	return n
 }
 
+// StateSize is the size of all state: [Manifest.Size], and the entries of lists, which are in the manifest itself. It is what a job says of the
+// snapshot when it takes it.
+func (m *Manifest) StateSize() int64 {
+	n := m.Size()
+	for i := range m.Operators {
+		for j := range m.Operators[i].Subtasks {
+			for _, l := range m.Operators[i].Subtasks[j].Lists {
+				for _, e := range l.Entries {
+					n += int64(len(e))
+				}
+			}
+		}
+	}
+	return n
+}
+
 // Empty says that the operator left nothing that a restore would miss.
 func (o *OperatorState) Empty() bool {
 	for i := range o.Subtasks {

@@ -19,7 +19,7 @@ type SnapshotReportApplyConfiguration struct {
 	Path *string `json:"path,omitempty"`
 	// completedAt is when it was complete.
 	CompletedAt *v1.Time `json:"completedAt,omitempty"`
-	// sizeBytes is how large it is.
+	// sizeBytes is how large all state in it is: files that it shares with other checkpoints are counted in full.
 	SizeBytes *int64 `json:"sizeBytes,omitempty"`
 	// durationMillis is how long it took, in milliseconds.
 	DurationMillis *int64 `json:"durationMillis,omitempty"`

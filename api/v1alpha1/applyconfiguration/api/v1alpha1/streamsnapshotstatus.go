@@ -37,7 +37,8 @@ type StreamSnapshotStatusApplyConfiguration struct {
 	JobID *string `json:"jobID,omitempty"`
 	// jobUID is that of the StreamJob that was asked for it.
 	JobUID *string `json:"jobUID,omitempty"`
-	// sizeBytes is how large it is.
+	// sizeBytes is how large all state in it is, whether it was taken or adopted: files that it shares with checkpoints are counted in full, and the
+	// rest of its manifest is not.
 	SizeBytes *int64 `json:"sizeBytes,omitempty"`
 	// startedAt is when the newest try began.
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -20,9 +21,15 @@ func settings() map[string]string {
 	return map[string]string{"net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "1"}
 }
 
+// floors are settings of the kernel that must be no lower. Each pod has neighbours in its own network, and all of them share one table: by default it holds 1024,
+// which is too few for 400 pods; once it is full, nobody on the machine reaches anybody new.
+func floors() map[string]int {
+	return map[string]int{"net/ipv4/neigh/default/gc_thresh1": 1024, "net/ipv4/neigh/default/gc_thresh2": 4096, "net/ipv4/neigh/default/gc_thresh3": 8192}
+}
+
 // changedSettings are settings of the kernel that the cluster changes: those above, those of the kubelet and those of kube-proxy.
 func changedSettings() []string {
-	return append(slices.Sorted(maps.Keys(settings())),
+	return append(append(slices.Sorted(maps.Keys(settings())), slices.Sorted(maps.Keys(floors()))...),
 		"kernel/keys/root_maxbytes", "kernel/keys/root_maxkeys", "kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "vm/panic_on_oom",
 		"net/ipv4/conf/all/route_localnet")
 }
@@ -62,6 +69,11 @@ func (c *cluster) networkUp(ctx context.Context) error {
 			return err
 		}
 	}
+	for name, least := range floors() {
+		if err := raise(name, least); err != nil {
+			return err
+		}
+	}
 	if _, err := net.InterfaceByName(nodeBridge); err == nil {
 		return nil
 	}
@@ -91,6 +103,21 @@ func change(name, want string) error {
 		return nil
 	}
 	return os.WriteFile(file, []byte(want), 0o644)
+}
+
+// raise changes a setting of the kernel that is lower. One that isn't there can't be changed, as in a network namespace that isn't the host's.
+func raise(name string, least int) error {
+	b, err := os.ReadFile(filepath.Join("/proc/sys", name))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading a setting of the kernel: %w", err)
+	}
+	if now, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && now >= least {
+		return nil
+	}
+	return change(name, strconv.Itoa(least))
 }
 
 // networkDown removes what networkUp and the network plugins have made.

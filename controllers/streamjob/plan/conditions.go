@@ -300,6 +300,9 @@ func (p *planner) trouble() *Trouble {
 		if problem.Reason == contract.Fenced && problem.HeadGrant > p.was.Grant {
 			message += "; if nothing else runs this job any more, as when its status was restored from a backup, set spec.restartNonce to a new value to take it over"
 		}
+		if problem.Reason == contract.RestoreNotFound && p.spec.RestoreFrom != nil && p.jobID() == "" {
+			message = "spec.restoreFrom: " + message + "; correct spec.restoreFrom.path, or name a StreamSnapshot in spec.restoreFrom.snapshot instead, and the job is started anew at once"
+		}
 		return &Trouble{Reason: reason, Message: cut(message)}
 	}
 	return p.podTrouble()

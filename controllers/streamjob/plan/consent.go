@@ -65,6 +65,27 @@ func (p *planner) missesRestore() bool {
 	return p.o.RestoreTrouble != nil && (p.jobID() == "" || p.pending() != "")
 }
 
+// beginsOtherwise says that what the job begins with was edited before it began. Its coordinator reads that from a mounted file, which the kubelet brings up to
+// date within a minute or so: a new one has it at once.
+func (p *planner) beginsOtherwise(v Version) bool {
+	if v.Stored == nil || p.held() || p.spec.Storage == nil || p.jobID() != "" || !p.nothingToLose(v) {
+		return false
+	}
+	return beginning(v.Stored.Spec) != beginning(p.spec)
+}
+
+// beginning is what says how a job begins that has no state of its own.
+func beginning(s *streamv1.StreamJobSpec) (out struct {
+	from  streamv1.RestoreFrom
+	loose bool
+}) {
+	if s.RestoreFrom != nil {
+		out.from = *s.RestoreFrom
+	}
+	out.loose = s.Upgrade != nil && s.Upgrade.AllowNonRestoredState
+	return out
+}
+
 // blockLoss says so, and what can be done.
 func (p *planner) blockLoss() {
 	if t := p.o.RestoreTrouble; t != nil && p.unconsumed() != "" {

@@ -288,6 +288,8 @@ func (p *planner) steady() {
 		p.keep()
 	case p.wantsUpgrade():
 		p.upgrade(v)
+	case p.beginsOtherwise(v):
+		p.deploy(p.firstMode(), "the version before had never run")
 	default:
 		p.keep()
 		p.trigger()

@@ -65,6 +65,31 @@ func (s *scenario) runMany(jobs int, limit time.Duration, maxBytes float64) {
 	if after.memory() > maxBytes {
 		s.Errorf("the operator uses %.0f MB, want at most %.0f", after.memory()/1e6, maxBytes/1e6)
 	}
+	s.removeAll(limit)
+}
+
+// removeAll deletes all jobs at once and waits until they are gone.
+func (s *scenario) removeAll(limit time.Duration) {
+	s.Helper()
+	begin, missing := time.Now(), ""
+	gone := s.until(limit, func() bool {
+		// An API server that is busy may give up on the way: it is asked again.
+		if err := suite.client.DeleteAllOf(s.Context(), &streamv1.StreamJob{}, client.InNamespace(s.ns)); err != nil {
+			missing = err.Error()
+			return false
+		}
+		left := &streamv1.StreamJobList{}
+		if err := suite.client.List(s.Context(), left, client.InNamespace(s.ns)); err != nil {
+			missing = err.Error()
+			return false
+		}
+		missing = fmt.Sprintf("%d are left", len(left.Items))
+		return len(left.Items) == 0
+	})
+	if !gone {
+		s.Fatalf("waiting %v for all jobs to go: %s", limit, missing)
+	}
+	s.Logf("all jobs were gone %.1f s after they were deleted at once", time.Since(begin).Seconds())
 }
 
 // small returns a job that costs little and takes no checkpoint while it is watched: the first one comes at random between minPause and

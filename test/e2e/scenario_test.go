@@ -72,14 +72,8 @@ func (s *scenario) end(ns *corev1.Namespace) {
 	if s.Failed() {
 		s.dump(ctx)
 	}
-	jobs := &streamv1.StreamJobList{}
-	if err := suite.client.List(ctx, jobs, client.InNamespace(s.ns)); err != nil {
-		s.Errorf("listing the jobs: %v", err)
-	}
-	for i := range jobs.Items {
-		if err := suite.client.Delete(ctx, &jobs.Items[i]); client.IgnoreNotFound(err) != nil {
-			s.Errorf("deleting a job: %v", err)
-		}
+	if err := suite.client.DeleteAllOf(ctx, &streamv1.StreamJob{}, client.InNamespace(s.ns)); err != nil {
+		s.Errorf("deleting the jobs: %v", err)
 	}
 	if err := suite.client.Delete(ctx, ns); client.IgnoreNotFound(err) != nil {
 		s.Errorf("deleting the namespace: %v", err)

@@ -74,16 +74,19 @@ func (p *planner) beginsOtherwise(v Version) bool {
 	return beginning(v.Stored.Spec) != beginning(p.spec)
 }
 
-// beginning is what says how a job begins that has no state of its own.
-func beginning(s *streamv1.StreamJobSpec) (out struct {
-	from  streamv1.RestoreFrom
+// origin is what says how a job begins that has no state of its own.
+type origin struct {
+	from streamv1.RestoreFrom
+	// loose says that state may be left out.
 	loose bool
-}) {
+}
+
+func beginning(s *streamv1.StreamJobSpec) origin {
+	o := origin{loose: s.Upgrade != nil && s.Upgrade.AllowNonRestoredState}
 	if s.RestoreFrom != nil {
-		out.from = *s.RestoreFrom
+		o.from = *s.RestoreFrom
 	}
-	out.loose = s.Upgrade != nil && s.Upgrade.AllowNonRestoredState
-	return out
+	return o
 }
 
 // blockLoss says so, and what can be done.

@@ -82,10 +82,10 @@ type model struct {
 	files   map[string][]string
 	created map[string]bool
 	// sizes are those of the manifests that were written.
-	sizes map[int64]int64
-	leaky   bool
-	nextNo  int
-	reads   []ReadManifest
+	sizes  map[int64]int64
+	leaky  bool
+	nextNo int
+	reads  []ReadManifest
 	// retention is the one that was in force when a change of the head was asked for.
 	retention map[int64]int
 }

@@ -164,6 +164,12 @@ func TestOperator_RestsWithoutWrites(t *testing.T) {
 	c.create("parallelism: 2", bucket, checkpointing, dataflow)
 	c.running()
 	c.storage.set(func(s *script) { s.busy = true })
+	c.until("the version counts as stable, which is written", func(job *streamv1.StreamJob) error {
+		if job.Status.LastStable == nil {
+			return fmt.Errorf("on the way is %+v", job.Status.Stability)
+		}
+		return nil
+	})
 	o.rests(t)
 	before := c.storage.lineage("j").last
 	NewWithT(t).Consistently(o.asked).WithTimeout(5*time.Second).WithPolling(time.Second).Should(BeEmpty(), "requests of a job at rest")

@@ -28,8 +28,7 @@ func TestOperatorKilled_CompletesTheUpgradeOnce(t *testing.T) {
 	job := s.start(s.ledger("ledger"))
 	completed := s.await(bounded.Name, "the end of the bounded job", hasCompleted)
 
-	phases := []streamv1.OperationPhase{streamv1.OperationChecking, streamv1.OperationSaving, streamv1.OperationStarting}
-	for i, phase := range phases {
+	for i, phase := range phases() {
 		parallelism := 3 - i%2
 		old := job
 		gently := phase != streamv1.OperationSaving
@@ -50,8 +49,30 @@ func TestOperatorKilled_CompletesTheUpgradeOnce(t *testing.T) {
 	s.wantNotRunAgain(completed)
 }
 
+// phases are those of an upgrade.
+func phases() []streamv1.OperationPhase {
+	return []streamv1.OperationPhase{streamv1.OperationChecking, streamv1.OperationSaving, streamv1.OperationStarting}
+}
+
 // watchOperation patches a job, and acts as soon as an operation of that generation is in a phase. It returns the generation.
 func (s *scenario) watchOperation(name string, phase streamv1.OperationPhase, patch string, act func()) int64 {
+	s.Helper()
+	var generation int64
+	s.watch(name, fmt.Sprintf("phase %s", phase), func() { generation = s.patch(name, patch) }, func(job *streamv1.StreamJob) bool {
+		if o := job.Status.Operation; o != nil && o.Phase == phase && o.Generation == generation {
+			return true
+		}
+		if u := job.Status.LastUpgrade; u != nil && job.Status.Deployment.Generation == generation && job.Status.Operation == nil {
+			s.Fatalf("the upgrade of job %s was never seen in phase %s\n%s", name, phase, describe(job))
+		}
+		return false
+	})
+	act()
+	return generation
+}
+
+// watch begins something and waits until a job is as wanted, however short it is so.
+func (s *scenario) watch(name, what string, begin func(), wanted func(*streamv1.StreamJob) bool) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), stepTimeout)
 	defer cancel()
@@ -60,7 +81,7 @@ func (s *scenario) watchOperation(name string, phase streamv1.OperationPhase, pa
 		s.Fatalf("watching job %s: %v", name, err)
 	}
 	defer w.Stop()
-	generation := s.patch(name, patch)
+	begin()
 	for {
 		select {
 		case e, ok := <-w.ResultChan():
@@ -68,15 +89,11 @@ func (s *scenario) watchOperation(name string, phase streamv1.OperationPhase, pa
 			if !ok || !isJob {
 				s.Fatalf("watching job %s: got %+v", name, e)
 			}
-			if o := job.Status.Operation; o != nil && o.Phase == phase && o.Generation == generation {
-				act()
-				return generation
-			}
-			if u := job.Status.LastUpgrade; u != nil && job.Status.Deployment.Generation == generation && job.Status.Operation == nil {
-				s.Fatalf("the upgrade of job %s was never seen in phase %s\n%s", name, phase, describe(job))
+			if wanted(job) {
+				return
 			}
 		case <-ctx.Done():
-			s.Fatalf("waiting for phase %s of job %s\n%s", phase, name, describe(s.job(name)))
+			s.Fatalf("waiting for %s of job %s\n%s", what, name, describe(s.job(name)))
 		}
 	}
 }

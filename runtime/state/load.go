@@ -220,11 +220,11 @@ func (l *loader) run(mine, of int, failed func()) {
 // in the cache; whether all are right is seen at the end, and if not, the restore fails.
 func (l *loader) check(w *loading, s Section) error {
 	t, b := w.run.tables[s.State], w.run.bytes(s, w.b)
-	if w.run.r.fits(w.run.info, s, b, t) != nil {
+	if misfit := w.run.r.fits(w.run.info, s, b, t); misfit != nil {
 		if _, err := w.run.part(s, w.b); err != nil {
-			return err
+			return err // what doesn't fit is damage
 		}
-		return w.run.r.fits(w.run.info, s, b, t)
+		return misfit
 	}
 	l.reserve(t, s)
 	sum, left := uint32(0), []byte(nil)

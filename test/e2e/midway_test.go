@@ -82,12 +82,7 @@ func TestEdit_DuringARollback(t *testing.T) {
 	job := s.ledger("ledger")
 	job.Spec.Upgrade.Rollback = &streamv1.Rollback{StableCheckpoints: 1, MaxRestarts: new(int32(1))}
 	s.start(job)
-	job = s.await("ledger", "a stable version", func(job *streamv1.StreamJob) string {
-		if job.Status.LastStable == nil {
-			return fmt.Sprintf("on the way is %+v", job.Status.Stability)
-		}
-		return ""
-	})
+	job = s.stable("ledger")
 	bad := job.DeepCopy()
 	setRows(bad, "seq / (seq - seq)")
 	s.watch("ledger", "a rollback", func() { s.update(bad) }, func(job *streamv1.StreamJob) bool {

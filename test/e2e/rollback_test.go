@@ -26,12 +26,7 @@ func TestRollback_VersionThatCrashes(t *testing.T) {
 	job := s.ledger("ledger")
 	job.Spec.Upgrade.Rollback = &streamv1.Rollback{StableCheckpoints: 2, MaxRestarts: new(int32(1))}
 	s.start(job)
-	job = s.await("ledger", "a stable version", func(job *streamv1.StreamJob) string {
-		if job.Status.LastStable == nil || job.Status.LastStable.Grant != 1 {
-			return fmt.Sprintf("stable is %+v, on the way %+v", job.Status.LastStable, job.Status.Stability)
-		}
-		return ""
-	})
+	job = s.stable("ledger")
 	good := *job.Status.Deployment
 
 	// Each key gets ten rows a second.
@@ -60,6 +55,17 @@ func TestRollback_VersionThatCrashes(t *testing.T) {
 		t.Error(missing)
 	}
 	s.finish("ledger")
+}
+
+// stable waits until the first version of a job counts as stable.
+func (s *scenario) stable(name string) *streamv1.StreamJob {
+	s.Helper()
+	return s.await(name, "a stable version", func(job *streamv1.StreamJob) string {
+		if job.Status.LastStable == nil || job.Status.LastStable.Grant != 1 {
+			return fmt.Sprintf("stable is %+v, on the way %+v", job.Status.LastStable, job.Status.Stability)
+		}
+		return ""
+	})
 }
 
 // wantRolledBack checks what the status says after a rollback.

@@ -129,6 +129,9 @@ type JobStatus struct {
 	LastCheckpoint *SnapshotInfo `json:"lastCheckpoint,omitempty"`
 	LastSavepoint  *SnapshotInfo `json:"lastSavepoint,omitempty"`
 
+	// Sweeps are the looks of this coordinator for objects in the directory of the job that nothing refers to; nil before the first one.
+	Sweeps *Sweeps `json:"sweeps,omitempty"`
+
 	// MaxOutage is how long the job may be down before the outside drops what a transactional sink has prepared and not committed: then that
 	// is lost, and the job ends. 0: no bound.
 	MaxOutage Duration `json:"maxOutage,omitempty"`
@@ -142,6 +145,17 @@ type JobStatus struct {
 	// Storage says where snapshots go; Warnings hold what the user should know, such as checkpoints in memory.
 	Storage  string   `json:"storage,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Sweeps says what a coordinator has found and deleted that crashes, lost answers and refused deletions had left.
+type Sweeps struct {
+	// At is when the last one ended.
+	At time.Time `json:"at"`
+	// Objects and Bytes have been deleted by all of them.
+	Objects int64 `json:"objects"`
+	Bytes   int64 `json:"bytes"`
+	// Error says why the last one could not be brought to its end; empty if it was. It is tried again after an hour.
+	Error string `json:"error,omitempty"`
 }
 
 // StorageTrouble says what is wrong with the storage of a job whose tasks go on.

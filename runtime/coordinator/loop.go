@@ -52,6 +52,8 @@ type loop struct {
 	came []string
 	// beats is nil before the loop runs.
 	beats *beats
+	// swept is the outcome of the looks for orphans; its At is zero before the first.
+	swept contract.Sweeps
 
 	calls     sync.WaitGroup
 	slots     chan struct{}
@@ -67,6 +69,9 @@ func (l *loop) run(ctx context.Context) {
 	if t := l.tracer; t != nil {
 		l.calls.Go(func() { t.run(calls) })
 		defer close(t.queue)
+	}
+	if l.o.Durable {
+		l.calls.Go(func() { l.sweeps(calls) })
 	}
 
 	wake := time.NewTimer(time.Hour)

@@ -25,6 +25,7 @@ type metrics struct {
 	recordsIn, recordsOut                       *prometheus.Desc
 	checkpoints, inFlight                       *prometheus.Desc
 	lastDuration, lastSize, lastTime, lastFinal *prometheus.Desc
+	swept, orphans, orphanBytes                 *prometheus.Desc
 	detail                                      checkpointMetrics
 }
 
@@ -47,6 +48,9 @@ func newMetrics(c jobControl, namespace, name string) *metrics {
 		lastSize:     desc("last_checkpoint_size_bytes", "Bytes that the last checkpoint consists of."),
 		lastTime:     desc("last_checkpoint_completed_timestamp_seconds", "When the last checkpoint completed."),
 		lastFinal:    desc("last_checkpoint_id", "Id of the last completed checkpoint."),
+		swept:        desc("last_sweep_timestamp_seconds", "When orphans in the directory of the job were last looked for to the end."),
+		orphans:      desc("orphans_deleted_total", "Objects that nothing referred to, deleted by this coordinator."),
+		orphanBytes:  desc("orphans_deleted_bytes_total", "Bytes of the objects that nothing referred to, deleted by this coordinator."),
 		detail:       newCheckpointMetrics(desc),
 	}
 }
@@ -62,7 +66,7 @@ func (m *metrics) handler() http.Handler {
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.state, m.restarts, m.workers, m.slots, m.recordsIn, m.recordsOut, m.checkpoints,
-		m.inFlight, m.lastDuration, m.lastSize, m.lastTime, m.lastFinal,
+		m.inFlight, m.lastDuration, m.lastSize, m.lastTime, m.lastFinal, m.swept, m.orphans, m.orphanBytes,
 	} {
 		ch <- d
 	}
@@ -107,6 +111,18 @@ func (m *metrics) collectJob(ch chan<- prometheus.Metric, s *contract.JobStatus)
 	gauge(ch, m.slots, float64(s.SlotsNeeded), "needed")
 	gauge(ch, m.recordsIn, float64(s.RecordsIn))
 	gauge(ch, m.recordsOut, float64(s.RecordsOut))
+	m.collectSweeps(ch, s.Sweeps)
+}
+
+func (m *metrics) collectSweeps(ch chan<- prometheus.Metric, s *contract.Sweeps) {
+	if s == nil {
+		return
+	}
+	if s.Error == "" {
+		gauge(ch, m.swept, float64(s.At.UnixMilli())/1000)
+	}
+	counter(ch, m.orphans, s.Objects)
+	counter(ch, m.orphanBytes, s.Bytes)
 }
 
 func (m *metrics) collectCheckpoints(ch chan<- prometheus.Metric, s *contract.JobStatus, h *contract.CheckpointsReport) {

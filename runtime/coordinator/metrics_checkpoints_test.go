@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -76,7 +77,7 @@ func TestMetrics_AreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fakeControl{history: checkpointHistory(), job: contract.JobStatus{State: contract.JobRunning, LastCheckpoint: &contract.SnapshotInfo{ID: 1}}}
+	f := &fakeControl{history: checkpointHistory(), job: contract.JobStatus{State: contract.JobRunning, LastCheckpoint: &contract.SnapshotInfo{ID: 1}, Sweeps: &contract.Sweeps{At: time.Unix(1, 0)}}}
 	_, url := serve(t, f)
 	_, body := get(t, url+contract.PathMetrics)
 	var served, documented []string

@@ -74,6 +74,7 @@ func (l *loop) report(now time.Time) *contract.JobStatus {
 	l.reportTasks(out, s)
 	reportRegions(out, s)
 	l.reportSnapshots(out, s)
+	out.Sweeps = l.reportSweeps()
 	return out
 }
 

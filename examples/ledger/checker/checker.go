@@ -28,7 +28,9 @@ const maxViolations = 10
 type Report struct {
 	// Keys and Rows that are there, and Files they are in.
 	Keys, Rows, Files int
-	// Violations are the first numbers that are missing or doubled.
+	// Missing and Repeated count the numbers below the highest of their key that aren't there, and those that are there more than once.
+	Missing, Repeated int
+	// Violations are the first of them.
 	Violations []string
 }
 
@@ -103,14 +105,22 @@ func (r *Report) judge(seen map[int64]map[int64]int) {
 	r.Keys = len(seen)
 	for _, k := range slices.Sorted(maps.Keys(seen)) {
 		highest := slices.Max(slices.Collect(maps.Keys(seen[k])))
-		for s := int64(1); s <= highest && len(r.Violations) < maxViolations; s++ {
+		for s := int64(1); s <= highest; s++ {
 			switch n := seen[k][s]; {
 			case n == 0:
-				r.Violations = append(r.Violations, fmt.Sprintf("key %d: %d is missing", k, s))
+				r.Missing++
+				r.violation("key %d: %d is missing", k, s)
 			case n > 1:
-				r.Violations = append(r.Violations, fmt.Sprintf("key %d: %d is there %d times", k, s, n))
+				r.Repeated++
+				r.violation("key %d: %d is there %d times", k, s, n)
 			}
 		}
+	}
+}
+
+func (r *Report) violation(format string, args ...any) {
+	if len(r.Violations) < maxViolations {
+		r.Violations = append(r.Violations, fmt.Sprintf(format, args...))
 	}
 }
 

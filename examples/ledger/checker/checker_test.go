@@ -35,6 +35,9 @@ func TestOutput(t *testing.T) {
 			}
 			r, err := Output(t.Context(), store)
 			if err == nil {
+				if missing, repeated := strings.Contains(tc.want, "missing"), strings.Contains(tc.want, "times"); (r.Missing > 0) != missing || (r.Repeated > 0) != repeated {
+					t.Errorf("%d are missing and %d repeated, want %q", r.Missing, r.Repeated, tc.want)
+				}
 				err = r.Err()
 			}
 			if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {

@@ -69,6 +69,7 @@ func (m *Machine) HandleHeadRead(now time.Time, h snapshot.Head, found bool, err
 		next.Epoch.N = max(m.o.FirstN, 1)
 	}
 	next.Final = nil
+	next.Restarts = notAfter(next.Restarts, now)
 	abandonStops(&next, now)
 	if m.heads.dropped, err = m.rewind(&h, &next); err != nil {
 		m.quit(false, fmt.Errorf("claiming the head: %w", err))

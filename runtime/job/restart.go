@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/contract"
@@ -92,6 +93,22 @@ func restarted(c snapshot.RestartCounters, now time.Time, delay time.Duration) s
 	c.Total++
 	c.LastFailure = now
 	c.LastDelay = delay
+	return c
+}
+
+// notAfter returns the counters with no failure later than now. A coordinator finds times in the head that another one's clock gave. What lies in the future by its own
+// clock has happened by now; taken as it is, it would count as recent for as long as the clocks differ, and fail a job at a rate that it never had. If its clock is ahead it
+// forgets sooner, which lets at most as many failures pass as the strategy allows within one interval.
+func notAfter(c snapshot.RestartCounters, now time.Time) snapshot.RestartCounters {
+	if c.LastFailure.After(now) {
+		c.LastFailure = now
+	}
+	c.Failures = slices.Clone(c.Failures)
+	for i, t := range c.Failures {
+		if t.After(now) {
+			c.Failures[i] = now
+		}
+	}
 	return c
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
@@ -130,6 +131,54 @@ func TestStrategy_JitterStaysWithinItsBounds(t *testing.T) {
 	}
 	if low < 5*time.Second || high > 15*time.Second || low > 6*time.Second || high < 14*time.Second {
 		t.Errorf("delays were within %v and %v, want about 5s to 15s", low, high)
+	}
+}
+
+// A coordinator takes over from one whose clock is ahead of its own. What failed there has failed by now, and is forgotten after the interval, and not after the interval and the difference.
+func TestMachine_FailuresOfAClockThatIsAheadAgeFromTheClaim(t *testing.T) {
+	t.Parallel()
+	now, ahead := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), 20*time.Minute
+	r := contract.Restart{FailureRate: &contract.FailureRate{MaxFailures: 1, Interval: dur(time.Minute)}}
+	m, err := New(Options{
+		Config: contract.JobConfig{Name: "job", JobID: "j", Checkpointing: &contract.Checkpointing{Interval: dur(time.Hour)}, Restart: r}, Owner: "b", Dir: "dir/", Rand: rand.New(middle{}), Grant: 1,
+		Plan:    Plan{MaxParallelism: 128, Vertices: []Vertex{{Name: "src", Parallelism: 1, Operators: []string{"src"}}}},
+		Restore: func(*snapshot.Manifest, string) (map[protocol.TaskID]protocol.TaskDeployment, error) { return nil, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := now.Add(-time.Hour)
+	found := snapshot.Head{
+		JobID: "j", Owner: "a", Epoch: snapshot.Epoch{Grant: 1, N: 1}, Seq: 7,
+		Restarts: snapshot.RestartCounters{Total: 2, LastFailure: now.Add(ahead), Failures: []time.Time{old, now.Add(ahead)}},
+	}
+	m.HandleStart(now)
+	m.HandleHeadRead(now, found, true, nil)
+	var claimed *snapshot.Head
+	for _, e := range m.Effects() {
+		if s, ok := e.(SwapHead); ok {
+			claimed = &s.Head
+		}
+	}
+	if claimed == nil {
+		t.Fatal("the head wasn't claimed")
+	}
+	want := snapshot.RestartCounters{Total: 2, LastFailure: now, Failures: []time.Time{old, now}}
+	if d := cmp.Diff(want, claimed.Restarts); d != "" {
+		t.Errorf("counters (-want +got):\n%s", d)
+	}
+	if !found.Restarts.Failures[1].Equal(now.Add(ahead)) {
+		t.Error("the head that was read has been changed")
+	}
+	s, err := NewStrategy(r, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, _ := s.Failed(now.Add(30*time.Second), claimed.Restarts, nil); d.Restart {
+		t.Error("a second failure within the interval is to be final")
+	}
+	if d, _ := s.Failed(now.Add(61*time.Second), claimed.Restarts, nil); !d.Restart {
+		t.Errorf("a failure after the interval is to be followed by a restart: %s", d.Why)
 	}
 }
 

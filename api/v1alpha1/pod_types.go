@@ -146,7 +146,7 @@ type PodTemplate struct {
 	// +kubebuilder:validation:MaxItems=8
 	ImagePullSecrets []SecretReference `json:"imagePullSecrets,omitempty"`
 
-	// terminationGracePeriodSeconds is how long a pod has to flush and end. Unset means 30, or 10 for versions of older operators.
+	// terminationGracePeriodSeconds is how long a pod has to flush and end; workers wait for a checkpoint until 5 s before. Unset means 30, or 10 for versions of older operators.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3600

@@ -190,7 +190,11 @@ func (s *scope) keepImage(grant int64, r *resources.Revision) {
 	// The stored revision is lost: the pods know.
 	name := resources.Name(s.job.Name, grant, resources.CoordinatorComponent)
 	if d, ok := s.live[ref{kindOf(&appsv1.Deployment{}), name}].(*appsv1.Deployment); ok && len(d.Spec.Template.Spec.Containers) > 0 {
-		keepForm(&d.Spec.Template.Spec, r)
+		var worker *corev1.PodSpec
+		if w, ok := s.live[ref{kindOf(&appsv1.StatefulSet{}), resources.Name(s.job.Name, grant, resources.WorkerComponent)}].(*appsv1.StatefulSet); ok {
+			worker = &w.Spec.Template.Spec
+		}
+		keepForm(&d.Spec.Template.Spec, worker, r)
 		if c := &d.Spec.Template.Spec.Containers[0]; r.Spec.Program == nil {
 			r.Image, r.ImagePullPolicy = c.Image, c.ImagePullPolicy
 		}

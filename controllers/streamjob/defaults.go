@@ -106,9 +106,9 @@ func (s *scope) withDefaults(r *resources.Revision) {
 	}
 }
 
-// keepForm keeps the form of the pods of a version whose stored revision is lost: the pods know.
-func keepForm(pod *corev1.PodSpec, r *resources.Revision) {
-	r.Form = min(r.Form, resources.FormOf(pod, r))
+// keepForm keeps the form of the pods of a version whose stored revision is lost: the pods know. That of workers may be nil.
+func keepForm(coordinator, worker *corev1.PodSpec, r *resources.Revision) {
+	r.Form = min(r.Form, resources.FormOf(coordinator, worker, r))
 }
 
 // configSource reconciles all StreamJobs when another configuration is in force: one that could not start may do so now.

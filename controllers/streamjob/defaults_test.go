@@ -278,12 +278,14 @@ func TestRehearse_RefusedTemplatesAreFoundBeforeTheOldVersionStops(t *testing.T)
 }
 
 func TestKeepForm_OfAVersionWhoseRevisionIsLost(t *testing.T) {
-	for form := range resources.FormCalm + 1 {
+	for form := range resources.NewestForm + 1 {
 		t.Run(fmt.Sprint("form ", form), func(t *testing.T) {
-			w := newWorld(t, deployed())
+			job := deployed()
+			job.Spec.Workers = &streamv1.Workers{PodTemplate: &streamv1.PodTemplate{TerminationGracePeriodSeconds: 60}}
+			w := newWorld(t, job)
 			w.plans(nil, plan.Store{Grant: 1}, plan.Apply{Grant: 1})
 			w.pass(t)
-			if got := w.storedRevision(t, "words-1").Form; got != resources.FormCalm {
+			if got := w.storedRevision(t, "words-1").Form; got != resources.NewestForm {
 				t.Fatalf("a new version has form %d", got)
 			}
 			old := w.storedRevision(t, "words-1")

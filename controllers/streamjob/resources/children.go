@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -40,6 +41,12 @@ const (
 	apiPortName     = "api"
 	dataPortName    = "data"
 	healthPortName  = "health"
+)
+
+const (
+	// drainTimeoutFlag is the flag of a worker with how long it may drain; drainReserve is what is left of a grace period then, in seconds, to end.
+	drainTimeoutFlag = "--drain-timeout"
+	drainReserve     = 5
 )
 
 // Set is the objects of a grant besides its config map.
@@ -194,6 +201,9 @@ func (v version) workers() (*appsv1ac.StatefulSetApplyConfiguration, error) {
 	if b := v.r.Spec.StateBackend; b != nil && b.LocalRecovery {
 		withLocalCopies(pod)
 	}
+	if d := drainTimeout(&v.r.Spec); d != 0 && v.r.Form >= FormDrain {
+		pod.Containers[0].WithArgs(drainTimeoutFlag, d.String())
+	}
 	template := workerTemplate(&v.r.Spec)
 	if err := (merge{template: template, component: WorkerComponent, spread: v.labels(WorkerComponent)}).into(pod); err != nil {
 		return nil, err
@@ -207,6 +217,16 @@ func (v version) workers() (*appsv1ac.StatefulSetApplyConfiguration, error) {
 			WithPodManagementPolicy(appsv1.ParallelPodManagement).
 			WithSelector(v.selector(WorkerComponent)).
 			WithTemplate(podTemplate(template, v.labels(WorkerComponent), pod))), nil
+}
+
+// drainTimeout is how long a worker may wait for a checkpoint when it is told to end, so that it has ended before it is killed; 0: the template of workers
+// says nothing about it, and the default of the engine fits that of the pods.
+func drainTimeout(spec *streamv1.StreamJobSpec) time.Duration {
+	t := workerTemplate(spec)
+	if t == nil || t.TerminationGracePeriodSeconds == 0 {
+		return 0
+	}
+	return time.Duration(max(t.TerminationGracePeriodSeconds-drainReserve, 1)) * time.Second
 }
 
 // serving returns the pod of a component that serves until it is ended.

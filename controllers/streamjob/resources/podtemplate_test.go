@@ -102,6 +102,45 @@ func TestChildren_OfNewVersionsAreAsTheGoldensSay(t *testing.T) {
 	}
 }
 
+// TestChildren_WorkersDrainForLessThanTheirGrace has workers end by themselves before they are killed, however long the template gives them.
+func TestChildren_WorkersDrainForLessThanTheirGrace(t *testing.T) {
+	tests := map[string]struct {
+		grace int32
+		form  int
+		want  []string
+	}{
+		"unset":                          {0, NewestForm, nil},
+		"the shortest":                   {1, NewestForm, []string{"--drain-timeout", "1s"}},
+		"shorter than the default":       {10, NewestForm, []string{"--drain-timeout", "5s"}},
+		"longer than the default":        {300, NewestForm, []string{"--drain-timeout", "4m55s"}},
+		"a version of an older operator": {300, FormCalm, nil},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			job := minimal()
+			job.Spec.Workers = &streamv1.Workers{PodTemplate: &streamv1.PodTemplate{TerminationGracePeriodSeconds: tc.grace}}
+			job.Spec.Coordinator = &streamv1.Coordinator{PodTemplate: &streamv1.PodTemplate{TerminationGracePeriodSeconds: 100}}
+			r := NewRevision(job, settings, "", "6f1c6c1e000040008000000000000001")
+			r.Form = tc.form
+			set, err := Children(job, 7, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := typed[appsv1.StatefulSet](t, set.Workers).Spec.Template.Spec.Containers[0].Args
+			var got []string
+			if i := slices.Index(args, "--drain-timeout"); i >= 0 {
+				got = args[i:]
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if args := typed[appsv1.Deployment](t, set.Coordinator).Spec.Template.Spec.Containers[0].Args; slices.Contains(args, "--drain-timeout") {
+				t.Errorf("the coordinator has it too: %v", args)
+			}
+		})
+	}
+}
+
 // TestPodTemplate_LeavesWhatTheEngineDependsOn adds a full template and finds everything that pods have without one, unchanged.
 func TestPodTemplate_LeavesWhatTheEngineDependsOn(t *testing.T) {
 	job := withTemplates()
@@ -129,6 +168,7 @@ func TestPodTemplate_LeavesWhatTheEngineDependsOn(t *testing.T) {
 			t.Errorf("label %s has gone", key)
 		}
 	}
+	want.Args = append(want.Args, "--drain-timeout", "1m25s") // follows from how long the template gives the pod to end
 	got.Env, want.Env, got.VolumeMounts, want.VolumeMounts, got.EnvFrom = nil, nil, nil, nil, nil
 	got.Ports = slices.DeleteFunc(got.Ports, func(p corev1.ContainerPort) bool { return p.Name == "debug" })
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -5,6 +5,7 @@ package resources
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -30,8 +31,10 @@ const (
 	// FormCalm has pods that serve asked every 5 s whether they are ready, instead of every second, which costs a node with hundreds of them more than what they
 	// do at rest.
 	FormCalm = 2
-	// newestForm is that of versions that are stored now.
-	newestForm = FormCalm
+	// FormDrain tells workers how long they may drain where their template says how long they have to end.
+	FormDrain = 3
+	// NewestForm is that of versions that are stored now.
+	NewestForm = FormDrain
 )
 
 // Settings are the settings of the operator that end up in pods.
@@ -84,7 +87,7 @@ func NewRevision(job *streamv1.StreamJob, s Settings, jobID, newJobID string) Re
 		ImagePullPolicy: s.EngineImagePullPolicy,
 		JobID:           jobID,
 		NewJobID:        newJobID,
-		Form:            newestForm,
+		Form:            NewestForm,
 	}
 	if p := job.Spec.Program; p != nil {
 		r.Image, r.ImagePullPolicy = p.Image, p.ImagePullPolicy
@@ -92,19 +95,32 @@ func NewRevision(job *streamv1.StreamJob, s Settings, jobID, newJobID string) Re
 	return r
 }
 
-// FormOf returns the form that the pod of a coordinator has, as far as the pod tells: of what was asked for in the spec, nothing tells an older form.
-func FormOf(pod *corev1.PodSpec, r *Revision) int {
+// FormOf returns the form that the pods of a coordinator and of its workers have, as far as they tell: of what was asked for in the spec, nothing tells an
+// older form. Without the pod of workers, nil, that of the coordinator has to do.
+func FormOf(coordinator, worker *corev1.PodSpec, r *Revision) int {
 	t := coordinatorTemplate(&r.Spec)
-	if (t == nil || t.TerminationGracePeriodSeconds == 0) && pod.TerminationGracePeriodSeconds != nil && *pod.TerminationGracePeriodSeconds == endSeconds {
+	if (t == nil || t.TerminationGracePeriodSeconds == 0) && coordinator.TerminationGracePeriodSeconds != nil && *coordinator.TerminationGracePeriodSeconds == endSeconds {
 		return 0
 	}
-	for i := range pod.Containers {
-		c := &pod.Containers[i]
-		if c.Name == CoordinatorComponent && c.ReadinessProbe != nil && c.ReadinessProbe.PeriodSeconds < readySeconds {
-			return FormFlush
+	if c := containerOf(coordinator, CoordinatorComponent); c != nil && c.ReadinessProbe != nil && c.ReadinessProbe.PeriodSeconds < readySeconds {
+		return FormFlush
+	}
+	if worker != nil && drainTimeout(&r.Spec) != 0 {
+		if c := containerOf(worker, WorkerComponent); c != nil && !slices.Contains(c.Args, drainTimeoutFlag) {
+			return FormCalm
 		}
 	}
-	return newestForm
+	return NewestForm
+}
+
+// containerOf returns the container of a component; nil: the pod has none.
+func containerOf(pod *corev1.PodSpec, component string) *corev1.Container {
+	for i := range pod.Containers {
+		if pod.Containers[i].Name == component {
+			return &pod.Containers[i]
+		}
+	}
+	return nil
 }
 
 // ReadRevision returns the revision that a config map holds.

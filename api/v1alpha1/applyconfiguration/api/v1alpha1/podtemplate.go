@@ -35,7 +35,7 @@ type PodTemplateApplyConfiguration struct {
 	ServiceAccountToken *string `json:"serviceAccountToken,omitempty"`
 	// imagePullSecrets are the secrets with which images are pulled.
 	ImagePullSecrets []SecretReferenceApplyConfiguration `json:"imagePullSecrets,omitempty"`
-	// terminationGracePeriodSeconds is how long a pod has to flush and end. Unset means 30, or 10 for versions of older operators.
+	// terminationGracePeriodSeconds is how long a pod has to flush and end; workers wait for a checkpoint until 5 s before. Unset means 30, or 10 for versions of older operators.
 	TerminationGracePeriodSeconds *int32 `json:"terminationGracePeriodSeconds,omitempty"`
 	// volumes can be mounted by the containers below.
 	Volumes []PodVolumeApplyConfiguration `json:"volumes,omitempty"`

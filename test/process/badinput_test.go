@@ -256,6 +256,13 @@ func TestBadInput_MalformedLines(t *testing.T) {
 // lastLine is the last line of the visible files of a sink, in the order of their names.
 func lastLine(t *testing.T, dir string) string {
 	t.Helper()
+	lines := outputLines(t, dir)
+	return lines[len(lines)-1]
+}
+
+// outputLines are the lines of the visible files of a sink, in the order of their names.
+func outputLines(t *testing.T, dir string) []string {
+	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "part-*"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no files in %s: %v", dir, err)
@@ -268,8 +275,7 @@ func lastLine(t *testing.T, dir string) string {
 		}
 		all = append(all, b...)
 	}
-	lines := strings.Split(strings.TrimSpace(string(all)), "\n")
-	return lines[len(lines)-1]
+	return strings.Split(strings.TrimSpace(string(all)), "\n")
 }
 
 // A function of the user that panics fails the job and names the operator, wherever it runs.

@@ -3,10 +3,13 @@
 package process_test
 
 import (
+	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,16 +30,58 @@ func incremental(t *testing.T, dir string, replace ...string) string {
 	}, replace...)...)
 }
 
-// policy writes one into the file of a job, in place of the one that is there.
-func policy(t *testing.T, file, p string) {
+// edit replaces what is in the file of a job: expressions and texts in turn. Each has to be there.
+func edit(t *testing.T, file string, replace ...string) {
 	t.Helper()
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b = regexp.MustCompile(`onCorruption: \w+`).ReplaceAll(b, []byte("onCorruption: "+p))
+	for i := 0; i < len(replace); i += 2 {
+		old := regexp.MustCompile(replace[i])
+		if !old.Match(b) {
+			t.Fatalf("the job doesn't contain %s:\n%s", old, b)
+		}
+		b = old.ReplaceAll(b, []byte(replace[i+1]))
+	}
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// wantCountsOfSequentialRun lets the unbounded job of incremental end after a million rows, writing what it counts to files from here on, and
+// compares the last count of each key with that of a job that has never been disturbed: each of 1000 keys has 1000 numbers, and every other one counts.
+func wantCountsOfSequentialRun(t *testing.T, file, dir string) {
+	t.Helper()
+	edit(t, file, `rowsPerSecond: \d+`, "rows: 1000000", `log: {}`, "fileSink: {path: "+dir+"/out}")
+	if code, out := run(t, nil, weir, "run", file); code != 0 || !names(out, "finished") {
+		t.Fatalf("the job ended with code %d:\n%s", code, out)
+	}
+	counts := map[int64]map[int64]bool{}
+	for _, l := range outputLines(t, filepath.Join(dir, "out")) {
+		var r struct{ Key, Total int64 }
+		if err := json.Unmarshal([]byte(l), &r); err != nil {
+			t.Fatalf("%v in %s", err, l)
+		}
+		if counts[r.Key] == nil {
+			counts[r.Key] = map[int64]bool{}
+		}
+		if counts[r.Key][r.Total] {
+			t.Fatalf("key %d: the count %d came twice", r.Key, r.Total)
+		}
+		counts[r.Key][r.Total] = true
+	}
+	if len(counts) != 1000 {
+		t.Fatalf("%d keys were counted, want 1000", len(counts))
+	}
+	for key, of := range counts {
+		if highest := slices.Max(slices.Collect(maps.Keys(of))); highest != 500 {
+			t.Errorf("key %d was counted %d times, want 500", key, highest)
+		}
+	}
+	h, _ := headOf(t, dir)
+	if last := h.Restores[len(h.Restores)-1]; last.Empty {
+		t.Errorf("the job began anew: %+v", last)
 	}
 }
 
@@ -130,7 +175,7 @@ func ownFile(t *testing.T, state string, h *snapshot.Head) string {
 }
 
 // A damaged newest checkpoint, in its manifest or in a file: by default the job refuses; with FallBack it goes on from the one before if its sinks commit
-// nothing, and refuses if they do. The head says what was left out, and a sweep leaves what is young.
+// nothing, and refuses if they do. The head says what was left out, a sweep leaves what is young, and in the end every row has been counted once.
 func TestOnCorruption(t *testing.T) {
 	enough := func(h *snapshot.Head) bool {
 		return len(h.Checkpoints) == 3 && h.Checkpoints[0].ID > 2 && h.Checkpoints[2].Shared
@@ -168,7 +213,7 @@ func TestOnCorruption(t *testing.T) {
 
 			code, out := run(t, nil, weir, "run", file)
 			wantRefused(t, code, out, filepath.Base(damaged), "onCorruption is Fail")
-			policy(t, file, "FallBack")
+			edit(t, file, `onCorruption: \w+`, "onCorruption: FallBack")
 			if tc.refused != "" {
 				code, out := run(t, nil, weir, "run", file)
 				wantRefused(t, code, out, tc.refused)
@@ -188,6 +233,7 @@ func TestOnCorruption(t *testing.T) {
 			if code, out := run(t, nil, weir, "snapshot", "sweep", job); code != 0 || !strings.Contains(out, "0 objects (0 B) deleted") {
 				t.Errorf("a sweep gave %d:\n%s", code, out)
 			}
+			wantCountsOfSequentialRun(t, file, dir)
 		})
 	}
 }

@@ -30,6 +30,7 @@ var PureCores = []string{
 // Shells are the files and folders inside those packages that are not pure: what drives a core, here or in
 // tests, or reads storage.
 var Shells = []string{
+	"runtime/operator/operatortest",
 	"runtime/operator/txn/blocking.go",
 	"runtime/operator/txn/manager.go",
 	"runtime/snapshot/reclaim",

@@ -6,115 +6,174 @@ package e2e_test
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
-	"time"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
-	"github.com/weir-stream/weir/hack/e2e/stage"
 )
 
-// TestStorageFaults_NothingIsLostOrStuck has the object store fail during a savepoint, an upgrade, a restore and a deletion, in each of the ways in
-// which object stores fail. Each step must say what is wrong, and be done once the store works again.
-func TestStorageFaults_NothingIsLostOrStuck(t *testing.T) {
-	t.Parallel()
-	// named says whether a condition must name the fault: a store that is only slow isn't one.
-	tests := map[string]struct{ named bool }{"down": {true}, "denied": {true}, "full": {true}, "slow": {false}}
-	for mode, tc := range tests {
+// storeFaults are the ways in which object stores fail. Of each, named says whether a condition must name it: a store that is only slow isn't at fault.
+func storeFaults() map[string]bool {
+	return map[string]bool{"down": true, "denied": true, "full": true, "slow": false}
+}
+
+const (
+	// slowAnswers is how many requests of an operation a slow store must have held up for the operation to have met it.
+	slowAnswers = 3
+	// sluggish gives a test the time to see a phase of an operation before it is over.
+	sluggish = "slow&delay=400ms"
+)
+
+// failing is a scenario whose object store fails in one way.
+type failing struct {
+	*scenario
+	store *store
+	mode  string
+	named bool
+}
+
+// withFaults runs a scenario with each of the faults.
+func withFaults(t *testing.T, prefix string, run func(*failing)) {
+	t.Helper()
+	for mode, named := range storeFaults() {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			f := &faultyStore{scenario: newScenario(t, "s3-"+mode), mode: mode, named: tc.named}
-			f.run()
+			s := newScenario(t, prefix+mode)
+			run(&failing{scenario: s, store: s.faultyStore(), mode: mode, named: named})
 		})
 	}
 }
 
-// storageReasons are those of conditions that name a fault of the object store: a sink that can't commit restarts the tasks.
-var storageReasons = []string{
-	streamv1.ReasonStorageUnavailable, streamv1.ReasonStorageAccessDenied, streamv1.ReasonSavepointFailed,
-	streamv1.ReasonCheckpointDeclined, streamv1.ReasonCheckpointExpired, streamv1.ReasonCheckpointNotWritten, streamv1.ReasonRestarting,
-}
-
-// faultyStore is a scenario whose object store fails on demand.
-type faultyStore struct {
-	*scenario
-	mode  string
-	named bool
-	http  *http.Client
-	url   string
-}
-
-func (f *faultyStore) run() {
-	f.Helper()
-	pod := f.before("faulty", toolSpec("s3fault", ":9000", stage.S3Addr))
-	f.url = "http://" + pod.Status.PodIP + ":9000/_mode?set="
-	transport := &http.Transport{DialContext: suite.access.Dial}
-	f.Cleanup(transport.CloseIdleConnections)
-	f.http = &http.Client{Transport: transport, Timeout: 10 * time.Second}
-
-	job := f.ledger("ledger")
-	job.Spec.Storage.S3.Endpoint = "http://faulty." + f.ns + ".svc:9000"
+// faultyLedger returns a ledger whose storage fails, and which gives up soon.
+func (f *failing) faultyLedger(name string) *streamv1.StreamJob {
+	job := f.ledger(name)
+	job.Spec.Storage.S3.Endpoint = f.store.endpoint
 	job.Spec.Upgrade.SavepointTimeout = seconds(6)
 	job.Spec.Checkpointing.Timeout = seconds(6)
-	job.Spec.Checkpointing.Retention.OnCancel = streamv1.DeleteOnCancel
-	f.start(job)
-	f.duringSavepoint(job.Name)
-	f.duringUpgrade(job.Name)
-	f.duringRestore(job.Name)
-	f.finish(job.Name)
-	f.resume(job.Name)
-	f.progress(f.job(job.Name))
-	f.duringDeletion(job.Name)
+	return job
 }
 
-// set has the store work as a mode says.
-func (f *faultyStore) set(mode string) {
-	f.Helper()
-	req, err := http.NewRequestWithContext(f.Context(), http.MethodPost, f.url+mode, http.NoBody)
-	if err != nil {
-		f.Fatal(err)
-	}
-	res, err := f.http.Do(req)
-	if err != nil {
-		f.Fatalf("setting the store to %s: %v", mode, err)
-	}
-	_ = res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		f.Fatalf("setting the store to %s: %s", mode, res.Status)
-	}
-}
-
-// says waits until a condition that isn't as it should be names the fault, unless the store is only slow.
-func (f *faultyStore) says(name, during string, conditions ...string) {
-	f.Helper()
-	if !f.named {
-		return
-	}
-	f.await(name, "a condition that names the fault of the store during "+during, func(job *streamv1.StreamJob) string {
-		missing := ""
-		for _, c := range conditions {
-			missing = is(job, c, metav1.ConditionFalse, storageReasons...)
-			if missing == "" && !strings.Contains(message(job, c), "s3://") {
-				missing = c + " does not name the store: " + message(job, c)
-			}
-			if missing == "" {
-				f.Logf("%s during %s: %s: %s", f.mode, during, c, message(job, c))
-				return ""
-			}
-		}
-		return missing
+// TestStorageFaults_NothingIsLostOrStuck has the object store fail during a savepoint, in two phases of an upgrade and during a restore, in each of the ways in
+// which object stores fail. Each step must have met the fault and say so, and be done once the store works again.
+func TestStorageFaults_NothingIsLostOrStuck(t *testing.T) {
+	t.Parallel()
+	withFaults(t, "s3-", func(f *failing) {
+		job := f.start(f.faultyLedger("ledger"))
+		f.duringSavepoint(job.Name)
+		f.duringCheck(job.Name)
+		f.duringSave(job.Name)
+		f.duringRestore(job.Name)
+		f.finish(job.Name)
 	})
 }
 
-func (f *faultyStore) duringSavepoint(name string) {
+// hold waits until what is going on has met the fault: a store that is slow is so for slow, and one that fails for broken.
+func (f *failing) hold(name, during string, slow, broken func(*streamv1.StreamJob) string) {
 	f.Helper()
-	f.set(f.mode)
+	wanted := slow
+	if f.named {
+		wanted = broken
+	}
+	says := ""
+	f.await(name, "a sign of the fault of the store during "+during, func(job *streamv1.StreamJob) string {
+		says = f.says(job)
+		return wanted(job)
+	})
+	n := f.store.met()
+	if n == 0 {
+		f.Errorf("the store has met no request during %s", during)
+	}
+	f.Logf("%s during %s: %d requests met it: %s", f.mode, during, n, says)
+}
+
+// heldUp wants the store to have held up requests, of the given addresses if there are any, while a job still is as given.
+func (f *failing) heldUp(still func(*streamv1.StreamJob) string, from func() []string) func(*streamv1.StreamJob) string {
+	return func(job *streamv1.StreamJob) string {
+		if missing := still(job); missing != "" {
+			return missing
+		}
+		var addresses []string
+		if from != nil {
+			if addresses = from(); len(addresses) == 0 {
+				return "there is no pod that asks the store"
+			}
+		}
+		if n := f.store.met(addresses...); n < slowAnswers {
+			return fmt.Sprintf("the store has held up %d requests", n)
+		}
+		return ""
+	}
+}
+
+// agents are the addresses of the agent pods of a job.
+func (f *failing) agents(job string) (addresses []string) {
+	f.Helper()
+	for _, p := range f.podsIn(client.MatchingLabels{streamv1.LabelJob: job, streamv1.LabelComponent: "agent"}) {
+		if p.Status.PodIP != "" {
+			addresses = append(addresses, p.Status.PodIP)
+		}
+	}
+	return addresses
+}
+
+// says is what an operation or, without one, Ready says of the store.
+func (f *failing) says(job *streamv1.StreamJob) string {
+	if o := job.Status.Operation; o != nil {
+		return fmt.Sprintf("%s, phase %s, attempt %d: %s: %s", o.Type, o.Phase, o.Attempts, o.Reason, o.Message)
+	}
+	return message(job, streamv1.ConditionReady)
+}
+
+// inPhase wants an operation of a type to be in a phase.
+func inPhase(kind streamv1.OperationType, phase streamv1.OperationPhase) func(*streamv1.StreamJob) string {
+	return func(job *streamv1.StreamJob) string {
+		if o := job.Status.Operation; o == nil || o.Type != kind || o.Phase != phase {
+			return fmt.Sprintf("the operation is %+v, want %s in phase %s", o, kind, phase)
+		}
+		return ""
+	}
+}
+
+// operationSays wants an operation of a type to have run into the store, and to say so.
+func operationSays(kind streamv1.OperationType) func(*streamv1.StreamJob) string {
+	return func(job *streamv1.StreamJob) string {
+		if o := job.Status.Operation; o == nil || o.Type != kind || o.Reason == "" || !strings.Contains(o.Message, "s3://") {
+			return fmt.Sprintf("the operation is %+v, want %s with a message that names the store", o, kind)
+		}
+		return ""
+	}
+}
+
+// conditionSays wants a condition to be False and to name the store.
+func conditionSays(condition string) func(*streamv1.StreamJob) string {
+	return func(job *streamv1.StreamJob) string {
+		c := apimeta.FindStatusCondition(job.Status.Conditions, condition)
+		if c == nil || c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, "s3://") {
+			return fmt.Sprintf("%s is %+v, want it False with a message that names the store", condition, c)
+		}
+		return ""
+	}
+}
+
+// both wants two things.
+func both(a, b func(*streamv1.StreamJob) string) func(*streamv1.StreamJob) string {
+	return func(job *streamv1.StreamJob) string { return first(a(job), b(job)) }
+}
+
+func (f *failing) duringSavepoint(name string) {
+	f.Helper()
+	f.store.set(f.mode)
 	f.patch(name, `{"spec":{"savepoint":{"trigger":"first"}}}`)
-	f.says(name, "the savepoint", streamv1.ConditionCheckpointsHealthy, streamv1.ConditionReady)
-	f.set("ok")
+	f.hold(name, "the savepoint", f.heldUp(inPhase(streamv1.SavepointOperation, streamv1.OperationSaving), nil),
+		both(operationSays(streamv1.SavepointOperation), conditionSays(streamv1.ConditionCheckpointsHealthy)))
+	if f.named {
+		f.wantEvent(name, streamv1.ReasonSavepointFailed)
+	}
+	f.store.set("ok")
 	f.await(name, "the savepoint", func(job *streamv1.StreamJob) string {
 		if job.Status.SavepointTrigger != "first" {
 			return fmt.Sprintf("the savepoint isn't taken: %+v", job.Status.Operation)
@@ -126,49 +185,121 @@ func (f *faultyStore) duringSavepoint(name string) {
 	}
 }
 
-func (f *faultyStore) duringUpgrade(name string) {
+// wantEvent waits for an event of a job with a reason, whose text names the store.
+func (f *failing) wantEvent(name, reason string) {
+	f.Helper()
+	f.eventually("an event "+reason+" that names the store", func() string {
+		for _, note := range f.events(name, reason) {
+			if strings.Contains(note, "s3://") {
+				return ""
+			}
+		}
+		return fmt.Sprintf("there are %q", f.events(name, reason))
+	})
+}
+
+// duringCheck has the store fail before an upgrade begins, so that the check of the new version meets that.
+func (f *failing) duringCheck(name string) {
 	f.Helper()
 	old := f.job(name).Status.Deployment.Grant
-	f.set(f.mode)
+	f.store.set(f.mode)
 	generation := f.patch(name, `{"spec":{"parallelism":3}}`)
-	f.says(name, "the upgrade", streamv1.ConditionReady)
-	if job := f.job(name); f.named && job.Status.Deployment.Grant != old {
-		f.Errorf("the old version is gone though the store doesn't work\n%s", describe(job))
-	}
-	f.set("ok")
+	f.hold(name, "the check of the upgrade",
+		f.heldUp(inPhase(streamv1.UpgradeOperation, streamv1.OperationChecking), func() []string { return f.agents(name) }),
+		both(operationSays(streamv1.UpgradeOperation), conditionSays(streamv1.ConditionReady)))
+	f.wantOldVersion(name, old)
+	f.store.set("ok")
 	f.awaitWithin(2*stepTimeout, name, "the upgrade", upgraded(generation, 3))
 }
 
-func (f *faultyStore) duringRestore(name string) {
+// duringSave has the store fail once the savepoint of an upgrade has begun.
+func (f *failing) duringSave(name string) {
+	f.Helper()
+	old := f.job(name).Status.Deployment.Grant
+	f.store.set(sluggish)
+	generation := f.watchOperation(name, streamv1.OperationSaving, `{"spec":{"parallelism":2}}`, func() { f.store.set(f.mode) })
+	f.hold(name, "the savepoint of the upgrade", f.heldUp(inPhase(streamv1.UpgradeOperation, streamv1.OperationSaving), nil),
+		both(operationSays(streamv1.UpgradeOperation), conditionSays(streamv1.ConditionReady)))
+	f.wantOldVersion(name, old)
+	f.store.set("ok")
+	f.awaitWithin(2*stepTimeout, name, "the upgrade", upgraded(generation, 2))
+}
+
+// wantOldVersion checks that a store that fails has cost nobody the version that runs.
+func (f *failing) wantOldVersion(name string, grant int64) {
+	f.Helper()
+	if job := f.job(name); f.named && job.Status.Deployment.Grant != grant {
+		f.Errorf("the old version is gone though the store doesn't work\n%s", describe(job))
+	}
+}
+
+func (f *failing) duringRestore(name string) {
 	f.Helper()
 	f.suspend(name)
-	f.set(f.mode)
+	f.store.set(f.mode)
 	generation := f.patch(name, `{"spec":{"state":"Running"}}`)
-	f.says(name, "the restore", streamv1.ConditionReady)
-	f.set("ok")
+	f.hold(name, "the restore", f.heldUp(func(job *streamv1.StreamJob) string {
+		return is(job, streamv1.ConditionRunning, metav1.ConditionFalse)
+	}, nil), conditionSays(streamv1.ConditionReady))
+	f.store.set("ok")
 	job := f.awaitWithin(2*stepTimeout, name, "the resumed job", running(generation))
 	f.progress(job)
 }
 
-// duringDeletion deletes the job while its checkpoints can't be deleted.
-func (f *faultyStore) duringDeletion(name string) {
-	f.Helper()
-	f.set(f.mode)
-	if err := suite.client.Delete(f.Context(), f.job(name)); err != nil {
-		f.Fatal(err)
-	}
-	f.while(5*time.Second, "the deletion with a store that doesn't work", func() string {
-		if job := f.job(name); job == nil && f.mode == "denied" {
-			return "the job is gone, and its checkpoints can't have been deleted"
+// TestStorageFaults_DuringDeletion deletes two jobs while their object store fails in each of its ways: one whose checkpoints go with it, and one that wants a
+// savepoint before. Both must say what they wait for, go once the store works again, and leave what their specs say and every row once.
+func TestStorageFaults_DuringDeletion(t *testing.T) {
+	t.Parallel()
+	withFaults(t, "s3-gone-", func(f *failing) {
+		plain := f.faultyLedger("plain")
+		plain.Spec.Checkpointing.Retention.OnCancel = streamv1.DeleteOnCancel
+		saved := f.faultyLedger("saved")
+		saved.Spec.DeletionPolicy = streamv1.SavepointOnDeletion
+		f.create(plain)
+		f.start(saved)
+		f.await(plain.Name, "a running job", isReady(1))
+		f.await(plain.Name, "the first checkpoint", checkpointed(0))
+
+		f.store.set(f.mode)
+		jobs := []*streamv1.StreamJob{plain, saved}
+		for _, job := range jobs {
+			if err := suite.client.Delete(f.Context(), job); err != nil {
+				f.Fatal(err)
+			}
 		}
-		return ""
+		for _, job := range jobs {
+			if f.named {
+				f.hold(job.Name, "the deletion of "+job.Name, nil, both(operationSays(streamv1.CancelOperation), conditionSays(streamv1.ConditionReady)))
+			}
+		}
+		f.eventually("the store to meet requests of the deletions", func() string {
+			if n := f.store.met(); n < 2*slowAnswers {
+				return fmt.Sprintf("it has met %d", n)
+			}
+			return ""
+		})
+		f.store.set("ok")
+		for _, job := range jobs {
+			if !f.until(4*stepTimeout, func() bool { return f.job(job.Name) == nil }) {
+				f.Fatalf("%s isn't deleted\n%s", job.Name, describe(f.job(job.Name)))
+			}
+			f.gone(job.Name)
+		}
+		f.judgeDeleted()
 	})
-	f.set("ok")
-	if !f.until(4*stepTimeout, func() bool { return f.job(name) == nil }) {
-		f.Fatalf("the job isn't deleted\n%s", describe(f.job(name)))
+}
+
+// judgeDeleted judges what the deleted jobs have left.
+func (f *failing) judgeDeleted() {
+	f.Helper()
+	if l := f.left(); l.heads != 2 || l.savepoints != 1 {
+		f.Errorf("left are %+v, want two heads and the savepoint that was asked for", l)
 	}
-	f.gone(name)
-	if l := f.left(); l.checkpoints != 0 {
-		f.Errorf("%d checkpoints are left", l.checkpoints)
+	for _, name := range f.list(f.ns + "/state") {
+		if strings.HasPrefix(name, f.ns+"/plain/") && strings.HasSuffix(name, "/_metadata") {
+			f.Errorf("checkpoint %s of the job whose checkpoints were to go is left", name)
+		}
 	}
+	f.judge("plain")
+	f.judgeTotals("saved", f.judge("saved"))
 }

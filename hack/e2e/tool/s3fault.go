@@ -4,8 +4,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -16,15 +18,19 @@ import (
 // modePath is where the mode of [faulty] is set.
 const modePath = "/_mode"
 
-// slowAnswer is how long each answer takes in mode slow.
+// slowAnswer is how long each answer takes in mode slow, unless parameter delay says otherwise.
 const slowAnswer = 1500 * time.Millisecond
 
-// faulty is an object store in front of another that fails as it is told: POST /_mode?set=MODE.
+// faulty is an object store in front of another that fails as it is told: POST /_mode?set=MODE, for slow with &delay=DURATION if wanted. GET /_mode answers
+// with how many requests it has refused or held up since then, by the address that they came from, as JSON.
 type faulty struct {
 	next http.Handler
 
-	mu   sync.Mutex
-	mode string
+	mu    sync.Mutex
+	mode  string
+	delay time.Duration
+	// hits counts the requests that the mode has refused or held up, by the address that they came from.
+	hits map[string]int
 }
 
 // s3fault serves a faulty object store until the process ends.
@@ -51,22 +57,20 @@ func s3fault(ctx context.Context, from, to string) error {
 // ServeHTTP implements [http.Handler].
 func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == modePath {
-		f.set(w, r)
+		f.answer(w, r)
 		return
 	}
-	f.mu.Lock()
-	mode := f.mode
-	f.mu.Unlock()
-	switch {
-	case mode == "denied":
+	mode, delay := f.meet(r)
+	switch mode {
+	case "denied":
 		refuse(w, http.StatusForbidden, "AccessDenied", "Access Denied.")
-	case mode == "full" && (r.Method == http.MethodPut || r.Method == http.MethodPost && !r.URL.Query().Has("delete")):
+	case "full":
 		refuse(w, http.StatusInsufficientStorage, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.")
-	case mode == "down":
+	case "down":
 		refuse(w, http.StatusServiceUnavailable, "ServiceUnavailable", "The service is unavailable. Please retry.")
-	case mode == "slow":
+	case "slow":
 		select {
-		case <-time.After(slowAnswer):
+		case <-time.After(delay):
 		case <-r.Context().Done():
 			return
 		}
@@ -76,17 +80,41 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (f *faulty) set(w http.ResponseWriter, r *http.Request) {
-	mode := r.URL.Query().Get("set")
-	switch mode {
-	case "ok", "denied", "full", "down", "slow":
-	default:
-		http.Error(w, fmt.Sprintf("unknown mode %q: want ok, denied, full, down or slow", mode), http.StatusBadRequest)
-		return
+// meet returns the mode as far as it concerns a request, which it counts then.
+func (f *faulty) meet(r *http.Request) (mode string, delay time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	writes := r.Method == http.MethodPut || r.Method == http.MethodPost && !r.URL.Query().Has("delete")
+	if f.mode == "ok" || f.mode == "full" && !writes {
+		return "ok", 0
+	}
+	from, _, _ := net.SplitHostPort(r.RemoteAddr)
+	f.hits[from]++
+	return f.mode, f.delay
+}
+
+// answer takes a new mode, or says how many requests the one that is set has met.
+func (f *faulty) answer(w http.ResponseWriter, r *http.Request) {
+	mode, delay := r.URL.Query().Get("set"), slowAnswer
+	if d := r.URL.Query().Get("delay"); d != "" {
+		var err error
+		if delay, err = time.ParseDuration(d); err != nil {
+			http.Error(w, fmt.Sprintf("delay %q is no duration: %v", d, err), http.StatusBadRequest)
+			return
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.mode = mode
+	if r.Method == http.MethodGet {
+		_ = json.NewEncoder(w).Encode(f.hits)
+		return
+	}
+	switch mode {
+	case "ok", "denied", "full", "down", "slow":
+		f.mode, f.delay, f.hits = mode, delay, map[string]int{}
+	default:
+		http.Error(w, fmt.Sprintf("unknown mode %q: want ok, denied, full, down or slow", mode), http.StatusBadRequest)
+	}
 }
 
 // refuse answers as an object store does.

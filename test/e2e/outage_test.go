@@ -22,12 +22,8 @@ import (
 	"github.com/weir-stream/weir/hack/e2e/stage"
 )
 
-const (
-	// apiOutage is how long the API server doesn't answer: long enough for the operator to lose its lease.
-	apiOutage = time.Minute
-	// nodeOutage is how long the kubelet doesn't work: long enough for the node to count as lost and for its pods to be deleted.
-	nodeOutage = 100 * time.Second
-)
+// apiOutage is how long the API server doesn't answer: long enough for the operator to lose its lease.
+const apiOutage = time.Minute
 
 // localOnly says why a test isn't for another cluster.
 func localOnly(t *testing.T) {
@@ -37,14 +33,22 @@ func localOnly(t *testing.T) {
 	}
 }
 
-// outage freezes a component of the cluster for a time. It goes on in any case when the test ends.
+// outage freezes a component of the cluster for a time.
 func (s *scenario) outage(component string, d time.Duration) {
+	s.Helper()
+	thaw := s.stopComponent(component)
+	time.Sleep(d) // that nothing happens for a time is what is tested
+	thaw()
+}
+
+// stopComponent freezes a component of the cluster. The function that it returns lets it go on; it is also called when the test ends.
+func (s *scenario) stopComponent(component string) (thaw func()) {
 	s.Helper()
 	if err := suite.cluster.SignalComponent(s.Context(), component, stage.Stop); err != nil {
 		s.Fatal(err)
 	}
 	thawed := false
-	thaw := func() {
+	thaw = func() {
 		if thawed {
 			return
 		}
@@ -56,8 +60,7 @@ func (s *scenario) outage(component string, d time.Duration) {
 		}
 	}
 	s.Cleanup(thaw)
-	time.Sleep(d) // that nothing happens for a time is what is tested
-	thaw()
+	return thaw
 }
 
 // patient is until for what follows an outage: errors count as not yet.
@@ -106,24 +109,6 @@ func TestAPIServerStopped_JobsRunOn(t *testing.T) {
 	}
 	s.finish(calm.Name)
 	s.finish(busy.Name)
-}
-
-// TestNodeLost_GoesOnExactlyOnce freezes the kubelet, so that the node is lost for Kubernetes while all its processes run on, the coordinator among them. An
-// edit comes meanwhile.
-func TestNodeLost_GoesOnExactlyOnce(t *testing.T) {
-	localOnly(t)
-	s := newScenario(t, "node")
-	job := s.start(s.ledger("ledger"))
-	generation := s.patch(job.Name, `{"spec":{"upgrade":{"mode":"LastCheckpoint"}}}`)
-	s.await(job.Name, "the new mode", running(generation))
-
-	s.outage("kubelet", nodeOutage)
-	const enough = 6 * time.Minute
-	s.patient(enough, job.Name, "the job on the node that is back", running(generation))
-	generation = s.patch(job.Name, `{"spec":{"parallelism":3}}`)
-	job = s.patient(enough, job.Name, "an upgrade afterwards", upgraded(generation, 3))
-	s.progress(job)
-	s.finish(job.Name)
 }
 
 // TestTwoOperators_AgreeOnEachJob runs a second operator that doesn't ask for the lease.

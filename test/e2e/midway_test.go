@@ -7,6 +7,8 @@ package e2e_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,35 +36,56 @@ func TestEdit_InEveryPhaseOfAnUpgrade(t *testing.T) {
 	s.finish(job.Name)
 }
 
-// TestEngineKilled_InEveryPhaseOfAnUpgrade kills the process of the newest coordinator, then that of the newest worker, in each phase of an upgrade.
+// TestEngineKilled_InEveryPhaseOfAnUpgrade kills the process of the newest coordinator, then that of the newest worker, in each phase of an upgrade: of the new
+// version as soon as it has pods.
 func TestEngineKilled_InEveryPhaseOfAnUpgrade(t *testing.T) {
 	t.Parallel()
-	s := newScenario(t, "midway")
-	job := s.start(s.ledger("ledger"))
-	parallelism := 2
-	for _, phase := range phases() {
-		for _, component := range []string{coordinator, worker} {
-			parallelism = 5 - parallelism
-			old := job
-			generation := s.watchOperation(job.Name, phase, fmt.Sprintf(`{"spec":{"parallelism":%d}}`, parallelism), func() {
-				s.killNewest(job.Name, component)
-			})
-			job = s.await(job.Name, fmt.Sprintf("the upgrade, a %s killed in phase %s", component, phase), upgraded(generation, parallelism))
-			if job.Status.Job.ID != old.Status.Job.ID {
-				t.Errorf("job %s became %s (a %s killed in phase %s)", old.Status.Job.ID, job.Status.Job.ID, component, phase)
+	for surge, phases := range upgradeKinds() {
+		t.Run("surge "+string(surge), func(t *testing.T) {
+			t.Parallel()
+			s := newScenario(t, "midway-"+strings.ToLower(string(surge)))
+			ledger := s.ledger("ledger")
+			ledger.Spec.Upgrade.Surge = surge
+			job := s.start(ledger)
+			parallelism := 2
+			for _, phase := range phases {
+				for _, component := range []string{coordinator, worker} {
+					parallelism = 5 - parallelism
+					job = s.upgradeWithLoss(job, phase, component, parallelism)
+				}
 			}
-			job = s.progress(job)
-		}
+			s.wantNotCold(job.Name)
+			s.finish(job.Name)
+		})
 	}
-	s.finish(job.Name)
 }
 
-// killNewest sends SIGKILL to the process of the newest pod of a component, as soon as it has one.
-func (s *scenario) killNewest(job, component string) {
+// upgradeWithLoss gives a job another parallelism and kills a component in a phase of that.
+func (s *scenario) upgradeWithLoss(old *streamv1.StreamJob, phase streamv1.OperationPhase, component string, parallelism int) *streamv1.StreamJob {
+	s.Helper()
+	generation := s.watchOperation(old.Name, phase, fmt.Sprintf(`{"spec":{"parallelism":%d}}`, parallelism), func() {
+		least := int64(0)
+		if phase == streamv1.OperationWarming {
+			least = old.Status.Deployment.Grant + 1 // both versions have pods, and it is the new one that is waited for
+		}
+		s.killNewest(old.Name, component, least)
+	})
+	job := s.await(old.Name, fmt.Sprintf("the upgrade, a %s killed in phase %s", component, phase), upgraded(generation, parallelism))
+	if job.Status.Job.ID != old.Status.Job.ID {
+		s.Errorf("job %s became %s (a %s killed in phase %s)", old.Status.Job.ID, job.Status.Job.ID, component, phase)
+	}
+	return s.progress(job)
+}
+
+// killNewest sends SIGKILL to the process of the newest pod of a component, as soon as it has one, of a version with at least the given grant.
+func (s *scenario) killNewest(job, component string, least int64) {
 	s.Helper()
 	s.eventually("a "+component+" to kill", func() string {
 		pods := slices.DeleteFunc(s.podsIn(client.MatchingLabels{streamv1.LabelJob: job, streamv1.LabelComponent: component}),
-			func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
+			func(p corev1.Pod) bool {
+				grant, err := strconv.ParseInt(p.Labels[streamv1.LabelGrant], 10, 64)
+				return p.DeletionTimestamp != nil || err != nil || grant < least
+			})
 		if len(pods) == 0 {
 			return "there is no pod"
 		}

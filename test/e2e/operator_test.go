@@ -18,40 +18,66 @@ import (
 	"github.com/weir-stream/weir/hack/e2e/stage"
 )
 
-// TestOperatorKilled_CompletesTheUpgradeOnce kills the operator in every phase of an upgrade. Other tests wait meanwhile: they share
-// the operator.
-func TestOperatorKilled_CompletesTheUpgradeOnce(t *testing.T) {
-	s := newScenario(t, "operator")
-	bounded := s.ledger("bounded")
-	bounded.Spec.Dataflow.Operators[0].Generator.Rows = 5 * rate
-	s.create(bounded)
-	job := s.start(s.ledger("ledger"))
-	completed := s.await(bounded.Name, "the end of the bounded job", hasCompleted)
-
-	for i, phase := range phases() {
-		parallelism := 3 - i%2
-		old := job
-		gently := phase != streamv1.OperationSaving
-		generation := s.watchOperation(job.Name, phase, fmt.Sprintf(`{"spec":{"parallelism":%d}}`, parallelism), func() {
-			s.killOperator(gently)
-		})
-		job = s.await(job.Name, fmt.Sprintf("the upgrade, the operator killed in phase %s", phase), upgraded(generation, parallelism))
-		s.wantUpgraded(old, job)
-		if got := s.savepoints(); len(got) != i+1 {
-			t.Errorf("there are %d savepoints after %d upgrades (killed in phase %s): %v", len(got), i+1, phase, got)
-		}
-		if job.Status.Grant != old.Status.Grant+1 {
-			t.Errorf("the upgrade (killed in phase %s) used up grants %d to %d", phase, old.Status.Grant, job.Status.Grant)
-		}
-		job = s.progress(job)
+// upgradeKinds are upgrades whose pods start after the old version has stopped, and before, with the phases that they go through.
+func upgradeKinds() map[streamv1.Surge][]streamv1.OperationPhase {
+	return map[streamv1.Surge][]streamv1.OperationPhase{
+		streamv1.SurgeNever:      phases(),
+		streamv1.SurgeIfPossible: {streamv1.OperationChecking, streamv1.OperationWarming, streamv1.OperationSaving, streamv1.OperationStarting},
 	}
-	s.finish(job.Name)
-	s.wantNotRunAgain(completed)
 }
 
 // phases are those of an upgrade.
 func phases() []streamv1.OperationPhase {
 	return []streamv1.OperationPhase{streamv1.OperationChecking, streamv1.OperationSaving, streamv1.OperationStarting}
+}
+
+// TestOperatorKilled_CompletesTheUpgradeOnce kills the operator in every phase of an upgrade. Other tests wait meanwhile: they share
+// the operator.
+func TestOperatorKilled_CompletesTheUpgradeOnce(t *testing.T) {
+	for surge, phases := range upgradeKinds() {
+		t.Run("surge "+string(surge), func(t *testing.T) {
+			s := newScenario(t, "operator-"+strings.ToLower(string(surge)))
+			bounded := s.ledger("bounded")
+			bounded.Spec.Dataflow.Operators[0].Generator.Rows = 5 * rate
+			s.create(bounded)
+			ledger := s.ledger("ledger")
+			ledger.Spec.Upgrade.Surge = surge
+			job := s.start(ledger)
+			completed := s.await(bounded.Name, "the end of the bounded job", hasCompleted)
+			for i, phase := range phases {
+				job = s.upgradeWithoutOperator(job, phase, 3-i%2)
+				if got := s.savepoints(); len(got) != i+1 {
+					t.Errorf("there are %d savepoints after %d upgrades (killed in phase %s): %v", len(got), i+1, phase, got)
+				}
+			}
+			s.wantNotCold(job.Name)
+			s.finish(job.Name)
+			s.wantNotRunAgain(completed)
+		})
+	}
+}
+
+// upgradeWithoutOperator gives a job another parallelism and kills the operator in a phase of that.
+func (s *scenario) upgradeWithoutOperator(old *streamv1.StreamJob, phase streamv1.OperationPhase, parallelism int) *streamv1.StreamJob {
+	s.Helper()
+	gently := phase != streamv1.OperationSaving
+	generation := s.watchOperation(old.Name, phase, fmt.Sprintf(`{"spec":{"parallelism":%d}}`, parallelism), func() {
+		s.killOperator(gently)
+	})
+	job := s.await(old.Name, fmt.Sprintf("the upgrade, the operator killed in phase %s", phase), upgraded(generation, parallelism))
+	s.wantUpgraded(old, job)
+	if job.Status.Grant != old.Status.Grant+1 {
+		s.Errorf("the upgrade (killed in phase %s) used up grants %d to %d", phase, old.Status.Grant, job.Status.Grant)
+	}
+	return s.progress(job)
+}
+
+// wantNotCold checks that no upgrade of a job has stopped the old version before the pods of the new one were there, though that was asked for.
+func (s *scenario) wantNotCold(job string) {
+	s.Helper()
+	if notes := s.events(job, "UpgradedCold"); len(notes) > 0 {
+		s.Errorf("upgrades of job %s went on without the pods of the new version: %q", job, notes)
+	}
 }
 
 // watchOperation patches a job, and acts as soon as an operation of that generation is in a phase. It returns the generation.

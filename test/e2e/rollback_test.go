@@ -7,6 +7,7 @@ package e2e_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,12 +35,15 @@ func TestRollback_VersionThatCrashes(t *testing.T) {
 	bad.Spec.Upgrade.Rollback.StableCheckpoints = 1000
 	setRows(bad, "seq > 500 ? seq / (seq - seq) : seq")
 	s.update(bad)
-	s.await("ledger", "the version that will crash", running(bad.Generation))
-	job = s.await("ledger", "the rollback", func(job *streamv1.StreamJob) string {
-		return first(is(job, streamv1.ConditionRolledBack, metav1.ConditionTrue), is(job, streamv1.ConditionRunning, metav1.ConditionTrue))
+	job = s.await("ledger", "the version that will crash", running(bad.Generation))
+	deployed := time.Now()
+	var failed time.Time
+	job = s.rolledBack("ledger", func(job *streamv1.StreamJob) {
+		if f := s.firstFailure(job, deployed); !f.IsZero() && (failed.IsZero() || f.Before(failed)) {
+			failed = f
+		}
 	})
-	t.Logf("rolled back: %s", message(job, streamv1.ConditionRolledBack))
-	s.wantRolledBack(job, good)
+	s.wantRolledBack(job, good, failed)
 	if got := job.Spec.Dataflow.Operators; rowsOf(got) != "seq > 500 ? seq / (seq - seq) : seq" {
 		t.Errorf("the rollback changed the spec: %v", rowsOf(got))
 	}
@@ -57,6 +61,108 @@ func TestRollback_VersionThatCrashes(t *testing.T) {
 	s.finish("ledger")
 }
 
+// firstFailure is when the tasks of the deployed version last failed, by its coordinator, if that was after a time.
+func (s *scenario) firstFailure(job *streamv1.StreamJob, after time.Time) (at time.Time) {
+	s.Helper()
+	for _, pod := range s.pods(job, coordinator) {
+		if pod.Status.PodIP == "" {
+			continue
+		}
+		api, err := s.dialAPI(s.Context(), job.Name, &pod)
+		if err != nil {
+			continue
+		}
+		if status, err := api.Job(s.Context()); err == nil && status.LastFailure != nil && status.LastFailure.At.After(after) {
+			at = status.LastFailure.At
+		}
+		api.Close()
+	}
+	return at
+}
+
+// TestRollback_ImageThatDoesNotExist upgrades a job to a version whose workers need an image that nobody has, which is found out when they are to start.
+func TestRollback_ImageThatDoesNotExist(t *testing.T) {
+	t.Parallel()
+	s := newScenario(t, "absent")
+	job := s.ledger("ledger")
+	job.Spec.Upgrade.Rollback = &streamv1.Rollback{StableCheckpoints: 1}
+	s.start(job)
+	job = s.stable("ledger")
+	good := *job.Status.Deployment
+
+	s.respec(job.Name, func(spec *streamv1.StreamJobSpec) { spec.Workers = withAbsentImage(spec.Workers) })
+	var made time.Time // a pod can't be pulled for before it is there
+	job = s.rolledBack("ledger", func(job *streamv1.StreamJob) {
+		if job.Status.Deployment.Grant == good.Grant {
+			return
+		}
+		for _, pod := range s.pods(job, worker) {
+			if at := pod.CreationTimestamp.Time; len(pod.Spec.InitContainers) > 0 && (made.IsZero() || at.Before(made)) {
+				made = at
+			}
+		}
+	})
+	if !strings.Contains(message(job, streamv1.ConditionRolledBack), absentImage) {
+		t.Errorf("the condition does not name image %s: %s", absentImage, message(job, streamv1.ConditionRolledBack))
+	}
+	s.wantRolledBack(job, good, made)
+	job = s.progress(job)
+	s.finish(job.Name)
+}
+
+// absentImage is one that can't be pulled.
+const absentImage = "registry.invalid/nobody/nothing:v0"
+
+// withAbsentImage has workers need an image that can't be pulled.
+func withAbsentImage(w *streamv1.Workers) *streamv1.Workers {
+	if w = w.DeepCopy(); w == nil {
+		w = &streamv1.Workers{}
+	}
+	w.PodTemplate = &streamv1.PodTemplate{InitContainers: []streamv1.InitContainer{{Name: "absent", Image: absentImage}}}
+	return w
+}
+
+// rolledBack waits until a job has gone back to its stable version and that runs, and has each state of the job on the way looked at.
+func (s *scenario) rolledBack(name string, look func(*streamv1.StreamJob)) *streamv1.StreamJob {
+	s.Helper()
+	job := s.await(name, "the rollback", func(job *streamv1.StreamJob) string {
+		look(job)
+		return first(is(job, streamv1.ConditionRolledBack, metav1.ConditionTrue), is(job, streamv1.ConditionRunning, metav1.ConditionTrue))
+	})
+	s.Logf("rolled back: %s", message(job, streamv1.ConditionRolledBack))
+	return job
+}
+
+// TestRollback_OperatorAndCoordinatorKilled kills the operator and the process of the newest coordinator while a rollback checks the stable version, and again while
+// it starts it. Other tests wait meanwhile: they share the operator.
+func TestRollback_OperatorAndCoordinatorKilled(t *testing.T) {
+	s := newScenario(t, "twice")
+	job := s.ledger("ledger")
+	job.Spec.Upgrade.Rollback = &streamv1.Rollback{StableCheckpoints: 1, MaxRestarts: new(int32(1))}
+	s.start(job)
+	job = s.stable("ledger")
+	good := *job.Status.Deployment
+	bad := job.DeepCopy()
+	setRows(bad, "seq / (seq - seq)")
+	begin := func() { s.update(bad) }
+	for _, phase := range []streamv1.OperationPhase{streamv1.OperationChecking, streamv1.OperationStarting} {
+		s.watch("ledger", fmt.Sprintf("a rollback in phase %s", phase), begin, func(job *streamv1.StreamJob) bool {
+			return inPhase(streamv1.RollbackOperation, phase)(job) == ""
+		})
+		s.killOperator(phase == streamv1.OperationStarting)
+		s.killNewest("ledger", coordinator, 0)
+		t.Logf("killed the operator and the newest coordinator in phase %s", phase)
+		begin = func() {}
+	}
+	job = s.rolledBack("ledger", func(*streamv1.StreamJob) {})
+	s.wantRollbackTold(job, good)
+	if notes := s.events("ledger", "RollingBack"); len(notes) != 1 {
+		t.Errorf("there are %d rollbacks, want one: %q", len(notes), notes)
+	}
+	s.progress(job)
+	s.finish("ledger")
+}
+
 // stable waits until the first version of a job counts as stable.
 func (s *scenario) stable(name string) *streamv1.StreamJob {
 	s.Helper()
@@ -68,21 +174,30 @@ func (s *scenario) stable(name string) *streamv1.StreamJob {
 	})
 }
 
-// wantRolledBack checks what the status says after a rollback.
-func (s *scenario) wantRolledBack(job *streamv1.StreamJob, good streamv1.DeploymentReport) {
+// wantRolledBack checks what the status says after a rollback, and that it took no longer than it may since its cause.
+func (s *scenario) wantRolledBack(job *streamv1.StreamJob, good streamv1.DeploymentReport, cause time.Time) {
+	s.Helper()
+	r := s.wantRollbackTold(job, good)
+	if cause.IsZero() {
+		s.Fatalf("nobody has seen the cause of the rollback: %+v", r)
+	}
+	took := r.CompletedAt.Sub(cause).Round(100 * time.Millisecond)
+	s.Logf("%s: %v from the cause, %v from the decision of the operator until the stable version ran (times in whole seconds)", r.Reason, took, r.CompletedAt.Sub(r.At.Time))
+	if took > wantRollback {
+		s.Errorf("the rollback took %v since its cause, want at most %v", took, wantRollback)
+	}
+}
+
+// wantRollbackTold checks what the status says after a rollback.
+func (s *scenario) wantRollbackTold(job *streamv1.StreamJob, good streamv1.DeploymentReport) *streamv1.RollbackReport {
 	s.Helper()
 	st := &job.Status
 	if st.Deployment.Revision != good.Revision {
 		s.Errorf("revision %s runs, want the stable one, %s", st.Deployment.Revision, good.Revision)
 	}
 	r := st.Rollback
-	if r == nil || r.Reason == "" || r.Message == "" || r.ToRevision != good.Revision {
-		s.Fatalf("status.rollback is %+v, want its cause and revision %s", r, good.Revision)
-	}
-	if took := r.CompletedAt.Sub(r.At.Time); took > wantRollback {
-		s.Errorf("the rollback took %v, want at most %v", took, wantRollback)
-	} else {
-		s.Logf("%s: %v from the cause until the stable version ran (times in whole seconds)", r.Reason, took)
+	if r == nil || r.Reason == "" || r.Message == "" || r.ToRevision != good.Revision || r.CompletedAt.IsZero() {
+		s.Fatalf("status.rollback is %+v, want its cause, revision %s and when that ran", r, good.Revision)
 	}
 	if !slices.ContainsFunc(st.History, func(h streamv1.HistoryEntry) bool { return h.Outcome == streamv1.OutcomeRolledBack && h.Message != "" }) {
 		s.Errorf("the history does not tell of it: %+v", st.History)
@@ -90,6 +205,7 @@ func (s *scenario) wantRolledBack(job *streamv1.StreamJob, good streamv1.Deploym
 	if is(job, streamv1.ConditionReady, metav1.ConditionTrue) == "" {
 		s.Errorf("the job is ready, though its spec is not in force\n%s", describe(job))
 	}
+	return r
 }
 
 // setRows sets the expression of what a ledger writes as the number of a row.

@@ -113,25 +113,43 @@ func TestSnapshots_OutliveTheirJob(t *testing.T) {
 	}
 }
 
-// TestSnapshots_BySchedule takes one a minute.
+// TestSnapshots_BySchedule takes one a minute and keeps one.
 func TestSnapshots_BySchedule(t *testing.T) {
 	t.Parallel()
 	s := newScenario(t, "schedule")
 	job := s.ledger("ledger")
 	job.Spec.Savepoint = &streamv1.Savepoint{Schedule: "* * * * *", Retention: &streamv1.SavepointRetention{Count: 1}}
 	s.start(job)
-	name := ""
-	s.eventually("the first snapshot", func() string {
+	one := s.completed(s.onlySnapshot(""))
+	t.Logf("%s: %+v", one.Name, one.Status)
+	two := s.completed(s.onlySnapshot(one.Name))
+	t.Logf("%s: %+v", two.Name, two.Status)
+	if n := s.files(one.Status.Path); n != 0 {
+		t.Errorf("%d files of the snapshot before are left", n)
+	}
+	if s.files(two.Status.Path) == 0 {
+		t.Errorf("the snapshot that is kept has no files")
+	}
+	s.finish("ledger")
+}
+
+// onlySnapshot waits until the namespace has one StreamSnapshot only, and that is not the given one; it returns its name.
+func (s *scenario) onlySnapshot(not string) (name string) {
+	s.Helper()
+	s.eventually("one snapshot, not "+not, func() string {
 		list := &streamv1.StreamSnapshotList{}
-		if err := suite.client.List(t.Context(), list, client.InNamespace(s.ns)); err != nil {
+		if err := suite.client.List(s.Context(), list, client.InNamespace(s.ns)); err != nil {
 			return err.Error()
 		}
-		if len(list.Items) == 0 {
-			return "there is none"
+		var names []string
+		for i := range list.Items {
+			names = append(names, list.Items[i].Name)
 		}
-		name = list.Items[0].Name
+		if len(names) != 1 || names[0] == not {
+			return "there are " + join(names)
+		}
+		name = names[0]
 		return ""
 	})
-	t.Logf("%s: %+v", name, s.completed(name).Status)
-	s.finish("ledger")
+	return name
 }

@@ -207,10 +207,15 @@ type AckMetrics struct {
 	Upload time.Duration `json:"upload,omitempty"`
 	// Bytes written to storage.
 	Bytes int64 `json:"bytes,omitempty"`
-	// AlignmentBytes is the encoded size of what was queued in channels blocked by the alignment when it ended.
+	// AlignmentBytes is about the encoded size of what was queued in channels blocked by the alignment when it ended.
 	AlignmentBytes int64 `json:"alignmentBytes,omitempty"`
 	// ChannelBytes is the part of Bytes that holds what the barrier overtook.
 	ChannelBytes int64 `json:"channelBytes,omitempty"`
+	// Channels are the input channels that matter, the one with the latest barrier first: the three with the latest barriers and the three that
+	// held back or were overtaken the most. Empty if the task has one channel, or if the alignment took less than a millisecond and nothing was queued.
+	Channels []ChannelCost `json:"channels,omitempty"`
+	// Operators are those of the chain that have state, in the order of the chain.
+	Operators []OperatorCost `json:"operators,omitempty"`
 	// Load says how the task spent the time since the snapshot before.
 	Load Load `json:"load,omitzero"`
 }
@@ -221,6 +226,26 @@ type ChannelRef struct {
 	From TaskID `json:"from"`
 	// Input is the logical input of the consumer, for two channels from the same task.
 	Input int `json:"input,omitempty"`
+}
+
+// ChannelCost is what a snapshot cost one input channel of a task.
+type ChannelCost struct {
+	Channel ChannelRef `json:"channel"`
+	// Delay is from the first barrier of the task to this channel's. Blocked is how long the channel was not read for having delivered its own.
+	Delay   time.Duration `json:"delay,omitempty"`
+	Blocked time.Duration `json:"blocked,omitempty"`
+	// BlockedBytes is about the encoded size of what was queued when it was read again, OvertakenBytes what the barrier overtook in it.
+	BlockedBytes   int64 `json:"blockedBytes,omitempty"`
+	OvertakenBytes int64 `json:"overtakenBytes,omitempty"`
+}
+
+// OperatorCost is the part of one operator of a chain in the snapshot of a task.
+type OperatorCost struct {
+	Operator string        `json:"operator"`
+	Sync     time.Duration `json:"sync,omitempty"`
+	Async    time.Duration `json:"async,omitempty"`
+	// Bytes written to storage.
+	Bytes int64 `json:"bytes,omitempty"`
 }
 
 // Load says how a task spent a time: what is neither Idle nor Blocked is work.

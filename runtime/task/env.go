@@ -64,8 +64,10 @@ type AsyncResult struct {
 	Upload time.Duration
 	// Ended is when it was done: the task may be too busy to take the result at once.
 	Ended time.Time
-	// ChannelBytes is the part of Bytes that holds what the barrier overtook.
-	ChannelBytes int64
+	// Overtaken is the part of Bytes that holds what the barrier overtook: first what a restore had not processed, then by channel. Nil: nothing.
+	Overtaken []int64
+	// Costs are those of the operators that have state, in the order of the chain.
+	Costs []protocol.OperatorCost
 }
 
 // Env is what a core asks of its surroundings. Its methods don't block and don't call the core.

@@ -27,6 +27,8 @@ type flight struct {
 
 // flow is a part of one channel, in order.
 type flow struct {
+	// channel is its number plus one, or 0 for what a restore still had to process.
+	channel  int
 	operator string
 	origin   snapshot.ChannelState
 	typ      record.Type
@@ -55,7 +57,7 @@ func (f *flight) flows(head string) []flow {
 		if bs := f.capture.Channel(i); len(bs) > 0 {
 			nodes := c.PhysicalEdge.From.Nodes
 			all = append(all, flow{
-				operator: head, typ: c.PhysicalEdge.Type, batches: bs,
+				channel: i + 1, operator: head, typ: c.PhysicalEdge.Type, batches: bs,
 				origin: snapshot.ChannelState{
 					From: nodes[len(nodes)-1].Name, Input: c.PhysicalEdge.Input, FromSubtask: c.From,
 					Hashed: c.PhysicalEdge.Partition == graph.Hash, Type: c.PhysicalEdge.Type.Name(),
@@ -77,31 +79,33 @@ type flightWriter struct {
 }
 
 type section struct {
+	channel  int
 	operator string
 	state    snapshot.ChannelState
 }
 
-// write writes all flows and adds them to the state of their operators. It returns how many bytes that are.
-func (f *flight) write(ctx context.Context, w state.FileWriter, head string, operators map[string]snapshot.SubtaskState) (int64, error) {
+// write writes all flows and adds them to the state of their operators. It returns how many bytes that are: first what a
+// restore still had to process, then by channel.
+func (f *flight) write(ctx context.Context, w state.FileWriter, head string, operators map[string]snapshot.SubtaskState) ([]int64, error) {
 	if f == nil {
-		return 0, nil
+		return nil, nil
 	}
 	if f.capture != nil && f.capture.Full() {
-		return 0, fmt.Errorf("writing what was in flight to %q: more than %d rows came between the first and the last barrier: find out what delays the barriers of its slowest input, give the alignment a timeout, or align",
+		return nil, fmt.Errorf("writing what was in flight to %q: more than %d rows came between the first and the last barrier: find out what delays the barriers of its slowest input, give the alignment a timeout, or align",
 			head, f.capture.Limit())
 	}
 	fw := &flightWriter{w: w}
 	for _, fl := range f.flows(head) {
 		if err := fw.flow(ctx, fl); err != nil {
-			return 0, fmt.Errorf("writing what was in flight from %q to %q: %w", fl.origin.From, fl.operator, err)
+			return nil, fmt.Errorf("writing what was in flight from %q to %q: %w", fl.origin.From, fl.operator, err)
 		}
 	}
 	if err := fw.flush(ctx); err != nil {
-		return 0, fmt.Errorf("writing what was in flight to %q: %w", head, err)
+		return nil, fmt.Errorf("writing what was in flight to %q: %w", head, err)
 	}
-	var n int64
+	n := make([]int64, len(f.channels)+1)
 	for _, s := range fw.done {
-		n += s.state.Length
+		n[s.channel] += s.state.Length
 		o := operators[s.operator]
 		o.Channels = append(o.Channels, s.state)
 		operators[s.operator] = o
@@ -142,7 +146,7 @@ func (w *flightWriter) flow(ctx context.Context, f flow) error {
 // begin starts a section.
 func (w *flightWriter) begin(f flow) {
 	w.began = len(w.buf)
-	s := &section{operator: f.operator, state: f.origin}
+	s := &section{channel: f.channel, operator: f.operator, state: f.origin}
 	s.state.Offset = int64(w.began)
 	w.open = append(w.open, s)
 	w.buf = snapshot.AppendChannelHeader(w.buf)

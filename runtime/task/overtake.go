@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/weir-stream/weir/runtime/barrier"
-	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/record"
 )
@@ -133,37 +132,4 @@ func (c *Core) discard(p *pendingSnapshot) {
 	}
 	p.flight.release()
 	p.parts, p.flight = nil, nil
-}
-
-// waited notes what was queued in channels that the alignment of a snapshot blocked.
-func (c *Core) waited(b record.Barrier, bytes int64) {
-	if s := c.snap.begun[b.Checkpoint]; s != nil {
-		s.waited = bytes
-	}
-}
-
-// blockedBytes estimates the encoded size of what is queued in blocked channels, by the size of one batch of each edge.
-func (c *Core) blockedBytes() int64 {
-	inputs, ok := c.o.Inputs.(Measured)
-	if !ok {
-		return 0
-	}
-	var sum float64
-	perRow := map[*graph.PhysicalEdge]float64{}
-	for _, ch := range c.snap.blocked {
-		rows, next := inputs.Queued(ch)
-		if next == nil || next.Len() == 0 {
-			continue
-		}
-		e := c.channels[ch].PhysicalEdge
-		if perRow[e] == 0 {
-			b, err := e.Type.AppendBatch(nil, next)
-			if err != nil {
-				continue
-			}
-			perRow[e] = float64(len(b)) / float64(next.Len())
-		}
-		sum += perRow[e] * float64(rows)
-	}
-	return int64(sum)
 }

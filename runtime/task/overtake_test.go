@@ -162,6 +162,14 @@ func TestCore_UnalignedBarrierOvertakes(t *testing.T) {
 	}
 	if m := o.costs[1]; m.ChannelBytes == 0 || m.Bytes != m.ChannelBytes {
 		t.Errorf("%d bytes of channel state of %d bytes", m.ChannelBytes, m.Bytes)
+	} else {
+		sum := int64(0)
+		for _, c := range m.Channels {
+			sum += c.OvertakenBytes
+		}
+		if sum != m.ChannelBytes {
+			t.Errorf("the channels hold %d bytes of channel state of %d: %+v", sum, m.ChannelBytes, m.Channels)
+		}
 	}
 	if len(o.files) != 1 {
 		t.Errorf("%d files, want one for the task", len(o.files))
@@ -545,6 +553,15 @@ func TestCore_TellsWhatWaitedInBlockedChannels(t *testing.T) {
 			}
 			if got := o.costs[1].AlignmentBytes; got != int64(len(want))*4/3 {
 				t.Errorf("%d bytes waited, want those of 4 rows, 3 of which take %d", got, len(want))
+			}
+			first := protocol.ChannelCost{Channel: in(0), Blocked: timeout, BlockedBytes: o.costs[1].AlignmentBytes}
+			second := protocol.ChannelCost{Channel: in(1), Delay: timeout, OvertakenBytes: o.costs[1].ChannelBytes}
+			byChannel := []protocol.ChannelCost{first, second}
+			if timeout > 0 {
+				byChannel = []protocol.ChannelCost{second, first} // the later barrier first
+			}
+			if diff := cmp.Diff(byChannel, o.costs[1].Channels); diff != "" {
+				t.Errorf("channels (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -36,9 +36,11 @@ type followed struct {
 	// first and last are when the first and the last barrier came so far; of a trigger both are when it came.
 	first, last time.Time
 	lastChannel int
-	arrived     []bool
-	stage       protocol.Stage
-	since       time.Time
+	// arrived and after are by channel: whether its barrier came, and how long after the first one.
+	arrived []bool
+	after   []time.Duration
+	stage   protocol.Stage
+	since   time.Time
 }
 
 // shownSnapshot is a followed one as others may see it.
@@ -75,12 +77,12 @@ func (p *progress) follow(id int64, now time.Time) *followed {
 func (p *progress) barrier(ch int, id int64, now time.Time) {
 	f := p.follow(id, now)
 	if f.arrived == nil {
-		f.arrived = make([]bool, len(p.channels))
+		f.arrived, f.after = make([]bool, len(p.channels)), make([]time.Duration, len(p.channels))
 	}
 	if f.arrived[ch] {
 		return
 	}
-	f.arrived[ch] = true
+	f.arrived[ch], f.after[ch] = true, now.Sub(f.first)
 	f.last, f.lastChannel = now, ch
 	p.show()
 }

@@ -74,6 +74,10 @@ func TestCore_AckSaysWhatTheSnapshotCost(t *testing.T) {
 	want := protocol.AckMetrics{
 		Total: 7 * time.Second, Alignment: 3 * time.Second, Last: new(in(0)), Async: 4 * time.Second,
 		Load: protocol.Load{Time: 3 * time.Second},
+		Channels: []protocol.ChannelCost{
+			{Channel: in(0), Delay: 3 * time.Second}, {Channel: in(1), Blocked: 3 * time.Second},
+		},
+		Operators: []protocol.OperatorCost{{Operator: "mid"}},
 	}
 	if diff := cmp.Diff(want, m.acks[1]); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)

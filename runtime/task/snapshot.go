@@ -38,7 +38,7 @@ type snapshots struct {
 	// pending are the snapshots whose asynchronous part runs, or waits for the barriers that are still to come.
 	pending map[int64]*pendingSnapshot
 	// blocked are the channels that wait for the barriers of others.
-	blocked []int
+	blocked []hold
 	// waiting are triggers that came while a restore was still processing what had been in flight.
 	waiting []record.Barrier
 	// load is what the task had done when the last snapshot was taken.
@@ -49,8 +49,8 @@ type begunSnapshot struct {
 	stop record.StopMode
 	// overtakes says that what is in flight belongs to it.
 	overtakes bool
-	// waited is how many bytes were queued in channels that its alignment blocked.
-	waited int64
+	// holds are the channels that its alignment blocked.
+	holds []hold
 	// givenUp says that its end was heard of before its barrier was sent.
 	givenUp bool
 }
@@ -65,6 +65,8 @@ type pendingSnapshot struct {
 	flight *flight
 	// capturing says that what arrives is still added to flight.
 	capturing bool
+	// holds are the channels that its alignment blocked.
+	holds []hold
 }
 
 func (s *snapshots) init() {
@@ -73,25 +75,25 @@ func (s *snapshots) init() {
 
 // apply carries out what the barrier handler decided.
 func (c *Core) apply(steps []barrier.Step) {
-	waited := int64(0)
+	var holds []hold
 	for _, s := range steps {
 		switch s.Kind {
 		case barrier.Start:
 		case barrier.Block:
 			c.o.Inputs.SetBlocked(s.Channel, true)
-			c.snap.blocked = append(c.snap.blocked, s.Channel)
+			c.snap.blocked = append(c.snap.blocked, hold{channel: s.Channel, since: c.o.Now()})
 		case barrier.Unblock:
-			waited = c.blockedBytes()
-			c.snap.blocked = c.snap.blocked[:0]
+			holds = c.snap.release(c.o.Now())
+			c.measureBlocked(holds)
 			c.unblock()
 		case barrier.Abort:
 			c.cancelBarrier(s.Barrier.Checkpoint, s.Reason)
 		case barrier.Trigger:
 			c.begin(s.Barrier, false)
-			c.waited(s.Barrier, waited)
+			c.noteHolds(s.Barrier, holds)
 		case barrier.Overtake:
 			c.begin(s.Barrier, true)
-			c.waited(s.Barrier, waited)
+			c.noteHolds(s.Barrier, holds)
 		case barrier.Delivered:
 			c.deliver(s.Barrier.Checkpoint)
 		}
@@ -187,7 +189,9 @@ func (c *Core) take(b record.Barrier) error {
 	start := c.o.Now()
 	parts := make([]part, 0, len(c.links))
 	for _, l := range slices.Backward(c.links) {
+		began := c.o.Now()
 		p, err := l.fix(b)
+		p.sync = c.o.Now().Sub(began)
 		if err != nil {
 			for _, q := range parts {
 				q.release()
@@ -201,9 +205,9 @@ func (c *Core) take(b record.Barrier) error {
 	}
 	now := c.o.Now()
 	p := &pendingSnapshot{
-		barrier: b, started: now, metrics: c.costs(b.Checkpoint, start, now), parts: parts, end: c.phase >= ended,
+		barrier: b, started: now, metrics: c.costs(b.Checkpoint, start, now), parts: parts, end: c.phase >= ended, holds: begun.holds,
 	}
-	p.metrics.AlignmentBytes = begun.waited
+	p.metrics.AlignmentBytes = queued(begun.holds)
 	c.snap.pending[b.Checkpoint] = p
 	if begun.overtakes {
 		c.capture(p)
@@ -230,7 +234,7 @@ func (c *Core) write(p *pendingSnapshot) {
 		if err != nil {
 			return r, err
 		}
-		r.ChannelBytes, err = flight.write(ctx, m, c.links[0].node.Name, r.Operators)
+		r.Overtaken, err = flight.write(ctx, m, c.links[0].node.Name, r.Operators)
 		r.Bytes, r.Upload, r.Ended = m.bytes.Load(), time.Duration(m.time.Load()), c.o.Now()
 		return r, err
 	})
@@ -253,6 +257,8 @@ type part struct {
 	link  *link
 	keyed *state.Snapshot
 	lists operator.AsyncSnapshot
+	// sync is how long it took to fix it.
+	sync time.Duration
 }
 
 func (p part) release() {
@@ -288,8 +294,10 @@ func finishParts(ctx context.Context, w *meter, parts []part, subtask int, end b
 			p.release()
 		}
 	}()
-	r := AsyncResult{Operators: make(map[string]snapshot.SubtaskState, len(parts))}
+	r := AsyncResult{Operators: make(map[string]snapshot.SubtaskState, len(parts)), Costs: operatorCosts(parts)}
+	cost := len(r.Costs)
 	for _, p := range parts {
+		began, written := w.now(), w.bytes.Load()
 		s := snapshot.SubtaskState{Index: subtask, Finished: end}
 		if p.keyed != nil {
 			files, err := p.keyed.Write(ctx, w)
@@ -306,6 +314,10 @@ func finishParts(ctx context.Context, w *meter, parts []part, subtask int, end b
 			s.Lists = lists
 		}
 		r.Operators[p.link.node.Name] = s
+		if p.keyed != nil || p.lists != nil {
+			cost--
+			r.Costs[cost].Async, r.Costs[cost].Bytes = w.now().Sub(began), w.bytes.Load()-written
+		}
 	}
 	return r, nil
 }
@@ -328,10 +340,15 @@ func (c *Core) AsyncDone(checkpoint int64, r AsyncResult, err error) {
 	}
 	now := c.o.Now()
 	p.metrics.Async, p.metrics.Upload, p.metrics.Bytes = r.Ended.Sub(p.started), r.Upload, r.Bytes
-	p.metrics.ChannelBytes = r.ChannelBytes
-	if f := c.progress.find(checkpoint); f != nil {
+	p.metrics.Operators = r.Costs
+	for _, n := range r.Overtaken {
+		p.metrics.ChannelBytes += n
+	}
+	f := c.progress.find(checkpoint)
+	if f != nil {
 		p.metrics.Total = now.Sub(f.first)
 	}
+	p.metrics.Channels = c.progress.channelCosts(f, p.holds, r.Overtaken)
 	c.o.Env.Ack(checkpoint, r.Operators, p.metrics)
 }
 

@@ -20,7 +20,7 @@ import (
 // One file and three subtasks: two of them are at the end of their data at once. Checkpoints and a stop work all the same, and the job that goes
 // on from there ends with exact counts.
 func TestBoundedJob_SubtasksEndOneAfterTheOther(t *testing.T) {
-	const lines = 12_000_000
+	const lines = 30_000_000
 	dir := t.TempDir()
 	writeLines(t, filepath.Join(dir, "in", "only.txt"), lines)
 	file := jobFile(t, dir, "parallelism: 2", "parallelism: 3", "interval: 200ms", "interval: 50ms", "generator: {keys: 10, rows: 1000}",

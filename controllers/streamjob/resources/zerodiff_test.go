@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -17,6 +18,9 @@ import (
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 )
+
+// newestFrozen is the folder of testdata/stored with what this version stores.
+const newestFrozen = "form-3-all"
 
 // freeze writes the objects of the samples as this version makes them to a new folder of testdata/stored.
 var freeze = flag.String("freeze", "", "name of a new folder of testdata/stored, for the objects as this version makes them")
@@ -70,16 +74,12 @@ func rebuild(t *testing.T, cm *corev1.ConfigMap) map[string]any {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := ConfigMap(job, 7, *r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := Children(job, 7, *r)
+	objects, err := objectsOf(job, *r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	rebuilt := map[string]any{}
-	for _, o := range []any{again, set.Service, set.Coordinator, set.Workers} {
+	for _, o := range objects {
 		text, err := json.Marshal(o)
 		if err != nil {
 			t.Fatal(err)
@@ -94,24 +94,62 @@ func rebuild(t *testing.T, cm *corev1.ConfigMap) map[string]any {
 	return rebuilt
 }
 
+// objectsOf builds all objects of a grant, and the network policy of the job if it has one.
+func objectsOf(job *streamv1.StreamJob, r Revision) ([]any, error) {
+	cm, err := ConfigMap(job, 7, r)
+	if err != nil {
+		return nil, err
+	}
+	set, err := Children(job, 7, r)
+	if err != nil {
+		return nil, err
+	}
+	objects := []any{cm, set.Service, set.Coordinator, set.Workers, set.Disruption}
+	if IsIsolated(&r.Spec) {
+		objects = append(objects, NetworkPolicy(job, "weir-system"))
+	}
+	return objects, nil
+}
+
+// frozen returns what is frozen, by the name of its file: each sample as it is stored now, the full templates in every form, since a
+// version that an older operator stored has them too, and versions that stand by or are traced.
+func frozen() map[string]Revision {
+	revision := func(job *streamv1.StreamJob) Revision {
+		return NewRevision(job, settings, "", "6f1c6c1e000040008000000000000001")
+	}
+	found := map[string]Revision{}
+	for name, sample := range samples {
+		found[name] = revision(sample())
+	}
+	for form := range NewestForm + 1 {
+		r := revision(withTemplates())
+		r.Form = form
+		found[fmt.Sprintf("templates-of-form-%d", form)] = r
+	}
+	standby := revision(onS3())
+	standby.Standby, standby.JobID = true, "6f1c6c1e000040008000000000000001"
+	found["standby"] = standby
+	rewound := revision(withLocalRecovery())
+	rewound.JobID, rewound.RewindTo = "6f1c6c1e000040008000000000000001", "s3://weir/jobs/checkpoints/chk-9"
+	found["rewound"] = rewound
+	traced := withTemplates()
+	traced.Spec.Tracing = &streamv1.Tracing{Endpoint: tracingEndpoint}
+	found["traced"] = revision(traced)
+	return found
+}
+
 func freezeSamples(t *testing.T, folder string) {
 	t.Helper()
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		t.Fatalf("what is frozen is never changed: %v", err)
 	}
-	for name, sample := range samples {
-		job := sample()
-		r := NewRevision(job, settings, "", "6f1c6c1e000040008000000000000001")
-		cm, err := ConfigMap(job, 7, r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		set, err := Children(job, 7, r)
+	for name, r := range frozen() {
+		objects, err := objectsOf(newJob("clicks", r.Spec), r)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var b bytes.Buffer
-		for i, o := range []any{cm, set.Service, set.Coordinator, set.Workers} {
+		for i, o := range objects {
 			text, err := yaml.Marshal(o)
 			if err != nil {
 				t.Fatal(err)
@@ -123,6 +161,35 @@ func freezeSamples(t *testing.T, folder string) {
 		}
 		if err := os.WriteFile(filepath.Join(folder, name+".yaml"), b.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestFreeze_HoldsWhatAnyVersionMayHave finds in the newest folder of testdata/stored each kind of object, and each version that [frozen]
+// names: what is frozen with too little would let a change through that restarts jobs.
+func TestFreeze_HoldsWhatAnyVersionMayHave(t *testing.T) {
+	folder := filepath.Join("testdata", "stored", newestFrozen)
+	kinds := map[string]bool{}
+	for name, r := range frozen() {
+		text, err := os.ReadFile(filepath.Join(folder, name+".yaml"))
+		if err != nil {
+			t.Errorf("%v: freeze it with -freeze and name the folder here", err)
+			continue
+		}
+		for document := range bytes.SplitSeq(text, []byte("\n---\n")) {
+			var object struct{ Kind string }
+			if err := yaml.Unmarshal(document, &object); err != nil {
+				t.Fatal(err)
+			}
+			kinds[object.Kind] = true
+		}
+		if want := fmt.Sprintf(`"form":%d`, r.Form); r.Form > 0 && !bytes.Contains(text, []byte(want)) {
+			t.Errorf("%s.yaml does not hold %s: it is of another form", name, want)
+		}
+	}
+	for _, kind := range []string{"ConfigMap", "Service", "Deployment", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy"} {
+		if !kinds[kind] {
+			t.Errorf("no %s is frozen in %s", kind, folder)
 		}
 	}
 }

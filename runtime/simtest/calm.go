@@ -29,7 +29,7 @@ func later(a, b time.Time) time.Time {
 
 // calmLimit is how long the job may take to end when nothing disturbs it.
 func (w *world) calmLimit() time.Duration {
-	limit := recoveryLimit + w.scenario.work(w.stepTime+w.maxLatency)
+	limit := recoveryLimit + w.scenario.work(w.stepTime+w.maxLatency) + w.timersLate()
 	if w.scenario.rare {
 		limit += rareWaits * rareInterval
 	}

@@ -122,7 +122,9 @@ func (c *clock) chance(n int) bool { return n > 0 && c.rnd.IntN(n) == 0 }
 
 // process is something that can die or be paused with everything that is about to happen in it.
 type process struct {
-	name   string
+	name string
+	// skew is by how much its clock is ahead.
+	skew   time.Duration
 	dead   bool
 	paused bool
 	held   []func()

@@ -76,7 +76,7 @@ func (w *world) startCoordinator(v *version) {
 func (w *world) startIncarnation(v *version) {
 	w.incarnations++
 	c := &coordinator{
-		w: w, p: &process{name: fmt.Sprintf("coordinator-%d", w.incarnations)}, version: v, line: v.line, conns: map[string]*conn{}, lead: true,
+		w: w, p: &process{name: fmt.Sprintf("coordinator-%d", w.incarnations), skew: w.skews.draw(maxSkew)}, version: v, line: v.line, conns: map[string]*conn{}, lead: true,
 		learned: map[string]bool{}, endedWith: map[string]bool{}, restores: map[string]string{}, acked: map[string]bool{}, writing: map[string]bool{},
 		owner: fmt.Sprintf("owner-%d", w.incarnations),
 	}
@@ -117,9 +117,12 @@ func (c *coordinator) do(f func(now time.Time)) {
 		c.p.run(func() { c.do(f) })
 		return
 	}
-	f(c.w.clock.now)
+	f(c.now())
 	c.settle()
 }
+
+// now is the time by the clock of its machine.
+func (c *coordinator) now() time.Time { return c.w.timeOf(c.p) }
 
 func (c *coordinator) settle() {
 	for c.lead {
@@ -181,7 +184,7 @@ func (c *coordinator) arm() {
 		return
 	}
 	wake := c.wake
-	d := max(at.Sub(c.w.clock.now), 0)
+	d := max(at.Sub(c.now()), 0)
 	if c.w.clock.chance(10) {
 		d += c.w.clock.between(0, 20*time.Millisecond)
 	}
@@ -377,7 +380,7 @@ func (c *coordinator) notifyEarly(e job.WriteManifest) {
 	default:
 		return
 	}
-	for _, r := range c.machine.Status(c.w.clock.now).Regions {
+	for _, r := range c.machine.Status(c.now()).Regions {
 		for _, name := range sortedKeys(c.conns) {
 			c.deliver(name, protocol.ToWorker{Complete: &protocol.Complete{Attempt: r.Attempt, Checkpoint: e.Checkpoint, Stop: m.Stop}})
 		}
@@ -570,7 +573,7 @@ func (c *coordinator) received(k *conn, m protocol.FromWorker) {
 				c.deleteDuplicate(m.Ack)
 			}
 		}
-		c.do(func(now time.Time) { c.machine.HandleFromWorker(now, k.worker.p.name, m) })
+		c.do(func(now time.Time) { c.machine.HandleFromWorker(c.receivedAt(now, k.worker), k.worker.p.name, m) })
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"context"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/record"
@@ -16,14 +15,12 @@ import (
 // delay keeps the rows of each key in keyed list state until a timer of processing time fires, and emits them in their order then. What is
 // kept, and the timers, are part of snapshots and move with their keys.
 type delay struct {
-	out *outside
 	// d is the time in milliseconds from the first row of a key that is kept to the timer.
 	d      int64
 	ctx    *operator.Context
 	rows   *state.List[int64, int64]
 	timers *state.Timers[int64]
 	rest   []row
-	closed bool
 }
 
 // Open implements operator.Operator.
@@ -89,20 +86,5 @@ func (l *delay) Resume() (operator.Status, error) {
 // Finish implements operator.Finisher.
 func (l *delay) Finish() (operator.Status, error) { return l.OnTime(math.MaxInt64) }
 
-// Snapshot implements operator.Stateful. It has no lists, and is where the mutation sets in that lets timers fire in a frozen task.
-func (l *delay) Snapshot(b record.Barrier) (operator.AsyncSnapshot, error) {
-	if b.Stop != record.StopNone && l.out.mutation == TimersNotFrozen {
-		l.out.later(20*time.Millisecond, func() {
-			if !l.closed && len(l.rest) == 0 {
-				_, _ = l.OnTime(math.MaxInt64)
-			}
-		})
-	}
-	return func(context.Context) ([]operator.List, error) { return nil, nil }, nil
-}
-
 // Close implements operator.Operator.
-func (l *delay) Close() error {
-	l.closed = true
-	return nil
-}
+func (l *delay) Close() error { return nil }

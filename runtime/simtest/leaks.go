@@ -250,7 +250,8 @@ func (l *lineage) checkUntouched() {
 // sweep does what a sweeper does a day later. Then nothing is there but what is needed, and all of that.
 func (w *world) sweep() {
 	for _, l := range w.lines {
-		now := func() time.Time { return w.clock.now.Add(sweep.MinGrace + time.Hour) }
+		ahead := w.skews.draw(maxSkew)
+		now := func() time.Time { return w.clock.now.Add(ahead + sweep.MinGrace + time.Hour) }
 		if _, err := sweep.Sweep(w.ctx, w.swept(w.store.c), l.dir, sweep.Options{Now: now}); err != nil {
 			w.failf("sweeping after job %s: %v", l.id, err)
 		}

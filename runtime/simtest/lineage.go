@@ -5,7 +5,6 @@ package simtest
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/snapshot"
@@ -72,7 +71,6 @@ func (l *lineage) begin() {
 		l.out.loose = l.out.loose || n.keep || n.kind == delayNode && !w.scenario.ordered
 	}
 	l.out.commitFails = func() bool { return w.faulty() && w.clock.chance(w.faults.commit) }
-	l.out.later = func(d time.Duration, f func()) { w.clock.after(nil, d, f) }
 	l.out.newestAttempt = l.newestAttempt
 }
 

@@ -71,6 +71,8 @@ const (
 	// RewindOverRestores goes back to a savepoint although the job was restored from an older snapshot since.
 	RewindOverRestores Mutation = "RewindOverRestores"
 
+	// SendersClock lets a coordinator take the time at which a worker sent a message, by the clock of the worker, for that at which it came.
+	SendersClock Mutation = "SendersClock"
 	// DuplicateAckDeletes deletes the files of an acknowledgement that came before.
 	DuplicateAckDeletes Mutation = "DuplicateAckDeletes"
 	// RefusalForgotten has a coordinator take a deletion that storage did not carry out for done.
@@ -117,7 +119,7 @@ func Mutations() []Mutation {
 		CompleteMeansNewest, AnyAbortThaws,
 		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
 		DrainedUnasked, DrainedIsDrained, SilentFallBack, FallBackOverCommits, RewindOverCommits, RewindOverTrims, RewindOverRestores,
-		DuplicateAckDeletes, RefusalForgotten, OriginDeletedEarly, ClaimTaken, OwnerGoesFirst, SweepWithoutGrace, PinsIgnored, SweepOverPins, PinTooLate, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
+		SendersClock, DuplicateAckDeletes, RefusalForgotten, OriginDeletedEarly, ClaimTaken, OwnerGoesFirst, SweepWithoutGrace, PinsIgnored, SweepOverPins, PinTooLate, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
 		EarlyTrim, AbortDiscards, RestoreSkipsCommit, ForkTouchesOrigin,
 	}
 }

@@ -102,9 +102,10 @@ func (p *pipe) String() string { return p.id.String() }
 
 // Push implements the producer's end of a channel.
 func (p *pipe) Push(e record.Element) {
-	if e.Kind == record.KindBatch && p.from.core != nil && p.from.core.Frozen() {
+	if e.Kind == record.KindBatch && p.from.frozen {
 		p.w.failf("task %s sends rows while it is frozen by snapshot %d", p.from.id, p.from.frozenBy)
 	}
+	e = p.from.undisguise(e)
 	switch p.w.mutation {
 	case LateBarrier:
 		p.swapped(e, record.KindBarrier, record.KindBatch)

@@ -28,8 +28,6 @@ type outside struct {
 	// lax is for at least once: rows may come again, but none may be lost.
 	lax      bool
 	mutation Mutation
-	// later makes something happen after a time, in no process.
-	later func(d time.Duration, f func())
 	// keep makes sources keep all input.
 	keep bool
 	// commitFails says whether a commit fails now.

@@ -76,16 +76,16 @@ func (t *taskRun) EndCapture() { t.capture = nil }
 
 // arm makes the core look at its deadlines and timers when they are due.
 func (t *taskRun) arm() {
-	now := t.w.clock.now
+	now := t.worker.now()
 	if due := t.core.Due(); !due.IsZero() && !due.Equal(t.dueAt) {
 		t.dueAt = due
-		t.w.clock.after(t.worker.p, max(due.Sub(now), 0), func() { t.handle(func() error { return t.core.HandleDue(t.w.clock.now) }) })
+		t.w.clock.after(t.worker.p, max(due.Sub(now), 0), func() { t.handle(func() error { return t.core.HandleDue(t.worker.now()) }) })
 	}
 	if due := t.core.TimerDue(); !due.IsZero() && !due.Equal(t.timerAt) {
 		t.timerAt = due
 		t.w.clock.after(t.worker.p, max(due.Sub(now), 0)+t.w.clock.between(0, 5*time.Millisecond), func() {
 			t.timerAt = time.Time{}
-			t.handle(func() error { return t.core.FireTimers(t.w.clock.now) })
+			t.handle(func() error { return t.core.FireTimers(t.worker.now()) })
 		})
 	}
 }

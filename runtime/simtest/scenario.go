@@ -247,7 +247,7 @@ func (s *scenario) fill(x *graph.Node, n *node, out *outside) {
 		x.NewOperator = func() operator.Operator { return &fan{out: out, ordered: s.ordered} }
 		x.Output = rowType{}
 	case delayNode:
-		x.NewOperator = func() operator.Operator { return &delay{out: out, d: n.delay} }
+		x.NewOperator = func() operator.Operator { return &delay{d: n.delay} }
 		x.Output, x.Keyed = rowType{}, true
 	case counterNode:
 		x.NewOperator = func() operator.Operator { return &counter{out: out, ordered: s.ordered} }

@@ -116,7 +116,7 @@ func TestSeed(t *testing.T) {
 // maxMutationSeeds is within how many seeds each mutation has to be found.
 const maxMutationSeeds = 2000
 
-// TestMutations shows that the simulator finds mistakes: each mutation is caught, and the first seed that does is printed.
+// TestMutations shows that the simulator finds mistakes: each mutation is caught by a seed that is clean without it, and the first one that does is printed.
 func TestMutations(t *testing.T) {
 	if !*mutationsFlag {
 		t.Skip("it has a step of its own: make mutations")
@@ -127,6 +127,9 @@ func TestMutations(t *testing.T) {
 			for seed := uint64(1); seed <= maxMutationSeeds; seed++ {
 				if r := Run(t.Context(), seed, Options{Mutation: m}); r.Err != nil {
 					what, _, _ := strings.Cut(r.Err.Error(), "\n")
+					if clean := Run(t.Context(), seed, Options{}); clean.Err != nil {
+						t.Fatalf("%s: seed %d fails, and without the mutation as well: %v\nreplay: %s", m, seed, clean.Err, replay(seed, NoMutation))
+					}
 					t.Logf("%s: caught by seed %d: %s\nreplay: %s", m, seed, what, replay(seed, m))
 					return
 				}

@@ -27,16 +27,19 @@ type store struct {
 	mem *memstore.Memory
 	c   *memstore.Client
 	ctx context.Context //nolint:containedctx // it never ends: a run has no deadline but that of its test
-	now func() time.Time
+	// now is the true time. The times that objects show to callers are ahead of it by skew.
+	now  func() time.Time
+	skew time.Duration
 	// created is when each object was written, removed when one was deleted.
 	created, removed map[string]time.Time
 	// deleting hears of every deletion before it takes effect.
 	deleting func(name string)
 }
 
-func newStore(ctx context.Context, now func() time.Time) *store {
-	m := memstore.New("sim", now)
-	return &store{mem: m, c: m.Client(memstore.Options{}), ctx: ctx, now: now, created: map[string]time.Time{}, removed: map[string]time.Time{}}
+// newStore makes a store whose clock is ahead of the true time by skew; negative is behind.
+func newStore(ctx context.Context, now func() time.Time, skew time.Duration) *store {
+	m := memstore.New("sim", func() time.Time { return now().Add(skew) })
+	return &store{mem: m, c: m.Client(memstore.Options{}), ctx: ctx, now: now, skew: skew, created: map[string]time.Time{}, removed: map[string]time.Time{}}
 }
 
 func (s *store) get(name string) (object, error) {

@@ -17,9 +17,9 @@ import (
 // Sweepers may run beside a job. What keeps them from deleting what is needed are times: a day in which a snapshot may be committed, and an hour for
 // clocks that differ and requests that hang. Where a scenario has sweepers these are seconds.
 const (
-	// sweptCommitGrace is the day, sweptMargin the hour: both tries of a swap of the head, a pause in each, and a late request are shorter.
+	// sweptCommitGrace is the day, sweptMargin the hour: both tries of a swap of the head, a pause in each, a late request, and what two clocks differ by are shorter, taken together.
 	sweptCommitGrace = 5 * time.Second
-	sweptMargin      = 10 * time.Second
+	sweptMargin      = 12 * time.Second
 	sweptHeadTimeout = 2 * time.Second
 	sweptPause       = 1500 * time.Millisecond
 )
@@ -47,8 +47,10 @@ func (w *world) sweepBeside(l *lineage) {
 		age = 0
 	}
 	w.sweeping = true
+	// Of two clocks that are off one may be ahead, and the other one behind.
+	ahead := w.store.skew + w.skews.draw(2*sweptSkew)
 	w.aside(func(s *slowStore) {
-		r, err := sweep.Sweep(w.ctx, w.swept(s), l.dir, sweep.Options{Now: func() time.Time { return w.clock.now.Add(sweep.MinGrace - age) }})
+		r, err := sweep.Sweep(w.ctx, w.swept(s), l.dir, sweep.Options{Now: func() time.Time { return w.clock.now.Add(ahead + sweep.MinGrace - age) }})
 		if w.tracing && r != nil {
 			objects, _ := r.Totals()
 			w.tracef(nil, "swept %s: %d objects of %d orphans, deleted %v: %v", l.dir, objects, len(r.Orphans), r.Deleted, err)
@@ -138,7 +140,7 @@ func (s *slowStore) List(ctx context.Context, prefix string, f func(storage.Obje
 			return nil
 		})
 		for _, name := range s.w.store.ghosts(prefix, view) {
-			all = append(all, storage.Object{Key: name, ModTime: s.w.store.created[name]})
+			all = append(all, storage.Object{Key: name, ModTime: s.w.store.created[name].Add(s.w.store.skew)})
 		}
 		return err
 	})

@@ -60,6 +60,9 @@ type taskRun struct {
 	acked int64
 	// taken is the last snapshot taken, frozenBy the last one that stops the job.
 	taken, frozenBy int64
+	// frozen says that the task has not been told yet what became of the snapshot that froze it. disguised are those of which the core doesn't know that they freeze it.
+	frozen    bool
+	disguised map[int64]bool
 }
 
 func newTaskRun(a *attempt, d *protocol.TaskDeployment) *taskRun {
@@ -96,7 +99,7 @@ func (t *taskRun) open() {
 		Plan: t.worker.version.plan, Vertex: t.vertex, Subtask: t.id.Subtask, Deployment: *t.deploy,
 		Attempt: d.Attempt, RestoredFrom: d.RestoredFrom, JobID: t.worker.version.config.JobID, JobName: "sim", Checkpointed: true,
 		AtLeastOnce: t.w.mutation == NoAlignment || t.w.scenario.atLeastOnce, Reader: stateReader{t.w, d.RestoreDir}, Env: t, Inputs: t, Writers: writers,
-		Wake: t.wake, Now: func() time.Time { return t.w.clock.now }, Log: logr.Discard(),
+		Wake: t.wake, Now: t.worker.now, Log: logr.Discard(),
 	})
 	if err := t.core.Open(t.w.ctx); err != nil {
 		t.attempt.fail(t, err)
@@ -172,13 +175,13 @@ func (t *taskRun) step() error {
 		if st == operator.Wait {
 			t.wait = true
 			if !at.IsZero() {
-				t.w.clock.after(t.worker.p, max(at.Sub(t.w.clock.now), time.Millisecond), t.wake)
+				t.w.clock.after(t.worker.p, max(at.Sub(t.worker.now()), time.Millisecond), t.wake)
 			}
 		}
 	} else if ch := t.pick(); c.Readable() && ch >= 0 {
 		e := t.inputs[ch].pop()
 		t.endedInput[ch] = e.Kind == record.KindEnd
-		if err := c.HandleElement(ch, e); err != nil {
+		if err := c.HandleElement(ch, t.disguise(e)); err != nil {
 			return err
 		}
 	}
@@ -306,8 +309,8 @@ func (t *taskRun) SetBlocked(ch int, blocked bool) {
 // StartAsync implements task.Env: the asynchronous part runs later, while the task goes on.
 func (t *taskRun) StartAsync(b record.Barrier, run task.Async) {
 	t.taken = max(t.taken, b.Checkpoint)
-	if b.Stop != record.StopNone {
-		t.frozenBy = b.Checkpoint
+	if b.Stop != record.StopNone || t.disguised[b.Checkpoint] {
+		t.frozenBy, t.frozen = b.Checkpoint, true
 		t.thawEarly()
 	}
 	t.early[b.Checkpoint] = t.inFlight || t.replaying

@@ -146,7 +146,7 @@ func (w *world) situation() string {
 	if c == nil || c.machine == nil || !c.lead {
 		return "no coordinator leads"
 	}
-	s := c.machine.Status(w.clock.now)
+	s := c.machine.Status(c.now())
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is %s (%s), attempt %s, %d restarts; tasks", c.p.name, s.State, s.Message, s.Attempt, s.Restarts)
 	for _, t := range s.Tasks {

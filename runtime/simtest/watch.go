@@ -36,7 +36,7 @@ func (w *world) checkBlocked() {
 		return
 	}
 	alive := map[protocol.Attempt]bool{}
-	for _, r := range w.version.leads.machine.Status(w.clock.now).Regions {
+	for _, r := range w.version.leads.machine.Status(w.version.leads.now()).Regions {
 		alive[r.Attempt] = true
 	}
 	for _, k := range w.workers {
@@ -90,7 +90,7 @@ func (w *world) quiet() (protocol.Attempt, bool) {
 	if c == nil || !c.lead || c.p.dead || c.p.paused {
 		return protocol.Attempt{}, false
 	}
-	s := c.machine.Status(w.clock.now)
+	s := c.machine.Status(c.now())
 	return s.Attempt, s.State == job.StateRunning && len(s.Pending) == 0
 }
 

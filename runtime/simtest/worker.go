@@ -45,11 +45,14 @@ type attempt struct {
 // startWorker starts a worker process of the present version.
 func (w *world) startWorker() {
 	w.started++
-	k := &worker{w: w, p: &process{name: fmt.Sprintf("worker-%d", w.started)}, version: w.version, slots: w.slots}
+	k := &worker{w: w, p: &process{name: fmt.Sprintf("worker-%d", w.started), skew: w.skews.draw(w.skews.worker)}, version: w.version, slots: w.slots}
 	w.workers = append(w.workers, k)
 	w.tracef(k.p, "starts")
 	k.connect()
 }
+
+// now is the time by the clock of its machine.
+func (k *worker) now() time.Time { return k.w.timeOf(k.p) }
 
 // connect dials the coordinator that leads now.
 func (k *worker) connect() {
@@ -346,6 +349,7 @@ func (a *attempt) complete(m *protocol.Complete) {
 			if slices.Contains(m.Stay, t.id) {
 				t.core.Stay(m.Checkpoint)
 			}
+			t.thawed(m.Stop != record.StopNone && m.Checkpoint >= t.frozenBy)
 			return t.core.Complete(a.worker.w.ctx, t.completed(m.Checkpoint), m.Stop)
 		})
 	}
@@ -359,6 +363,7 @@ func (a *attempt) aborted(m *protocol.Aborted) {
 		}
 		t.post(func() error {
 			frozen := t.core.Frozen()
+			t.thawed(m.Checkpoint == t.frozenBy)
 			err := t.core.Aborted(t.givenUp(m.Checkpoint))
 			switch {
 			case err != nil:

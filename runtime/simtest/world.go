@@ -22,6 +22,8 @@ type Options struct {
 	Mutation Mutation
 	// Trace keeps a readable account of what happened.
 	Trace bool
+	// OneClock makes the clocks of all processes the same.
+	OneClock bool
 }
 
 // Result of a run.
@@ -63,6 +65,7 @@ type world struct {
 	versions int
 	store    *store
 	faults   faultRates
+	skews    *skews
 
 	slots, capacity      int
 	stepTime, maxLatency time.Duration
@@ -170,7 +173,8 @@ func newWorld(ctx context.Context, seed uint64, o Options) *world {
 		ctx: ctx, clock: c, mutation: o.Mutation, pipes: map[pipeKey]*pipe{}, tracing: o.Trace,
 		trueBases: map[int64]int64{}, rotten: map[string]bool{}, keeper: &keeper{dirs: map[string]*custody{}},
 	}
-	w.store = newStore(ctx, func() time.Time { return c.now })
+	w.skews = newSkews(seed, o.OneClock)
+	w.store = newStore(ctx, func() time.Time { return c.now }, w.skews.draw(maxSkew))
 	w.store.deleting = func(name string) {
 		for _, l := range w.lines {
 			l.checkDelete(name)
@@ -178,6 +182,9 @@ func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	}
 	w.users = &users{w: w, open: map[string]*request{}}
 	w.scenario = newScenario(c.rnd)
+	if w.scenario.timed() {
+		w.skews.worker = timedSkew
+	}
 	w.pins = pinned(seed) && !w.scenario.volatile && w.scenario.rots == ""
 	w.sweeps = (swept(seed) || w.pins && seed%2 == 0) && !w.scenario.volatile && w.scenario.rots == ""
 	w.startLineage("j", "")

@@ -6,8 +6,10 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -37,6 +39,8 @@ const (
 	// recoverTimeout is how long that may take. Back-offs of Kubernetes are a part of it: a container that was killed five times in a
 	// row is started again after 80 s or more.
 	recoverTimeout = 8 * time.Minute
+	// leastForRollbacks is the shortest run in which some version must have been rolled back.
+	leastForRollbacks = 10 * time.Minute
 )
 
 // chaos makes faults at random and remembers what has to be put right again.
@@ -44,9 +48,15 @@ type chaos struct {
 	*scenario
 	rng   *rand.Rand
 	jobs  []string
-	relay *corev1.Pod
+	store *store
 	// made counts the faults by name, missed those that could not be made, such as for a pod that was not there.
 	made, missed map[string]int
+	// rollbacks are the texts of the events of rollbacks, by name; events don't last.
+	rollbacks map[string]string
+	// retried counts how often the job that is waited for was asked to try a version again that was rolled back.
+	retried int
+	// ending says that the test is over, and that nothing is waited for any more.
+	ending bool
 	// undo puts right what a fault has left behind, at a time.
 	undo []undo
 }
@@ -80,10 +90,10 @@ func TestChaos_KeepsEveryRow(t *testing.T) {
 	t.Logf("chaos for %v, seed %d", *chaosFor, seed)
 	c := &chaos{
 		scenario: newScenario(t, "chaos"), rng: rand.New(rand.NewPCG(seed, seed)),
-		made: map[string]int{}, missed: map[string]int{},
+		made: map[string]int{}, missed: map[string]int{}, rollbacks: map[string]string{},
 	}
 	t.Cleanup(c.calm)
-	c.relay = c.scenario.relay()
+	c.store = c.faultyStore()
 	for i := range chaosJobs {
 		c.jobs = append(c.jobs, c.add(i))
 	}
@@ -93,9 +103,15 @@ func TestChaos_KeepsEveryRow(t *testing.T) {
 			total += c.fault()
 			c.rest(time.Duration(c.rng.Int64N(int64(1500 * time.Millisecond))))
 		}
+		c.settle()
+		total += c.inject(crashing, c.jobs[c.rng.IntN(len(c.jobs))]) // nothing comes between, so it is rolled back
 		c.recover(total)
 	}
 	t.Logf("%d faults: %v (could not be made: %v)", total, c.made, c.missed)
+	t.Logf("%d rollbacks: %q", len(c.rollbacks), slices.Sorted(maps.Values(c.rollbacks)))
+	if len(c.rollbacks) == 0 && *chaosFor >= leastForRollbacks {
+		t.Error("no version was rolled back, though some crashed until they would be")
+	}
 	for _, job := range c.jobs {
 		c.finish(job)
 	}
@@ -104,7 +120,7 @@ func TestChaos_KeepsEveryRow(t *testing.T) {
 // add creates one of the jobs, each a little different.
 func (c *chaos) add(i int) string {
 	job := c.ledger(fmt.Sprintf("job-%d", i))
-	job.Spec.Storage.S3.Endpoint = "http://relay." + c.ns + ".svc:9000"
+	job.Spec.Storage.S3.Endpoint = c.store.endpoint
 	job.Spec.Upgrade.SavepointTimeout = seconds(15)
 	job.Spec.Workers = &streamv1.Workers{Replicas: 2}
 	switch i {
@@ -122,6 +138,10 @@ func (c *chaos) add(i int) string {
 
 // faults are all kinds of them.
 func faults() []fault {
+	return slices.Concat(faultsOfProcesses(), faultsOfStorage(), faultsOfSpecs(), faultsOfVersions(), faultsOfTheCluster())
+}
+
+func faultsOfProcesses() []fault {
 	return []fault{
 		{name: "worker killed", weight: 4, do: func(ctx context.Context, c *chaos, job string) error {
 			return c.signalAny(ctx, job, worker, stage.Kill)
@@ -143,19 +163,14 @@ func faults() []fault {
 		{name: "operator frozen", weight: 2, do: func(ctx context.Context, c *chaos, _ string) error {
 			return c.operator(ctx, stage.Stop, c.between(2*time.Second, 25*time.Second))
 		}},
-		{name: "storage unreachable", weight: 3, do: func(ctx context.Context, c *chaos, _ string) error {
-			return c.storage(ctx, stage.Stop, stage.Continue, c.between(2*time.Second, 12*time.Second))
-		}},
-		{name: "storage slow", weight: 2, do: func(ctx context.Context, c *chaos, _ string) error {
-			return c.storage(ctx, stage.Toggle, stage.Toggle, c.between(3*time.Second, 10*time.Second))
-		}},
-		{name: "connections to the storage cut", weight: 2, do: func(ctx context.Context, c *chaos, _ string) error {
-			return c.storage(ctx, stage.Kill, "", 0)
-		}},
+	}
+}
+
+func faultsOfSpecs() []fault {
+	return []fault{
 		{name: "parallelism edited", weight: 6, do: func(ctx context.Context, c *chaos, job string) error {
 			return c.edit(ctx, job, fmt.Sprintf(`{"spec":{"parallelism":%d}}`, 1+c.rng.IntN(4)))
 		}},
-		{name: "broken version", weight: 3, do: func(ctx context.Context, c *chaos, job string) error { return c.breakVersion(ctx, job) }},
 		{name: "suspended", weight: 3, do: func(ctx context.Context, c *chaos, job string) error {
 			c.later("resume "+job, c.between(time.Second, 8*time.Second), func(ctx context.Context) error {
 				return c.edit(ctx, job, `{"spec":{"state":"Running"}}`)
@@ -181,13 +196,6 @@ func faults() []fault {
 			mode := []streamv1.UpgradeMode{streamv1.UpgradeFromSavepoint, streamv1.UpgradeFromLastCheckpoint}[c.rng.IntN(2)]
 			return c.edit(ctx, job, fmt.Sprintf(`{"spec":{"upgrade":{"mode":"%s"}}}`, mode))
 		}},
-		{name: "objects deleted", weight: 2, do: func(ctx context.Context, c *chaos, job string) error { return c.deleteChildren(ctx, job) }},
-		{name: "API server frozen", weight: 1, local: true, do: func(ctx context.Context, c *chaos, _ string) error {
-			return c.component(ctx, "kube-apiserver", c.between(2*time.Second, 20*time.Second))
-		}},
-		{name: "kubelet frozen", weight: 1, local: true, do: func(ctx context.Context, c *chaos, _ string) error {
-			return c.component(ctx, "kubelet", c.between(5*time.Second, 30*time.Second))
-		}},
 	}
 }
 
@@ -204,7 +212,12 @@ func (c *chaos) fault() int {
 	for ; n >= all[i].weight; i++ {
 		n -= all[i].weight
 	}
-	f, job := all[i], c.jobs[c.rng.IntN(len(c.jobs))]
+	return c.inject(all[i], c.jobs[c.rng.IntN(len(c.jobs))])
+}
+
+// inject makes a fault of a kind.
+func (c *chaos) inject(f fault, job string) int {
+	c.Helper()
 	ctx, cancel := context.WithTimeout(c.Context(), 15*time.Second)
 	defer cancel()
 	if err := f.do(ctx, c, job); err != nil {
@@ -247,7 +260,9 @@ func (c *chaos) putRight(ctx context.Context, all bool) {
 		}
 		once, cancel := context.WithTimeout(ctx, 10*time.Second)
 		if err := u.do(once); err != nil {
-			c.Logf("%s %s: not yet: %v", clock(), u.what, err)
+			if !errors.Is(err, errNotYet) {
+				c.Logf("%s %s: not yet: %v", clock(), u.what, err)
+			}
 			u.at = time.Now().Add(time.Second)
 			left = append(left, u)
 		}
@@ -260,13 +275,15 @@ func (c *chaos) putRight(ctx context.Context, all bool) {
 func (c *chaos) calm() {
 	ctx, cancel := c.late()
 	defer cancel()
+	c.ending = true
 	for len(c.undo) > 0 && ctx.Err() == nil {
 		c.putRight(ctx, true)
+		time.Sleep(pollInterval)
 	}
 }
 
-// recover puts everything right and waits until all jobs run as their specs say and go on.
-func (c *chaos) recover(faults int) {
+// settle waits until everything is put right.
+func (c *chaos) settle() {
 	c.Helper()
 	for len(c.undo) > 0 {
 		c.rest(time.Second)
@@ -274,8 +291,15 @@ func (c *chaos) recover(faults int) {
 			c.Fatal("the test was ended")
 		}
 	}
+}
+
+// recover puts everything right and waits until all jobs run as their specs say and go on.
+func (c *chaos) recover(faults int) {
+	c.Helper()
+	c.settle()
 	begin := time.Now()
 	for _, name := range c.jobs {
+		c.retried = 0
 		missing := ""
 		if !c.until(recoverTimeout, func() bool { missing = c.recovered(name); return missing == "" }) {
 			job := &streamv1.StreamJob{}
@@ -287,6 +311,7 @@ func (c *chaos) recover(faults int) {
 	if !c.until(recoverTimeout, func() bool { missing = c.snapshotsTaken(); return missing == "" }) {
 		c.Fatal(missing)
 	}
+	c.countRollbacks()
 	c.Logf("%s all jobs have recovered after %d faults, in %.1f s", clock(), faults, time.Since(begin).Seconds())
 }
 
@@ -318,6 +343,9 @@ func (c *chaos) recovered(name string) string {
 	job := &streamv1.StreamJob{}
 	if err := suite.client.Get(ctx, types.NamespacedName{Namespace: c.ns, Name: name}, job); err != nil {
 		return err.Error()
+	}
+	if why := rollbackHolds(job); why != "" {
+		return c.retry(ctx, job, why)
 	}
 	if missing := running(job.Generation)(job); missing != "" {
 		return missing
@@ -425,71 +453,10 @@ func (c *chaos) operator(ctx context.Context, sig stage.Signal, thawAfter time.D
 	return nil
 }
 
-// storage disturbs the way to the object store.
-func (c *chaos) storage(ctx context.Context, sig, undo stage.Signal, after time.Duration) error {
-	list := &corev1.PodList{}
-	if err := suite.client.List(ctx, list, client.InNamespace(c.ns), client.MatchingLabels{"app": "relay"}); err != nil {
-		return err
-	}
-	if len(list.Items) == 0 {
-		return fmt.Errorf("the relay has no pod")
-	}
-	pod := &list.Items[0]
-	if err := suite.access.SignalContainer(ctx, pod, "", sig); err != nil {
-		return err
-	}
-	if undo == "" {
-		return nil
-	}
-	if undo == stage.Continue {
-		c.thaw(pod, after)
-		return nil
-	}
-	c.later("storage", after, func(ctx context.Context) error {
-		err := suite.access.SignalContainer(ctx, pod, "", undo)
-		if err != nil && strings.Contains(err.Error(), "no process") {
-			return nil // another relay is in its place, which is fast
-		}
-		return err
-	})
-	return nil
-}
-
 // edit patches a job.
 func (c *chaos) edit(ctx context.Context, name, patch string) error {
 	job := &streamv1.StreamJob{ObjectMeta: metav1.ObjectMeta{Namespace: c.ns, Name: name}}
 	return suite.client.Patch(ctx, job, client.RawPatch(types.MergePatchType, []byte(patch)))
-}
-
-// breakVersion asks for a version that can't run, and takes that back after a while.
-func (c *chaos) breakVersion(ctx context.Context, name string) error {
-	job := &streamv1.StreamJob{}
-	if err := suite.client.Get(ctx, types.NamespacedName{Namespace: c.ns, Name: name}, job); err != nil {
-		return err
-	}
-	bad := []streamv1.Expression{"seq +", "nothing", "seq / (seq - seq)"}[c.rng.IntN(3)]
-	if err := c.setExpression(ctx, name, bad); err != nil {
-		return err
-	}
-	c.later("repairing "+name, c.between(2*time.Second, 20*time.Second), func(ctx context.Context) error {
-		return c.setExpression(ctx, name, "seq")
-	})
-	return nil
-}
-
-// setExpression sets what a job writes as the number of a row.
-func (c *chaos) setExpression(ctx context.Context, name string, e streamv1.Expression) error {
-	job := &streamv1.StreamJob{}
-	if err := suite.client.Get(ctx, types.NamespacedName{Namespace: c.ns, Name: name}, job); err != nil {
-		return err
-	}
-	before := job.DeepCopy()
-	for i := range job.Spec.Dataflow.Operators {
-		if o := &job.Spec.Dataflow.Operators[i]; o.Name == "rows" {
-			o.Map.Columns[1].Expression = e
-		}
-	}
-	return suite.client.Patch(ctx, job, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 }
 
 // deleteChildren deletes one of the objects that the operator has made for a job.

@@ -5,12 +5,12 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -91,8 +91,7 @@ func (s *scenario) cordon(node string) (uncordon func()) {
 	set := func(unschedulable bool) error {
 		ctx, cancel := s.late()
 		defer cancel()
-		patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, unschedulable))
-		return suite.client.Patch(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}, patch)
+		return setUnschedulable(ctx, node, unschedulable)
 	}
 	uncordon = func() {
 		if err := set(false); err != nil {
@@ -106,12 +105,14 @@ func (s *scenario) cordon(node string) (uncordon func()) {
 	return uncordon
 }
 
-// tryEvict evicts a pod if its disruption budget lets it.
-func (s *scenario) tryEvict(pod *corev1.Pod) error {
-	return suite.access.Client().PolicyV1().Evictions(pod.Namespace).Evict(s.Context(), &policyv1.Eviction{
-		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
-	})
+// setUnschedulable keeps new pods from a node, or lets them onto it again.
+func setUnschedulable(ctx context.Context, node string, unschedulable bool) error {
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, unschedulable))
+	return suite.client.Patch(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}, patch)
 }
+
+// tryEvict evicts a pod if its disruption budget lets it.
+func (s *scenario) tryEvict(pod *corev1.Pod) error { return evict(s.Context(), pod) }
 
 // evict evicts a pod as soon as its disruption budget lets it, and waits until it is gone.
 func (s *scenario) evict(pod *corev1.Pod) {

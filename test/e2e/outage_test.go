@@ -131,21 +131,10 @@ func TestTwoOperators_AgreeOnEachJob(t *testing.T) {
 // secondOperator starts another operator beside the one that is there, which thinks that it is alone.
 func (s *scenario) secondOperator() {
 	s.Helper()
-	list := &appsv1.DeploymentList{}
-	if err := suite.client.List(s.Context(), list, client.InNamespace(stage.OperatorNamespace)); err != nil || len(list.Items) == 0 {
-		s.Fatalf("looking for the operator: %d deployments, %v", len(list.Items), err)
+	second, err := secondDeployment(s.Context())
+	if err != nil {
+		s.Fatal(err)
 	}
-	first := &list.Items[0]
-	second := &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "second-manager"},
-		Spec:       *first.Spec.DeepCopy(),
-	}
-	labels := map[string]string{"app": "second-manager"}
-	second.Spec.Replicas = new(int32(1))
-	second.Spec.Selector = &metav1.LabelSelector{MatchLabels: labels}
-	second.Spec.Template.Labels = labels
-	c := &second.Spec.Template.Spec.Containers[0]
-	c.Args = append(slices.DeleteFunc(c.Args, func(a string) bool { return a == "--leader-elect" || a == "--leader-elect=true" }), "--leader-elect=false")
 	s.create(second)
 	s.Cleanup(func() {
 		ctx, cancel := s.late()
@@ -167,6 +156,26 @@ func (s *scenario) secondOperator() {
 		}
 		return ""
 	})
+}
+
+// secondDeployment is that of an operator like the one that is there, which doesn't ask for the lease.
+func secondDeployment(ctx context.Context) (*appsv1.Deployment, error) {
+	first := &appsv1.Deployment{}
+	key := types.NamespacedName{Namespace: stage.OperatorNamespace, Name: stage.OperatorDeployment}
+	if err := suite.client.Get(ctx, key, first); err != nil {
+		return nil, fmt.Errorf("looking for the operator: %w", err)
+	}
+	second := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "second-manager"},
+		Spec:       *first.Spec.DeepCopy(),
+	}
+	labels := map[string]string{"app": "second-manager"}
+	second.Spec.Replicas = new(int32(1))
+	second.Spec.Selector = &metav1.LabelSelector{MatchLabels: labels}
+	second.Spec.Template.Labels = labels
+	c := &second.Spec.Template.Spec.Containers[0]
+	c.Args = append(slices.DeleteFunc(c.Args, func(a string) bool { return a == "--leader-elect" || a == "--leader-elect=true" }), "--leader-elect=false")
+	return second, nil
 }
 
 // TestNamespaceDeleted_LeavesNothing deletes a namespace with a running, a suspended and a failing job, one of which wants a savepoint before.

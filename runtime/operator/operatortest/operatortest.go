@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package operatortest freezes operator state: a golden file shows lists of entries as text, for people to review, and gives them back byte by byte, so
-// that what one version has written is there for the tests of all later ones.
+// Package operatortest freezes what operators write to snapshots: a golden file shows lists of entries as text, and files of keyed state as hexadecimal digits, for
+// people to review, and gives them back byte by byte, so that what one version has written is there for the tests of all later ones.
 package operatortest
 
 import (
@@ -103,6 +103,36 @@ func Golden(tb testing.TB, name string, written []operator.List) {
 	tb.Helper()
 	if d := cmp.Diff(Text(Read(tb, name)), Text(written)); d != "" {
 		tb.Errorf("state is not written as %s says (-want +got):\n%s\nin full:\n%s", name, d, Text(written))
+	}
+}
+
+// ReadBytes returns the bytes of a golden file in testdata of the package under test, which shows them as hex.Dump does.
+func ReadBytes(tb testing.TB, name string) []byte {
+	tb.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	const from, to = 10, 58 // the columns of the digits
+	var b []byte
+	for line := range strings.Lines(string(text)) {
+		if len(line) <= to {
+			continue // the last line has the length alone
+		}
+		row, err := hex.DecodeString(strings.ReplaceAll(line[from:to], " ", ""))
+		if err != nil {
+			tb.Fatalf("%s: line %q: %v", name, line, err)
+		}
+		b = append(b, row...)
+	}
+	return b
+}
+
+// GoldenBytes is [Golden] for a file of keyed state.
+func GoldenBytes(tb testing.TB, name string, written []byte) {
+	tb.Helper()
+	if d := cmp.Diff(hex.Dump(ReadBytes(tb, name)), hex.Dump(written)); d != "" {
+		tb.Errorf("state is not written as %s says (-want +got):\n%s\nin full:\n%s", name, d, hex.Dump(written))
 	}
 }
 

@@ -44,3 +44,15 @@ func TestParse_NamesTheLine(t *testing.T) {
 		})
 	}
 }
+
+func TestReadBytes_ReadsADump(t *testing.T) {
+	t.Parallel()
+	var all []byte
+	for i := range 256 + 5 { // a last line that isn't full
+		all = append(all, byte(i))
+	}
+	if d := cmp.Diff(all, operatortest.ReadBytes(t, "bytes.hex")); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	operatortest.GoldenBytes(t, "bytes.hex", all)
+}

@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -44,31 +45,56 @@ func TestReferences(text string) []TestReference {
 	return refs
 }
 
-// Find returns nil if the test exists in the tree below root; files are its Go files, relative to root.
+// casesElsewhere are tests whose cases are constants of the package that they test, not of its test files.
+var casesElsewhere = []string{"TestMutations"}
+
+// Find returns nil if the test exists in the tree below root; files are its Go files, relative to root. A case is a string in a test file of the folder
+// that has the test, or a script in its testdata.
 func (r TestReference) Find(root string, files []string) error {
-	var found bool
+	folder, err := r.folder(root, files)
+	if err != nil {
+		return err
+	}
+	if r.Case == "" {
+		return nil
+	}
 	for _, file := range files {
-		if r.Folder != "" && path.Dir(file) != r.Folder {
+		isTest := strings.HasSuffix(file, testSuffix) || slices.Contains(casesElsewhere, r.Test)
+		if path.Dir(file) != folder || !isTest {
 			continue
 		}
-		source, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(file)))
-		if err != nil {
-			return fmt.Errorf("looking for a test: %w", err)
-		}
-		found = found || strings.HasSuffix(file, "_test.go") && strings.Contains(string(source), "\nfunc "+r.Test+"(")
-		if r.Case != "" && strings.Contains(string(source), `"`+r.Case+`"`) {
-			r.Case = ""
+		if found, err := contains(root, file, `"`+r.Case+`"`); found || err != nil {
+			return err
 		}
 	}
-	if !found {
-		return fmt.Errorf("there is no test %s", r)
-	}
-	if r.Case != "" {
-		if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(r.Folder), "testdata", r.Case)); err != nil {
-			return fmt.Errorf("test %s exists, but not this case of it", r)
-		}
+	if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(folder), "testdata", r.Case)); err != nil {
+		return fmt.Errorf("test %s exists, but not this case of it", r)
 	}
 	return nil
+}
+
+const testSuffix = "_test.go"
+
+// folder returns the folder that has the test.
+func (r TestReference) folder(root string, files []string) (string, error) {
+	for _, file := range files {
+		if r.Folder != "" && path.Dir(file) != r.Folder || !strings.HasSuffix(file, testSuffix) {
+			continue
+		}
+		if found, err := contains(root, file, "\nfunc "+r.Test+"("); found || err != nil {
+			return path.Dir(file), err
+		}
+	}
+	return "", fmt.Errorf("there is no test %s", r)
+}
+
+// contains says whether a file has a text.
+func contains(root, file, text string) (bool, error) {
+	source, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(file)))
+	if err != nil {
+		return false, fmt.Errorf("looking for a test: %w", err)
+	}
+	return strings.Contains(string(source), text), nil
 }
 
 var link = regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)`)

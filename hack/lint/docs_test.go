@@ -93,8 +93,9 @@ func TestTestReference_Find(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"a_test.go":       "package a\n\nfunc TestIt(t *testing.T) { cases(\"one\") }\n",
-		"a.go":            "package a\n\nfunc TestHelper() {}\n",
+		"a_test.go":       "package a\n\nfunc TestIt(t *testing.T) { cases(\"one\") }\n\nfunc TestMutations(t *testing.T) {}\n",
+		"b_test.go":       "package a\n\nvar shared = []string{\"beside\"}\n",
+		"a.go":            "package a\n\nfunc TestHelper() {}\n\nconst c = \"not a case\"\n",
 		"testdata/script": "",
 	} {
 		if err := os.WriteFile(filepath.Join(root, "a", name), []byte(text), 0o600); err != nil {
@@ -108,13 +109,19 @@ func TestTestReference_Find(t *testing.T) {
 		{TestReference{"a", "TestIt", ""}, ""},
 		{TestReference{"", "TestIt", ""}, ""},
 		{TestReference{"a", "TestIt", "one"}, ""},
+		{TestReference{"a", "TestIt", "beside"}, ""},
+		{TestReference{"", "TestIt", "one"}, ""},
 		{TestReference{"a", "TestIt", "script"}, ""},
+		{TestReference{"", "TestIt", "script"}, ""},
+		{TestReference{"a", "TestIt", "not a case"}, "not this case"},
+		{TestReference{"", "TestIt", "not a case"}, "not this case"},
+		{TestReference{"a", "TestMutations", "not a case"}, ""},
 		{TestReference{"a", "TestIt", "two"}, "not this case"},
 		{TestReference{"b", "TestIt", ""}, "no test"},
 		{TestReference{"a", "TestI", ""}, "no test"},
 		{TestReference{"a", "TestHelper", ""}, "no test"},
 	} {
-		err := tc.r.Find(root, []string{"a/a.go", "a/a_test.go"})
+		err := tc.r.Find(root, []string{"a/a.go", "a/a_test.go", "a/b_test.go"})
 		switch {
 		case tc.want == "" && err != nil:
 			t.Errorf("%s: %v", tc.r, err)

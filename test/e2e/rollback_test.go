@@ -35,7 +35,7 @@ func TestRollback_VersionThatCrashes(t *testing.T) {
 	bad.Spec.Upgrade.Rollback.StableCheckpoints = 1000
 	setRows(bad, "seq > 500 ? seq / (seq - seq) : seq")
 	s.update(bad)
-	job = s.await("ledger", "the version that will crash", running(bad.Generation))
+	s.await("ledger", "the version that will crash", running(bad.Generation))
 	deployed := time.Now()
 	var failed time.Time
 	job = s.rolledBack("ledger", func(job *streamv1.StreamJob) {

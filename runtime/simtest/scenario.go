@@ -81,6 +81,8 @@ type scenario struct {
 	rewinds, keeps bool
 	// volatile means no storage: snapshots live as long as the coordinator.
 	volatile bool
+	// timeout is that of checkpoints, whatever the seed says; 0 for what it says.
+	timeout time.Duration
 }
 
 // version is one revision of the job.
@@ -180,6 +182,9 @@ func (s *scenario) checkpointing(r *rand.Rand) *contract.Checkpointing {
 		// With time enough to succeed: there are only a few of them before the run has to end.
 		c.Interval, c.MinPause = contract.Duration(rareInterval/2+time.Duration(r.IntN(15))*time.Second), 0
 		c.Timeout = max(c.Timeout, contract.Duration(4*time.Second))
+	}
+	if s.timeout > 0 {
+		c.Timeout = contract.Duration(s.timeout)
 	}
 	return c
 }

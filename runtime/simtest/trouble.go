@@ -239,11 +239,15 @@ func (u *users) changePolicy() {
 	c := *v.config.Checkpointing
 	c.Alignment = nil
 	w.tracef(nil, "a user changes the policy to %+v", c)
-	lead := v.leads
-	if lead == nil || !lead.lead {
-		return
+	if lead := v.leads; lead != nil && lead.lead {
+		u.applyPolicy(lead, fmt.Sprintf("policy%d", u.n))
 	}
-	p := contract.Policy{Revision: fmt.Sprintf("policy%d", u.n), Checkpointing: v.config.Checkpointing, Restart: v.config.Restart}
+}
+
+// applyPolicy tells a coordinator of the policy of its version.
+func (u *users) applyPolicy(lead *coordinator, revision string) {
+	w, v := u.w, lead.version
+	p := contract.Policy{Revision: revision, Checkpointing: v.config.Checkpointing, Restart: v.config.Restart}
 	lead.p.run(func() {
 		lead.do(func(now time.Time) {
 			if err := lead.machine.HandlePolicy(now, p); err != nil && !strings.Contains(err.Error(), "has ended") {

@@ -90,6 +90,8 @@ type world struct {
 
 	// outage is until when storage fails every call, slowed until when a task is held up over what was in flight before a restore.
 	outage, slowed time.Time
+	// relaxed is when a user gave the checkpoints more time.
+	relaxed time.Time
 	// split makes every operator a task of its own from now on.
 	split bool
 
@@ -138,6 +140,12 @@ func Run(ctx context.Context, seed uint64, o Options) (res Result) {
 			w.failure = fmt.Errorf("panic: %v\n%s", v, stack())
 		}
 	}()
+	w.run()
+	return res
+}
+
+// run lets everything happen, to the end of the job and until all is looked at that is left.
+func (w *world) run() {
 	w.begin()
 	for w.failure == nil && !w.done {
 		if !w.clock.step() {
@@ -150,7 +158,6 @@ func Run(ctx context.Context, seed uint64, o Options) (res Result) {
 	for _, stop := range w.asides {
 		stop()
 	}
-	return res
 }
 
 // settle lets everything arrive that is under way at the end, and looks at what is left in storage.
@@ -427,7 +434,7 @@ func (w *world) checkLimits() {
 	switch {
 	case w.clock.steps > maxSteps:
 		w.failf("the job goes round in circles: %d steps", w.clock.steps)
-	case w.clock.now.Sub(w.calm()) > w.calmLimit():
+	case w.clock.now.Sub(w.calm()) > w.calmLimit() && !w.giveTime():
 		w.failf("the job hasn't ended %v after the last fault: %s", w.calmLimit(), w.situation())
 	case w.ctx.Err() != nil:
 		w.failf("running out of time: %v", context.Cause(w.ctx))

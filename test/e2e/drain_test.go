@@ -17,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
-	"github.com/weir-stream/weir/runtime/contract"
 )
 
 // TestNodeDrained_TakesACheckpointFirst evicts the pods of a job as "kubectl drain" does. The job takes no checkpoints by itself, so each that there is
@@ -64,17 +63,9 @@ func TestNodeDrained_TakesACheckpointFirst(t *testing.T) {
 // wrote waits until the attempt that runs has written more than some rows.
 func (s *scenario) wrote(job *streamv1.StreamJob, rows int64) {
 	s.Helper()
-	var api *contract.Client
-	var asked types.UID
+	asker := &asker{scenario: s}
 	s.eventually(fmt.Sprintf("more than %d rows", rows), func() string {
-		pods := s.pods(job, coordinator)
-		if len(pods) == 0 || pods[len(pods)-1].Status.PodIP == "" {
-			return "there is no coordinator"
-		}
-		if pod := &pods[len(pods)-1]; pod.UID != asked {
-			api, asked = s.controlAPI(job.Name, pod), pod.UID
-		}
-		status, err := api.Job(s.Context())
+		status, err := asker.ask(job)
 		if err != nil {
 			return err.Error()
 		}

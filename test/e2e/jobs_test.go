@@ -5,6 +5,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -113,21 +114,9 @@ func (s *scenario) progress(job *streamv1.StreamJob) *streamv1.StreamJob {
 // engine, since the status of the job shows newer checkpoints only now and then; its coordinator may change meanwhile.
 func (s *scenario) newestCheckpoint(job *streamv1.StreamJob, after int64) int64 {
 	s.Helper()
-	var api *contract.Client
-	var asked types.UID
-	newest := int64(0)
+	asker, newest := &asker{scenario: s}, int64(0)
 	s.eventually(fmt.Sprintf("a checkpoint after %d", after), func() string {
-		pods := s.pods(s.job(job.Name), coordinator)
-		if len(pods) == 0 {
-			return "there is no coordinator"
-		}
-		if pod := &pods[len(pods)-1]; pod.UID != asked || api == nil {
-			if pod.Status.PodIP == "" {
-				return "the coordinator has no address"
-			}
-			api, asked = s.controlAPI(job.Name, pod), pod.UID
-		}
-		status, err := api.Job(s.Context())
+		status, err := asker.ask(s.job(job.Name))
 		switch {
 		case err != nil:
 			return err.Error()
@@ -140,6 +129,26 @@ func (s *scenario) newestCheckpoint(job *streamv1.StreamJob, after int64) int64 
 		return ""
 	})
 	return newest
+}
+
+// asker asks the coordinators of a job, one after the other.
+type asker struct {
+	*scenario
+	api *contract.Client
+	pod types.UID
+}
+
+// ask asks the newest coordinator of the deployed version how the job is.
+func (a *asker) ask(job *streamv1.StreamJob) (*contract.JobStatus, error) {
+	a.Helper()
+	pods := a.pods(job, coordinator)
+	if len(pods) == 0 || pods[len(pods)-1].Status.PodIP == "" {
+		return nil, errors.New("there is no coordinator with an address")
+	}
+	if pod := &pods[len(pods)-1]; pod.UID != a.pod {
+		a.api, a.pod = a.controlAPI(job.Name, pod), pod.UID
+	}
+	return a.api.Job(a.Context())
 }
 
 // suspend stops a job and returns it once it is suspended.

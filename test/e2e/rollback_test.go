@@ -37,10 +37,12 @@ func TestRollback_VersionThatCrashes(t *testing.T) {
 	s.update(bad)
 	s.await("ledger", "the version that will crash", running(bad.Generation))
 	deployed := time.Now()
-	var failed time.Time
+	var failed time.Time // when a task first did, by the coordinator
+	asker := &asker{scenario: s}
 	job = s.rolledBack("ledger", func(job *streamv1.StreamJob) {
-		if f := s.firstFailure(job, deployed); !f.IsZero() && (failed.IsZero() || f.Before(failed)) {
-			failed = f
+		status, err := asker.ask(job)
+		if err == nil && failed.IsZero() && status.LastFailure != nil && status.LastFailure.At.After(deployed) {
+			failed = status.LastFailure.At
 		}
 	})
 	s.wantRolledBack(job, good, failed)
@@ -59,25 +61,6 @@ func TestRollback_VersionThatCrashes(t *testing.T) {
 		t.Error(missing)
 	}
 	s.finish("ledger")
-}
-
-// firstFailure is when the tasks of the deployed version last failed, by its coordinator, if that was after a time.
-func (s *scenario) firstFailure(job *streamv1.StreamJob, after time.Time) (at time.Time) {
-	s.Helper()
-	for _, pod := range s.pods(job, coordinator) {
-		if pod.Status.PodIP == "" {
-			continue
-		}
-		api, err := s.dialAPI(s.Context(), job.Name, &pod)
-		if err != nil {
-			continue
-		}
-		if status, err := api.Job(s.Context()); err == nil && status.LastFailure != nil && status.LastFailure.At.After(after) {
-			at = status.LastFailure.At
-		}
-		api.Close()
-	}
-	return at
 }
 
 // TestRollback_ImageThatDoesNotExist upgrades a job to a version whose workers need an image that nobody has, which is found out when they are to start.

@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/weir-stream/weir/internal/fuzztest"
 	"github.com/weir-stream/weir/runtime/record"
 )
 
@@ -155,6 +157,7 @@ func TestRows_ReleaseAfterTheLastHolder(t *testing.T) {
 	}
 }
 
+// FuzzRowType_DecodeBatch decodes batches of rows: no panic, memory in proportion to the input, and what is understood comes back the same.
 func FuzzRowType_DecodeBatch(f *testing.F) {
 	typ := record.NewRowType(record.MustCoderOf[mixed]())
 	b := typ.Get()
@@ -165,8 +168,18 @@ func FuzzRowType_DecodeBatch(f *testing.F) {
 	}
 	f.Add(enc)
 	f.Add([]byte{255, 255, 63, 1})
+	f.Add([]byte{255, 255, 63, 0})
+	hashed := typ.Get()
+	hashed.Values, hashed.Keys = append(hashed.Values, values()[0]), append(hashed.Keys, 9)
+	if enc, err = typ.AppendBatch(nil, hashed); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(enc)
+	bound := fuzztest.Bound{Fixed: 1 << 20, PerByte: 200}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		got, err := typ.DecodeBatch(src)
+		var got record.Batch
+		var err error
+		bound.Check(t, len(src), func() { got, err = typ.DecodeBatch(src) })
 		if err != nil {
 			return
 		}
@@ -174,9 +187,18 @@ func FuzzRowType_DecodeBatch(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := typ.DecodeBatch(again); err != nil {
+		back, err := typ.DecodeBatch(again)
+		if err != nil {
 			t.Fatalf("what was encoded can't be decoded: %v", err)
 		}
+		want, have := got.(*record.Rows[mixed]), back.(*record.Rows[mixed])
+		if d := cmp.Diff(want.Values, have.Values, cmpopts.EquateNaNs()); d != "" {
+			t.Errorf("rows (-decoded +decoded again):\n%s", d)
+		}
+		if d := cmp.Diff(want.Hashes(), have.Hashes()); d != "" {
+			t.Errorf("hashes (-decoded +decoded again):\n%s", d)
+		}
 		got.Release()
+		back.Release()
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weir-stream/weir/internal/fuzztest"
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
@@ -39,12 +40,16 @@ func FuzzDecodeChannel(f *testing.F) {
 	f.Add(b)
 	f.Add(b[:len(b)-1])
 	f.Add(append(b[:8:8], 0xff, 0xff, 0xff, 0xff))
+	bound := fuzztest.Bound{Fixed: 16 << 10, PerByte: 1}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := snapshot.ChannelState{From: "map", Path: "f", Offset: 7, Length: int64(len(b)), CRC32C: snapshot.Checksum(b), Rows: 1}
 		total := 0
-		err := snapshot.DecodeChannel(s, b, func(batch []byte) error {
-			total += 4 + len(batch)
-			return nil
+		var err error
+		bound.Check(t, len(b), func() {
+			err = snapshot.DecodeChannel(s, b, func(batch []byte) error {
+				total += 4 + len(batch)
+				return nil
+			})
 		})
 		if total > len(b) {
 			t.Fatalf("batches of %d bytes in %d", total, len(b))

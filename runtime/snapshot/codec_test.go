@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weir-stream/weir/internal/fuzztest"
 	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/state"
@@ -231,17 +231,14 @@ func FuzzDecodeManifest(f *testing.F) {
 	f.Add(two, false)
 	f.Add(two[bytes.IndexByte(two, '\n')+1:], true)
 	f.Add([]byte(`{"format":1,"jobID":"x","checkpoint":1,"maxParallelism":1,"operators":[{"name":"a","parallelism":1}]}`), true)
+	bound := fuzztest.Bound{Fixed: 1 << 20, PerByte: 300}
 	f.Fuzz(func(t *testing.T, b []byte, addHeader bool) {
 		if addHeader {
 			b = seal(1+len(b)%2, string(b))
 		}
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		m, err := DecodeManifest(b)
-		runtime.ReadMemStats(&after)
-		if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20+300*uint64(len(b)) {
-			t.Fatalf("%d bytes of memory for %d bytes", used, len(b))
-		}
+		var m *Manifest
+		var err error
+		bound.Check(t, len(b), func() { m, err = DecodeManifest(b) })
 		if err != nil {
 			if err.Error() == "" || len(err.Error()) > 20<<10 {
 				t.Fatalf("the error has %d bytes", len(err.Error()))

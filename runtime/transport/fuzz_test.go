@@ -6,8 +6,12 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/weir-stream/weir/internal/fuzztest"
 	"github.com/weir-stream/weir/runtime/record"
 )
+
+// wireBound is for frames: what they say is copied once, and that is all.
+var wireBound = fuzztest.Bound{Fixed: 16 << 10, PerByte: 8}
 
 // FuzzElement decodes the body of a frame that carries an element, of any kind: what is understood is encoded to the same bytes.
 func FuzzElement(f *testing.F) {
@@ -25,7 +29,9 @@ func FuzzElement(f *testing.F) {
 	}
 	f.Add(byte(255), []byte{})
 	f.Fuzz(func(t *testing.T, kind byte, body []byte) {
-		e, err := parseElement(kind, body, typ)
+		var e record.Element
+		var err error
+		wireBound.Check(t, len(body), func() { e, err = parseElement(kind, body, typ) })
 		if err != nil {
 			return
 		}
@@ -49,7 +55,10 @@ func FuzzAhead(f *testing.F) {
 	}
 	f.Add([]byte{1, 0, 0, 0, frameBatch})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		need, e, err := parseAhead(body)
+		var need int
+		var e record.Element
+		var err error
+		wireBound.Check(t, len(body), func() { need, e, err = parseAhead(body) })
 		if err != nil {
 			return
 		}
@@ -64,7 +73,9 @@ func FuzzOpen(f *testing.F) {
 	f.Add(openFrame(1, opening{attempt: "1-2-3", id: ChannelID{1, 2, 3}, typ: "rows[int64]"})[headerSize:])
 	f.Add([]byte{15: 0xff})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		o, err := parseOpen(body)
+		var o opening
+		var err error
+		wireBound.Check(t, len(body), func() { o, err = parseOpen(body) })
 		if err != nil {
 			return
 		}

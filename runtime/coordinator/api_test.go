@@ -27,6 +27,7 @@ type fakeControl struct {
 	err       error
 	submitted []submission
 	policies  []contract.Policy
+	activated []contract.ActivateRequest
 	waited    time.Duration
 }
 
@@ -57,6 +58,7 @@ func (f *fakeControl) setPolicy(_ context.Context, p contract.Policy) (contract.
 }
 
 func (f *fakeControl) activate(_ context.Context, r contract.ActivateRequest) (contract.Activation, error) {
+	f.activated = append(f.activated, r)
 	return contract.Activation(r), f.err
 }
 

@@ -52,14 +52,22 @@ func (s *stateWriter) write(ctx context.Context, data []byte, place func(name st
 	if s.b.Stop != record.StopNone {
 		odds = 8 // a stop that is given up is rare otherwise, and has to thaw every task
 	}
+	fault := w.calls.next(true)
 	if w.storageDown() || w.faulty() && w.clock.chance(odds) {
+		fault = refused
 		if w.clock.chance(2) {
-			_ = w.store.create(key, data)
-			return f, errNoAnswer
+			fault = noAnswer
 		}
-		return f, errRefused
 	}
-	return f, w.store.create(key, data)
+	switch fault {
+	case noFault:
+		return f, w.store.create(key, data)
+	case refused:
+		return f, errRefused
+	default:
+		_ = w.store.create(key, data)
+		return f, errNoAnswer
+	}
 }
 
 // discard deletes the shared files that nobody will hear of. What can't be deleted is left over.
@@ -79,7 +87,7 @@ type stateReader struct {
 
 // ReadFile implements [state.FileReader].
 func (r stateReader) ReadFile(_ context.Context, f state.File, off, n int64) ([]byte, error) {
-	if r.w.storageDown() || r.w.faulty() && r.w.clock.chance(r.w.faults.storage*4) {
+	if r.w.calls.next(true) != noFault || r.w.storageDown() || r.w.faulty() && r.w.clock.chance(r.w.faults.storage*4) {
 		return nil, errRefused
 	}
 	key := snapshot.FileKey(r.dir, f.Path)

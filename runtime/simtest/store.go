@@ -96,6 +96,42 @@ func (w *world) listView() time.Time {
 	return w.clock.now
 }
 
+// storageFault is what goes wrong with a call of storage.
+type storageFault string
+
+const (
+	noFault storageFault = ""
+	// refused has no effect, and the caller is told so.
+	refused storageFault = "refused"
+	// noAnswer takes effect, but the caller gets an error.
+	noAnswer storageFault = "no answer"
+	// lateEffect takes effect when the caller has got an error.
+	lateEffect storageFault = "late"
+	// repeated takes effect, and then once more, with the answer of the second time.
+	repeated storageFault = "repeated"
+)
+
+// storageFaults are the faults of a call.
+var storageFaults = []storageFault{refused, noAnswer, lateEffect, repeated}
+
+// calls counts the calls of storage by coordinators and tasks, to let one of them fail.
+type calls struct {
+	n, at int
+	fault storageFault
+	// hit says that it was the turn of that one, task that a task made it.
+	hit, task bool
+}
+
+// next says what goes wrong with the next call, by a task or a coordinator.
+func (c *calls) next(task bool) storageFault {
+	c.n++
+	if c.n != c.at {
+		return noFault
+	}
+	c.hit, c.task = true, task
+	return c.fault
+}
+
 // call is a call of storage by process p. It takes effect after some time, or never, or twice, or after p has got an error.
 // done hears the outcome, if p still lives.
 func call[T any](w *world, p *process, what string, op func() (T, error), done func(T, error)) {
@@ -104,21 +140,23 @@ func call[T any](w *world, p *process, what string, op func() (T, error), done f
 	if strings.HasPrefix(what, "list ") && w.clock.chance(8) {
 		there, back = w.clock.between(0, time.Second), w.clock.between(0, time.Second)
 	}
-	fault := "none"
+	fault := w.calls.next(false)
 	if w.storageDown() || w.faulty() && w.clock.chance(w.faults.storage) {
-		fault = []string{"refused", "no answer", "late", "repeated"}[w.clock.rnd.IntN(4)]
+		fault = storageFaults[w.clock.rnd.IntN(len(storageFaults))]
+	}
+	if fault != noFault {
 		w.tracef(p, "storage: %s: %s", what, fault)
 	}
 	switch fault {
-	case "refused":
+	case refused:
 		w.clock.after(p, there+back, func() { done(none, errRefused) })
-	case "no answer":
+	case noAnswer:
 		w.clock.after(nil, there, func() { _, _ = op() })
 		w.clock.after(p, there+back+w.clock.between(0, 200*time.Millisecond), func() { done(none, errNoAnswer) })
-	case "late":
+	case lateEffect:
 		w.clock.after(p, there+back, func() { done(none, errNoAnswer) })
 		w.clock.after(nil, there+back+w.clock.between(0, 500*time.Millisecond), func() { _, _ = op() })
-	case "repeated":
+	case repeated:
 		// The answer is lost, and a library under the caller sends the request again.
 		w.clock.after(nil, there, func() { _, _ = op() })
 		w.clock.after(nil, there+back, func() {

@@ -64,6 +64,7 @@ type world struct {
 	version  *version
 	versions int
 	store    *store
+	calls    calls
 	faults   faultRates
 	skews    *skews
 

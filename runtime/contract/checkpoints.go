@@ -43,17 +43,19 @@ type Spread struct {
 // CheckpointsSummary says how completed checkpoints went. The quantities are those of [CheckpointReport].
 type CheckpointsSummary struct {
 	// Count is how many it is of.
-	Count            int    `json:"count"`
-	DurationMillis   Spread `json:"durationMillis"`
-	IdleGapMillis    Spread `json:"idleGapMillis"`
-	StartDelayMillis Spread `json:"startDelayMillis"`
-	AlignmentMillis  Spread `json:"alignmentMillis"`
-	SyncMicros       Spread `json:"syncMicros"`
-	AsyncMillis      Spread `json:"asyncMillis"`
-	UploadMillis     Spread `json:"uploadMillis"`
-	FinalizeMillis   Spread `json:"finalizeMillis"`
-	SizeBytes        Spread `json:"sizeBytes"`
-	WrittenBytes     Spread `json:"writtenBytes"`
+	Count          int    `json:"count"`
+	DurationMillis Spread `json:"durationMillis"`
+	IdleGapMillis  Spread `json:"idleGapMillis"`
+	// TriggerDelayMillis is part of StartDelayMillis.
+	TriggerDelayMillis Spread `json:"triggerDelayMillis"`
+	StartDelayMillis   Spread `json:"startDelayMillis"`
+	AlignmentMillis    Spread `json:"alignmentMillis"`
+	SyncMicros         Spread `json:"syncMicros"`
+	AsyncMillis        Spread `json:"asyncMillis"`
+	UploadMillis       Spread `json:"uploadMillis"`
+	FinalizeMillis     Spread `json:"finalizeMillis"`
+	SizeBytes          Spread `json:"sizeBytes"`
+	WrittenBytes       Spread `json:"writtenBytes"`
 }
 
 // CheckpointTotals are sums over completed snapshots, of the quantities of [CheckpointReport].
@@ -90,7 +92,7 @@ type CheckpointReport struct {
 	// WrittenBytes is what was uploaded for it; SizeBytes is all it consists of, ReusedBytes what files of checkpoints before it hold of that.
 	WrittenBytes int64 `json:"writtenBytes,omitempty"`
 	ReusedBytes  int64 `json:"reusedBytes,omitempty"`
-	// AlignmentBytes waited in blocked channels; ChannelBytes were overtaken by barriers and are part of WrittenBytes.
+	// AlignmentBytes waited in blocked channels, by an estimate; ChannelBytes were overtaken by barriers and are part of WrittenBytes.
 	AlignmentBytes int64 `json:"alignmentBytes,omitempty"`
 	ChannelBytes   int64 `json:"channelBytes,omitempty"`
 	// QueuedMillis is how long the request waited for its turn; IdleGapMillis how long nothing had been in flight before the trigger, nil if
@@ -153,11 +155,16 @@ type VertexCheckpoint struct {
 	SyncMicros       int64 `json:"syncMicros"`
 	AsyncMillis      int64 `json:"asyncMillis"`
 	UploadMillis     int64 `json:"uploadMillis"`
-	SizeBytes        int64 `json:"sizeBytes"`
-	WrittenBytes     int64 `json:"writtenBytes"`
-	ReusedBytes      int64 `json:"reusedBytes,omitempty"`
-	AlignmentBytes   int64 `json:"alignmentBytes,omitempty"`
-	ChannelBytes     int64 `json:"channelBytes,omitempty"`
+	// AckDelayMillis is from the end of the asynchronous part until the task got to acknowledge it.
+	AckDelayMillis int64 `json:"ackDelayMillis,omitempty"`
+	SizeBytes      int64 `json:"sizeBytes"`
+	WrittenBytes   int64 `json:"writtenBytes"`
+	ReusedBytes    int64 `json:"reusedBytes,omitempty"`
+	// AlignmentBytes is an estimate.
+	AlignmentBytes int64 `json:"alignmentBytes,omitempty"`
+	ChannelBytes   int64 `json:"channelBytes,omitempty"`
+	// ByOperator are the parts of the operators that have state, in the order of the chain.
+	ByOperator []OperatorCheckpoint `json:"byOperator,omitempty"`
 	// Subtasks are by number, and Omitted is how many are left out: only the slowest of a very large vertex are told.
 	Subtasks []SubtaskCheckpoint `json:"subtasks,omitempty"`
 	Omitted  int                 `json:"omitted,omitempty"`
@@ -182,8 +189,14 @@ type SubtaskCheckpoint struct {
 	SizeBytes      int64 `json:"sizeBytes,omitempty"`
 	WrittenBytes   int64 `json:"writtenBytes,omitempty"`
 	ReusedBytes    int64 `json:"reusedBytes,omitempty"`
+	// AlignmentBytes is an estimate, by the size of one batch of each edge.
 	AlignmentBytes int64 `json:"alignmentBytes,omitempty"`
 	ChannelBytes   int64 `json:"channelBytes,omitempty"`
+	// Channels are input channels, the one with the latest barrier first: the three with the latest barriers, and the three that held back or were
+	// overtaken the most. Empty for a subtask with one channel, and if the alignment took less than a millisecond and nothing was queued.
+	Channels []ChannelCheckpoint `json:"channels,omitempty"`
+	// ByOperator are the parts of the operators that have state, in the order of the chain.
+	ByOperator []OperatorCheckpoint `json:"byOperator,omitempty"`
 	// BusyPercent and BlockedPercent say how it spent the time since the snapshot before; the rest it was idle. Blocked is without room in the
 	// outputs.
 	BusyPercent    int `json:"busyPercent"`
@@ -194,4 +207,25 @@ type SubtaskCheckpoint struct {
 	StageMillis  int64    `json:"stageMillis,omitempty"`
 	MissingFrom  []string `json:"missingFrom,omitempty"`
 	MissingCount int      `json:"missingCount,omitempty"`
+}
+
+// ChannelCheckpoint is what a snapshot cost one input channel of a subtask.
+type ChannelCheckpoint struct {
+	// From is the subtask that produces it, Input the logical input of the consumer.
+	From  string `json:"from"`
+	Input int    `json:"input,omitempty"`
+	// DelayMillis is from the first barrier of the subtask to the one of this channel. BlockedMillis is how long it was not read afterwards.
+	DelayMillis   int64 `json:"delayMillis"`
+	BlockedMillis int64 `json:"blockedMillis"`
+	// BlockedBytes were queued in it when it was read again, as an estimate by the size of one batch; OvertakenBytes were overtaken by the barrier.
+	BlockedBytes   int64 `json:"blockedBytes,omitempty"`
+	OvertakenBytes int64 `json:"overtakenBytes,omitempty"`
+}
+
+// OperatorCheckpoint is the part of one operator of a chain: of a vertex the longest of any subtask, and the sum of the bytes.
+type OperatorCheckpoint struct {
+	Operator     string `json:"operator"`
+	SyncMicros   int64  `json:"syncMicros"`
+	AsyncMillis  int64  `json:"asyncMillis"`
+	WrittenBytes int64  `json:"writtenBytes"`
 }

@@ -93,17 +93,18 @@ func summarize(history []checkpoint.Stats) *contract.CheckpointsSummary {
 		return contract.Spread(checkpoint.SpreadOf(values))
 	}
 	return &contract.CheckpointsSummary{
-		Count:            len(done),
-		DurationMillis:   spread(done, func(s *checkpoint.Stats) int64 { return s.Duration.Milliseconds() }),
-		IdleGapMillis:    spread(gaps, func(s *checkpoint.Stats) int64 { return s.IdleGap.Milliseconds() }),
-		StartDelayMillis: spread(done, func(s *checkpoint.Stats) int64 { return s.StartDelay.Milliseconds() }),
-		AlignmentMillis:  spread(done, func(s *checkpoint.Stats) int64 { return s.Alignment.Milliseconds() }),
-		SyncMicros:       spread(done, func(s *checkpoint.Stats) int64 { return s.Sync.Microseconds() }),
-		AsyncMillis:      spread(done, func(s *checkpoint.Stats) int64 { return s.Async.Milliseconds() }),
-		UploadMillis:     spread(done, func(s *checkpoint.Stats) int64 { return s.Upload.Milliseconds() }),
-		FinalizeMillis:   spread(done, func(s *checkpoint.Stats) int64 { return s.Finalize.Milliseconds() }),
-		SizeBytes:        spread(done, func(s *checkpoint.Stats) int64 { return s.Size }),
-		WrittenBytes:     spread(done, func(s *checkpoint.Stats) int64 { return s.Bytes }),
+		Count:              len(done),
+		DurationMillis:     spread(done, func(s *checkpoint.Stats) int64 { return s.Duration.Milliseconds() }),
+		IdleGapMillis:      spread(gaps, func(s *checkpoint.Stats) int64 { return s.IdleGap.Milliseconds() }),
+		TriggerDelayMillis: spread(done, func(s *checkpoint.Stats) int64 { return s.TriggerDelay.Milliseconds() }),
+		StartDelayMillis:   spread(done, func(s *checkpoint.Stats) int64 { return s.StartDelay.Milliseconds() }),
+		AlignmentMillis:    spread(done, func(s *checkpoint.Stats) int64 { return s.Alignment.Milliseconds() }),
+		SyncMicros:         spread(done, func(s *checkpoint.Stats) int64 { return s.Sync.Microseconds() }),
+		AsyncMillis:        spread(done, func(s *checkpoint.Stats) int64 { return s.Async.Milliseconds() }),
+		UploadMillis:       spread(done, func(s *checkpoint.Stats) int64 { return s.Upload.Milliseconds() }),
+		FinalizeMillis:     spread(done, func(s *checkpoint.Stats) int64 { return s.Finalize.Milliseconds() }),
+		SizeBytes:          spread(done, func(s *checkpoint.Stats) int64 { return s.Size }),
+		WrittenBytes:       spread(done, func(s *checkpoint.Stats) int64 { return s.Bytes }),
 	}
 }
 
@@ -207,81 +208,6 @@ func slowest(subtasks []contract.SubtaskCheckpoint, most int) (kept []contract.S
 	kept = kept[:most:most]
 	slices.SortFunc(kept, func(a, b contract.SubtaskCheckpoint) int { return cmp.Compare(a.Subtask, b.Subtask) })
 	return kept, omitted
-}
-
-// byVertex gathers the parts of a snapshot by vertex.
-func (l *loop) byVertex(parts []checkpoint.SubtaskStats) []contract.VertexCheckpoint {
-	var out []contract.VertexCheckpoint
-	for i := range parts {
-		t := &parts[i]
-		if len(out) == 0 || out[len(out)-1].Vertex != t.Task.Vertex {
-			out = append(out, contract.VertexCheckpoint{Vertex: t.Task.Vertex, Operators: operatorsOf(&l.prepared.plan, t.Task.Vertex), Slowest: t.Task.Subtask})
-		}
-		addSubtask(&out[len(out)-1], subtaskReport(t))
-	}
-	return out
-}
-
-// operatorsOf are the operators of a vertex's chain.
-func operatorsOf(plan *job.Plan, vertex string) []string {
-	for _, v := range plan.Vertices {
-		if v.Name == vertex {
-			return v.Operators
-		}
-	}
-	return nil
-}
-
-func addSubtask(v *contract.VertexCheckpoint, s contract.SubtaskCheckpoint) {
-	v.Tasks++
-	missing := v.Acked < len(v.Subtasks)
-	if !missing && (!s.Acked || s.AckedMillis > v.AckedMillis) {
-		v.Slowest = s.Subtask
-	}
-	if s.Acked {
-		v.Acked++
-	}
-	v.AckedMillis = max(v.AckedMillis, s.AckedMillis)
-	v.StartDelayMillis = max(v.StartDelayMillis, s.StartDelayMillis)
-	v.AlignmentMillis = max(v.AlignmentMillis, s.AlignmentMillis)
-	v.WaitedMillis = max(v.WaitedMillis, s.WaitedMillis)
-	v.SyncMicros = max(v.SyncMicros, s.SyncMicros)
-	v.AsyncMillis = max(v.AsyncMillis, s.AsyncMillis)
-	v.UploadMillis = max(v.UploadMillis, s.UploadMillis)
-	v.SizeBytes += s.SizeBytes
-	v.WrittenBytes += s.WrittenBytes
-	v.ReusedBytes += s.ReusedBytes
-	v.AlignmentBytes += s.AlignmentBytes
-	v.ChannelBytes += s.ChannelBytes
-	v.Subtasks = append(v.Subtasks, s)
-}
-
-func subtaskReport(t *checkpoint.SubtaskStats) contract.SubtaskCheckpoint {
-	m := &t.Cost
-	s := contract.SubtaskCheckpoint{
-		Subtask: t.Task.Subtask, Acked: t.Acked, AckedMillis: t.AckedAfter.Milliseconds(), StartDelayMillis: t.StartDelay.Milliseconds(),
-		AlignmentMillis: m.Alignment.Milliseconds(), WaitedMillis: m.Waited.Milliseconds(), SyncMicros: m.Sync.Microseconds(),
-		AsyncMillis: m.Async.Milliseconds(), UploadMillis: m.Upload.Milliseconds(), AckDelayMillis: t.AckDelay().Milliseconds(),
-		SizeBytes: t.Size, WrittenBytes: m.Bytes, ReusedBytes: t.Reused, AlignmentBytes: m.AlignmentBytes, ChannelBytes: m.ChannelBytes,
-		BlockedPercent: percent(m.Load.Blocked, m.Load.Time), BusyPercent: percent(m.Load.Time-m.Load.Idle-m.Load.Blocked, m.Load.Time),
-	}
-	if m.Last != nil {
-		s.LastFrom = m.Last.From.String()
-	}
-	if p := t.Progress; p != nil {
-		s.Stage, s.StageMillis, s.MissingCount = string(p.Stage), p.For.Milliseconds(), p.MissingCount
-		for _, c := range p.Missing {
-			s.MissingFrom = append(s.MissingFrom, c.From.String())
-		}
-	}
-	return s
-}
-
-func percent(part, whole time.Duration) int {
-	if whole <= 0 {
-		return 0
-	}
-	return int(100 * max(part, 0) / whole)
 }
 
 // checkpoints returns the report on snapshots, also after the end of the job.

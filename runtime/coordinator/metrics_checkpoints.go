@@ -20,6 +20,7 @@ type checkpointMetrics struct {
 	duration, startDelay, idleGap             *prometheus.Desc
 	lastPhases, vertexPhases, vertexBytes     *prometheus.Desc
 	lastAlignmentBytes, lastWritten, lastOver *prometheus.Desc
+	unacknowledged                            *prometheus.Desc
 }
 
 func newCheckpointMetrics(desc func(name, help string, variable ...string) *prometheus.Desc) checkpointMetrics {
@@ -38,6 +39,7 @@ func newCheckpointMetrics(desc func(name, help string, variable ...string) *prom
 		vertexBytes:        desc("last_checkpoint_vertex_bytes", "Bytes of the newest ended checkpoint, by vertex and kind.", "vertex", "kind"),
 		lastAlignmentBytes: desc("last_checkpoint_alignment_bytes", "Bytes that waited in blocked channels during the last completed snapshot."),
 		lastWritten:        desc("last_checkpoint_written_bytes", "Bytes uploaded for the last completed snapshot."),
+		unacknowledged:     desc("last_failed_checkpoint_unacknowledged_tasks", "Tasks that had not acknowledged the newest failed snapshot of the last 20."),
 		lastOver:           desc("last_checkpoint_overtaken_bytes", "Bytes that barriers overtook in the last completed snapshot."),
 	}
 }
@@ -45,7 +47,7 @@ func newCheckpointMetrics(desc func(name, help string, variable ...string) *prom
 func (m *checkpointMetrics) describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.failures, m.consecutive, m.inFlightAge, m.seconds, m.phases, m.bytes, m.duration, m.startDelay, m.idleGap,
-		m.lastPhases, m.vertexPhases, m.vertexBytes, m.lastAlignmentBytes, m.lastWritten, m.lastOver,
+		m.lastPhases, m.vertexPhases, m.vertexBytes, m.lastAlignmentBytes, m.lastWritten, m.lastOver, m.unacknowledged,
 	} {
 		ch <- d
 	}
@@ -100,19 +102,24 @@ func quantiles(ch chan<- prometheus.Metric, d *prometheus.Desc, s contract.Sprea
 	}
 }
 
-// collectRecent tells of the oldest snapshot in flight and of the last that completed.
+// collectRecent tells of the oldest snapshot in flight, of the last that completed, and of the last that failed.
 func (m *checkpointMetrics) collectRecent(ch chan<- prometheus.Metric, recent []contract.CheckpointReport) {
 	age := int64(0)
-	var last *contract.CheckpointReport
+	var last, failed *contract.CheckpointReport
 	for i := range recent {
 		switch r := &recent[i]; {
 		case r.State == "InFlight":
 			age = max(age, r.DurationMillis)
 		case r.State == "Completed" && last == nil:
 			last = r
+		case r.State == "Failed" && failed == nil:
+			failed = r
 		}
 	}
 	gauge(ch, m.inFlightAge, float64(age)*perMilli)
+	if failed != nil {
+		gauge(ch, m.unacknowledged, float64(failed.Tasks-failed.Acked))
+	}
 	if last == nil {
 		return
 	}

@@ -30,7 +30,8 @@ func checkpointHistory() contract.CheckpointsReport {
 		},
 		Recent: []contract.CheckpointReport{
 			{SnapshotInfo: contract.SnapshotInfo{ID: 7, DurationMillis: 2500}, State: "InFlight"},
-			{SnapshotInfo: contract.SnapshotInfo{ID: 6}, State: "Failed"},
+			{SnapshotInfo: contract.SnapshotInfo{ID: 6}, State: "Failed", Tasks: 9, Acked: 7},
+			{SnapshotInfo: contract.SnapshotInfo{ID: 5}, State: "Failed", Tasks: 9, Acked: 1},
 			{SnapshotInfo: contract.SnapshotInfo{ID: 5}, State: "Completed", SyncMicros: 1500, UploadMillis: 20, WrittenBytes: 33, AlignmentBytes: 44, ChannelBytes: 3},
 			{SnapshotInfo: contract.SnapshotInfo{ID: 4}, State: "Completed", SyncMicros: 1, UploadMillis: 1, WrittenBytes: 1},
 		},
@@ -44,7 +45,7 @@ func TestAPI_CheckpointMetrics(t *testing.T) {
 	var got []string
 	common := strings.NewReplacer(`job="test",`, "", `,namespace="default"`, "", `namespace="default",`, "", `namespace="default"`, "")
 	for line := range strings.Lines(body) {
-		if strings.HasPrefix(line, "weir_checkpoint_") || strings.HasPrefix(line, "weir_last_checkpoint_") {
+		if strings.HasPrefix(line, "weir_checkpoint_") || strings.HasPrefix(line, "weir_last_checkpoint_") || strings.HasPrefix(line, "weir_last_failed_") {
 			got = append(got, common.Replace(strings.TrimSpace(line)))
 		}
 	}

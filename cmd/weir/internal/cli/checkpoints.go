@@ -170,15 +170,15 @@ func (p *checkpointPrinter) recent(recent []contract.CheckpointReport) {
 	if len(recent) == 0 {
 		return
 	}
-	p.title("ID", "KIND", "STATE", "TRIGGERED", "TOOK", "START", "ALIGNED", "SYNC", "ASYNC", "UPLOAD", "SIZE", "WRITTEN", "GAP", "TASKS", "SLOWEST")
+	p.title("ID", "KIND", "STATE", "TRIGGERED", "TOOK", "TRIGGER", "START", "ALIGNED", "SYNC", "ASYNC", "UPLOAD", "SIZE", "WRITTEN", "GAP", "TASKS", "SLOWEST")
 	for i := range recent {
 		r := &recent[i]
 		gap := "-"
 		if r.IdleGapMillis != nil {
 			gap = millis(*r.IdleGapMillis)
 		}
-		p.row(r.ID, orDash(r.Kind), state(r), ago(p.now, r.TriggeredAt), took(p.now, r), millis(r.StartDelayMillis), millis(r.AlignmentMillis),
-			micros(r.SyncMicros), millis(r.AsyncMillis), millis(r.UploadMillis), human.Bytes(r.SizeBytes), human.Bytes(r.WrittenBytes), gap,
+		p.row(r.ID, orDash(r.Kind), state(r), ago(p.now, r.TriggeredAt), took(p.now, r), millis(r.TriggerDelayMillis), millis(r.StartDelayMillis),
+			millis(r.AlignmentMillis), micros(r.SyncMicros), millis(r.AsyncMillis), millis(r.UploadMillis), human.Bytes(r.SizeBytes), human.Bytes(r.WrittenBytes), gap,
 			fmt.Sprintf("%d/%d", r.Acked, r.Tasks), orDash(r.SlowestTask))
 	}
 }
@@ -222,6 +222,7 @@ func (p *checkpointPrinter) summary(s *contract.CheckpointsSummary) {
 	}
 	spread("took", s.DurationMillis, millis)
 	spread("gap before", s.IdleGapMillis, millis)
+	spread("trigger delay", s.TriggerDelayMillis, millis)
 	spread("start delay", s.StartDelayMillis, millis)
 	spread("alignment", s.AlignmentMillis, millis)
 	spread("synchronous", s.SyncMicros, micros)
@@ -230,110 +231,6 @@ func (p *checkpointPrinter) summary(s *contract.CheckpointsSummary) {
 	spread("finalize", s.FinalizeMillis, millis)
 	spread("size", s.SizeBytes, human.Bytes)
 	spread("written", s.WrittenBytes, human.Bytes)
-}
-
-// printCheckpoint shows one snapshot by operator and subtask for people.
-func printCheckpoint(out io.Writer, now time.Time, d *contract.CheckpointDetail) error {
-	p := &checkpointPrinter{w: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), now: now}
-	r := &d.CheckpointReport
-	p.row(r.Kind, fmt.Sprintf("%d, %s, triggered %s, took %s", r.ID, state(r), ago(now, r.TriggeredAt), took(now, r)))
-	if r.Error != "" {
-		p.row("Why", oneLine(r.Error))
-	}
-	switch {
-	case r.Culprit == nil || r.State == "Failed": // then it is part of the error
-	case r.State == "InFlight":
-		p.row("Waits for", r.Culprit.Text)
-	default:
-		p.row("Slowest part", r.Culprit.Text)
-	}
-	p.row("Acknowledged", fmt.Sprintf("%d of %d tasks", r.Acked, r.Tasks)+lacking(r))
-	p.row("Before it", "queued for "+millis(r.QueuedMillis)+gapOf(r))
-	p.row("Longest", fmt.Sprintf("trigger delay %s, start delay %s, alignment %s, waiting %s, synchronous %s, asynchronous %s, upload %s, finalize %s",
-		millis(r.TriggerDelayMillis), millis(r.StartDelayMillis), millis(r.AlignmentMillis), millis(r.WaitedMillis), micros(r.SyncMicros),
-		millis(r.AsyncMillis), millis(r.UploadMillis), millis(r.FinalizeMillis)))
-	p.row("Bytes", fmt.Sprintf("%s, of it %s written and %s reused; %s waited in blocked channels, %s were overtaken", human.Bytes(r.SizeBytes),
-		human.Bytes(r.WrittenBytes), human.Bytes(r.ReusedBytes), human.Bytes(r.AlignmentBytes), human.Bytes(r.ChannelBytes)))
-	if r.Path != "" {
-		p.row("Path", r.Path)
-	}
-	p.vertices(d.Vertices)
-	p.subtasks(d.Vertices)
-	return p.end()
-}
-
-func lacking(r *contract.CheckpointReport) string {
-	if len(r.Missing) == 0 {
-		return ""
-	}
-	text := "; not " + strings.Join(r.Missing, ", ")
-	if more := r.Tasks - r.Acked - len(r.Missing); more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	return text
-}
-
-func gapOf(r *contract.CheckpointReport) string {
-	if r.IdleGapMillis == nil {
-		return ""
-	}
-	return ", nothing in flight for " + millis(*r.IdleGapMillis)
-}
-
-func (p *checkpointPrinter) vertices(vertices []contract.VertexCheckpoint) {
-	if len(vertices) == 0 {
-		return
-	}
-	p.title("VERTEX", "TASKS", "SLOWEST", "ACKED", "START", "ALIGNED", "WAITED", "SYNC", "ASYNC", "UPLOAD", "SIZE", "WRITTEN", "REUSED", "OPERATORS")
-	for i := range vertices {
-		v := &vertices[i]
-		p.row(v.Vertex, fmt.Sprintf("%d/%d", v.Acked, v.Tasks), v.Slowest, millis(v.AckedMillis), millis(v.StartDelayMillis), millis(v.AlignmentMillis),
-			millis(v.WaitedMillis), micros(v.SyncMicros), millis(v.AsyncMillis), millis(v.UploadMillis), human.Bytes(v.SizeBytes),
-			human.Bytes(v.WrittenBytes), human.Bytes(v.ReusedBytes), strings.Join(v.Operators, ", "))
-	}
-}
-
-func (p *checkpointPrinter) subtasks(vertices []contract.VertexCheckpoint) {
-	titled := false
-	for i := range vertices {
-		v := &vertices[i]
-		for j := range v.Subtasks {
-			if !titled {
-				titled = true
-				p.title("TASK", "ACKED", "START", "ALIGNED", "LAST FROM", "WAITED", "SYNC", "ASYNC", "UPLOAD", "SIZE", "WRITTEN", "BUSY", "BLOCKED", "STAGE")
-			}
-			p.subtask(v.Vertex, &v.Subtasks[j])
-		}
-		if v.Omitted > 0 {
-			p.row(fmt.Sprintf("%s: %d faster ones are left out", v.Vertex, v.Omitted))
-		}
-	}
-}
-
-func (p *checkpointPrinter) subtask(vertex string, s *contract.SubtaskCheckpoint) {
-	task := fmt.Sprintf("%s/%d", vertex, s.Subtask)
-	if !s.Acked {
-		p.row(task, "no", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", stage(s))
-		return
-	}
-	p.row(task, millis(s.AckedMillis), millis(s.StartDelayMillis), millis(s.AlignmentMillis), orDash(s.LastFrom), millis(s.WaitedMillis), micros(s.SyncMicros),
-		millis(s.AsyncMillis), millis(s.UploadMillis), human.Bytes(s.SizeBytes), human.Bytes(s.WrittenBytes), fmt.Sprintf("%d%%", s.BusyPercent),
-		fmt.Sprintf("%d%%", s.BlockedPercent), "Acknowledged")
-}
-
-// stage says how far a subtask got that has not acknowledged.
-func stage(s *contract.SubtaskCheckpoint) string {
-	if s.Stage == "" {
-		return "no barrier was seen"
-	}
-	text := fmt.Sprintf("%s for %s", s.Stage, millis(s.StageMillis))
-	if len(s.MissingFrom) > 0 {
-		text += ", no barrier from " + strings.Join(s.MissingFrom, ", ")
-		if more := s.MissingCount - len(s.MissingFrom); more > 0 {
-			text += fmt.Sprintf(" and %d more", more)
-		}
-	}
-	return text
 }
 
 func micros(n int64) string { return human.Duration(time.Duration(n) * time.Microsecond) }

@@ -542,7 +542,7 @@ func history() contract.CheckpointsReport {
 			},
 			{
 				SnapshotInfo: contract.SnapshotInfo{ID: 9, Kind: "Savepoint", SizeBytes: 4 << 20, DurationMillis: 31}, TriggeredAt: at(20 * time.Second), State: "Completed",
-				Acked: 4, Tasks: 4, WrittenBytes: 1 << 20, StartDelayMillis: 5, AlignmentMillis: 3, SyncMicros: 4000, AsyncMillis: 12, UploadMillis: 11,
+				Acked: 4, Tasks: 4, WrittenBytes: 1 << 20, TriggerDelayMillis: 4, StartDelayMillis: 5, AlignmentMillis: 3, SyncMicros: 4000, AsyncMillis: 12, UploadMillis: 11,
 				SlowestTask: "count/0", Culprit: &contract.Culprit{Phase: "Upload", Task: "count/0", Millis: 11, Text: "the upload of count/0 took 11ms"},
 			},
 			{
@@ -551,7 +551,7 @@ func history() contract.CheckpointsReport {
 			},
 		},
 		Summary: &contract.CheckpointsSummary{
-			Count: 7, DurationMillis: spread(20), IdleGapMillis: spread(9000), StartDelayMillis: spread(2), AlignmentMillis: spread(1), SyncMicros: spread(1000),
+			Count: 7, DurationMillis: spread(20), IdleGapMillis: spread(9000), TriggerDelayMillis: spread(1), StartDelayMillis: spread(2), AlignmentMillis: spread(1), SyncMicros: spread(1000),
 			AsyncMillis: spread(10), UploadMillis: spread(9), FinalizeMillis: spread(3), SizeBytes: spread(1 << 20), WrittenBytes: spread(1000),
 		},
 		Retained: []contract.SnapshotInfo{{ID: 8, Kind: "Checkpoint", Path: "s3://b/p/chk-8/", CompletedAt: at(time.Minute), SizeBytes: 100}},
@@ -592,17 +592,23 @@ func TestCheckpoints_OneInDetail(t *testing.T) {
 		Vertices: []contract.VertexCheckpoint{
 			{
 				Vertex: "numbers", Operators: []string{"numbers", "map"}, Acked: 1, Tasks: 1, AckedMillis: 70, StartDelayMillis: 2, SyncMicros: 5000, AsyncMillis: 60,
-				UploadMillis: 50, SizeBytes: 4 << 20, WrittenBytes: 1 << 20, ReusedBytes: 3 << 20, Subtasks: []contract.SubtaskCheckpoint{{
+				UploadMillis: 50, SizeBytes: 4 << 20, WrittenBytes: 1 << 20, ReusedBytes: 3 << 20,
+				ByOperator: []contract.OperatorCheckpoint{{Operator: "numbers", SyncMicros: 4800, AsyncMillis: 10, WrittenBytes: 300}, {Operator: "map", SyncMicros: 120}},
+				Subtasks: []contract.SubtaskCheckpoint{{
 					Acked: true, AckedMillis: 70, StartDelayMillis: 2, SyncMicros: 5000, AsyncMillis: 60, UploadMillis: 50, SizeBytes: 4 << 20, WrittenBytes: 1 << 20,
 					ReusedBytes: 3 << 20, BusyPercent: 10, BlockedPercent: 85,
 				}},
 			},
 			{
-				Vertex: "count", Operators: []string{"count"}, Acked: 1, Tasks: 7, Slowest: 1, AckedMillis: 50, StartDelayMillis: 7, AlignmentMillis: 30, Omitted: 4,
+				Vertex: "count", Operators: []string{"count"}, Acked: 1, Tasks: 7, Slowest: 1, AckedMillis: 50, StartDelayMillis: 7, AlignmentMillis: 30, AckDelayMillis: 8,
+				AlignmentBytes: 2000, ChannelBytes: 100, Omitted: 4, ByOperator: []contract.OperatorCheckpoint{{Operator: "count"}},
 				Subtasks: []contract.SubtaskCheckpoint{
 					{Subtask: 0},
 					{Subtask: 1, Stage: "Aligning", StageMillis: 599_000, MissingFrom: []string{"map/1", "map/2"}, MissingCount: 5},
-					{Subtask: 2, Acked: true, AckedMillis: 50, StartDelayMillis: 7, AlignmentMillis: 30, LastFrom: "map/1", BusyPercent: 98},
+					{Subtask: 2, Acked: true, AckedMillis: 50, StartDelayMillis: 7, AlignmentMillis: 30, LastFrom: "map/1", BusyPercent: 98,
+						AckDelayMillis: 8, AlignmentBytes: 2000, ChannelBytes: 100, Channels: []contract.ChannelCheckpoint{
+							{From: "map/1", DelayMillis: 30, OvertakenBytes: 100}, {From: "map/0", BlockedMillis: 30, BlockedBytes: 2000},
+						}},
 				},
 			},
 		},

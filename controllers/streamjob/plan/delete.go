@@ -201,7 +201,11 @@ func (p *planner) whyNot() string {
 		return message
 	}
 	if e := p.engine(); e != nil && p.answers() {
-		return fmt.Sprintf("the job is %s", e.State)
+		why := fmt.Sprintf("the job is %s", e.State)
+		if e.Message != "" {
+			why += ": " + e.Message // such as a storage that it waits for
+		}
+		return why
 	}
 	return "the coordinator does not answer: " + p.o.engineError()
 }

@@ -431,9 +431,13 @@ type OperationReport struct {
 	// +optional
 	Message string `json:"message,omitempty"`
 
-	// checkMillis and saveMillis are how long these phases took.
+	// checkMillis is how long the check of the new version took.
 	// +optional
 	CheckMillis int64 `json:"checkMillis,omitempty"`
+
+	// warmMillis is how long the pods of the new version took to stand by, or were waited for.
+	// +optional
+	WarmMillis int64 `json:"warmMillis,omitempty"`
 
 	// saveMillis is how long the stop with savepoint took.
 	// +optional
@@ -493,6 +497,10 @@ type UpgradeReport struct {
 	// checkMillis is how long the new version was checked while the old one ran.
 	// +optional
 	CheckMillis int64 `json:"checkMillis,omitempty"`
+
+	// warmMillis is how long it took from then, with upgrade.surge, until its pods stood by, or was waited for them; the old version ran.
+	// +optional
+	WarmMillis int64 `json:"warmMillis,omitempty"`
 
 	// saveMillis is how long the stop with savepoint took.
 	// +optional

@@ -124,7 +124,7 @@ type part struct {
 // upgradeParts returns how long the parts of an upgrade took, in their order.
 func upgradeParts(u *streamv1.UpgradeReport) []part {
 	return []part{
-		{"check", seconds(u.CheckMillis)}, {"save", seconds(u.SaveMillis)}, {"pods", seconds(u.PodsMillis)}, {"restore", seconds(u.RestoreMillis)},
+		{"check", seconds(u.CheckMillis)}, {"warm", seconds(u.WarmMillis)}, {"save", seconds(u.SaveMillis)}, {"pods", seconds(u.PodsMillis)}, {"restore", seconds(u.RestoreMillis)},
 	}
 }
 

@@ -186,6 +186,37 @@ func TestObserve_TellsWhyACoordinatorIsNotMade(t *testing.T) {
 	}
 }
 
+// TestObserve_TellsWhatMayPassWithoutAnotherVersion: an upgrade with surge goes on without the new pods only where that may help.
+func TestObserve_TellsWhatMayPassWithoutAnotherVersion(t *testing.T) {
+	crashing := func(name string) corev1.ContainerStatus {
+		return corev1.ContainerStatus{Name: name, RestartCount: 3, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}}
+	}
+	pulling := corev1.ContainerStatus{Name: "shipper", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull"}}}
+	tests := map[string]struct {
+		status corev1.PodStatus
+		want   bool
+	}{
+		"the engine ends again and again": {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{crashing("worker")}}, true},
+		"a sidecar does":                  {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{crashing("shipper")}}, false},
+		"an init container does":          {corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{crashing("fetch")}}, false},
+		"an image can't be pulled":        {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{pulling}}, false},
+		"it was evicted":                  {corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted"}, true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{streamv1.LabelComponent: "worker"}}, Status: tc.status}
+			if trouble := TroubleOf(pod, time.Now()); trouble == nil || trouble.Alone != tc.want {
+				t.Errorf("got %+v, want Alone %v", trouble, tc.want)
+			}
+		})
+	}
+	for message, want := range map[string]bool{"forbidden: exceeded quota: small": true, "forbidden: violates PodSecurity": false} {
+		if got := notMade(message).Alone; got != want {
+			t.Errorf("%s: got Alone %v, want %v", message, got, want)
+		}
+	}
+}
+
 func TestObserve_ReadsAgents(t *testing.T) {
 	result, err := contract.AgentResult{Task: contract.AgentCheck, OK: true, JobID: "job-1"}.Encode()
 	if err != nil {

@@ -3,6 +3,7 @@
 package observe
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ func TroubleOf(pod *corev1.Pod, now time.Time) *plan.Trouble {
 		return nil
 	}
 	if pod.Status.Phase == corev1.PodFailed {
-		return &plan.Trouble{Reason: streamv1.ReasonPodCrashing, Message: podEnded(pod) + remedyOfEnd(pod, endOf(pod))}
+		return &plan.Trouble{Reason: streamv1.ReasonPodCrashing, Message: podEnded(pod) + remedyOfEnd(pod, endOf(pod)), Alone: true}
 	}
 	if t := notScheduled(pod); t != nil {
 		return t
@@ -95,8 +96,8 @@ func imageTrouble(pod *corev1.Pod, s *corev1.ContainerStatus, w *corev1.Containe
 	image, field := imageOf(pod, s)
 	says := strings.TrimPrefix(oneLine(w.Message), fmt.Sprintf("Back-off pulling image %q: ", image))
 	return &plan.Trouble{Reason: streamv1.ReasonImagePullFailed, Message: fmt.Sprintf(
-		"image %q cannot be pulled: %s (check %s, that the nodes can reach the registry, and for a private one that the default service account of the namespace names its imagePullSecrets)",
-		image, clip(strings.TrimPrefix(says, "ErrImagePull: ")), field)}
+		"image %q cannot be pulled: %s (check %s, that the nodes can reach the registry, and for a private one that %s.imagePullSecrets or service account %q names its secret)",
+		image, clip(strings.TrimPrefix(says, "ErrImagePull: ")), field, templateField(pod), cmp.Or(pod.Spec.ServiceAccountName, "default"))}
 }
 
 // imageOf returns the image of a container as the pod names it, and the field or flag that it comes from.
@@ -166,13 +167,17 @@ func crash(pod *corev1.Pod, s *corev1.ContainerStatus, end *corev1.ContainerStat
 	if end != nil {
 		how = describeEnd(end)
 	}
-	return &plan.Trouble{Reason: streamv1.ReasonPodCrashing, Message: fmt.Sprintf("container %s %s%s", s.Name, how, remedyOfEnd(pod, end))}
+	return &plan.Trouble{
+		Reason: streamv1.ReasonPodCrashing, Message: fmt.Sprintf("container %s %s%s", s.Name, how, remedyOfEnd(pod, end)),
+		Alone: s.Name == pod.Labels[streamv1.LabelComponent],
+	}
 }
 
 // notMade tells that a pod is refused by the API server.
 func notMade(message string) *plan.Trouble {
 	return &plan.Trouble{Reason: streamv1.ReasonPodConfigInvalid, Message: fmt.Sprintf(
-		"the pod of the coordinator is refused: %s (raise the quota or change the rule that refuses it, or adapt spec.coordinator.resources)", text(message))}
+		"the pod of the coordinator is refused: %s (raise the quota or change the rule that refuses it, or adapt spec.coordinator.resources)", text(message)),
+		Alone: strings.Contains(message, "exceeded quota")}
 }
 
 // podEnded describes the end of a pod.

@@ -196,7 +196,7 @@ func TestTroubleOf_SaysWhatAndTheRemedy(t *testing.T) {
 		"the image does not exist": {
 			newPod(waiting("ErrImagePull", `rpc error: code = NotFound desc = failed to pull and unpack image "example.com/clicks:1": not found`)),
 			streamv1.ReasonImagePullFailed,
-			[]string{`image "example.com/clicks:1" cannot be pulled: rpc error: code = NotFound`, "check spec.program.image", "imagePullSecrets"},
+			[]string{`image "example.com/clicks:1" cannot be pulled: rpc error: code = NotFound`, "check spec.program.image", `spec.workers.podTemplate.imagePullSecrets or service account "default" names its secret`},
 		},
 		"the image is waited for": {
 			newPod(engine, waiting("ImagePullBackOff", `Back-off pulling image "example.com/clicks:1": ErrImagePull: unauthorized`)),
@@ -209,9 +209,12 @@ func TestTroubleOf_SaysWhatAndTheRemedy(t *testing.T) {
 			[]string{`image "example.com/shipper:2" cannot be pulled: not found (check the image of spec.workers.podTemplate.containers[name=shipper],`},
 		},
 		"the image of an init container of the coordinator": {
-			newPod(coordinator, engine, initContainer, waiting("ErrImagePull", "not found")),
+			newPod(coordinator, engine, initContainer, waiting("ErrImagePull", "not found"), func(p *corev1.Pod) { p.Spec.ServiceAccountName = "reader" }),
 			streamv1.ReasonImagePullFailed,
-			[]string{`image "example.com/fetch:1" cannot be pulled: not found (check the image of spec.coordinator.podTemplate.initContainers[name=fetch],`},
+			[]string{
+				`image "example.com/fetch:1" cannot be pulled: not found (check the image of spec.coordinator.podTemplate.initContainers[name=fetch],`,
+				`spec.coordinator.podTemplate.imagePullSecrets or service account "reader" names its secret`,
+			},
 		},
 		"the image is not on the node": {
 			newPod(waiting("ErrImageNeverPull", `Container image "example.com/clicks:1" is not present with pull policy of Never`)),

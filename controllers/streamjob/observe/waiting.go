@@ -47,7 +47,10 @@ func unstarted(pod *corev1.Pod, warnings []eventsv1.Event, now time.Time) (troub
 		return nil, ""
 	}
 	if cause := warningAbout(pod, warnings, now, lasting); cause != nil {
-		return &plan.Trouble{Reason: streamv1.ReasonPodConfigInvalid, Message: describeCause(pod, cause)}, ""
+		return &plan.Trouble{
+			Reason: streamv1.ReasonPodConfigInvalid, Message: describeCause(pod, cause),
+			Alone: cause.Reason == "FailedAttachVolume", // the volume may be with the node of another version
+		}, ""
 	}
 	waits = fmt.Sprintf("node %s has not started it yet", pod.Spec.NodeName)
 	if e := warningAbout(pod, warnings, now, func(*eventsv1.Event) bool { return true }); e != nil {

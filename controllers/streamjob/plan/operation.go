@@ -30,6 +30,9 @@ func (p *planner) enter(phase streamv1.OperationPhase) {
 	if phase != streamv1.OperationWaiting {
 		op.ID = p.operationID(op)
 	}
+	if phase == streamv1.OperationChecking {
+		op.WarmMillis = 0 // what comes now is another try
+	}
 	switch phase {
 	case streamv1.OperationSaving:
 		op.Deadline = Seconds(p.now.Add(p.savepointTimeout() + answerGrace))
@@ -256,7 +259,7 @@ func (p *planner) awaitCandidate() {
 	op, from := p.st.Operation, p.was.Deployment.Revision
 	p.st.LastUpgrade = &streamv1.UpgradeReport{
 		FromRevision: from, ToRevision: p.st.Deployment.Revision, StartedAt: op.StartedAt,
-		CheckMillis: op.CheckMillis, SaveMillis: op.SaveMillis, Path: op.Path,
+		CheckMillis: op.CheckMillis, WarmMillis: op.WarmMillis, SaveMillis: op.SaveMillis, Path: op.Path,
 	}
 	p.enter(streamv1.OperationStarting)
 	op.Reason, op.Message = "", ""

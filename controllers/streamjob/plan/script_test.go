@@ -39,7 +39,7 @@ func TestNext_Scripts(t *testing.T) {
 //	checkpoints     replaces what the coordinator says of checkpoints: YAML of contract.CheckpointsReport
 //	agent           ends the agent pod with the result in the input (YAML of contract.AgentResult), or trouble=REASON
 //	linger          keeps agent pods that have ended from disappearing when they are deleted
-//	pod             trouble=REASON of a worker pod; none without
+//	pod             trouble=REASON of a worker pod of each version; alone: it may pass when the pods of another version are gone; none without
 //	wait d=DURATION lets time pass
 //	delete          marks the StreamJob as being deleted
 //	pause, unpause  sets and removes the annotation that keeps the operator from acting
@@ -81,6 +81,7 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 		if d.HasArg("trouble") {
 			w.trouble = &plan.Trouble{Message: "as Kubernetes says"}
 			d.ScanArgs(t, "trouble", &w.trouble.Reason)
+			w.trouble.Alone = d.HasArg("alone")
 		}
 	case "wait":
 		var text string

@@ -73,6 +73,8 @@ type Trouble struct {
 	Reason string
 	// Message says what Kubernetes says, and the remedy.
 	Message string
+	// Alone says that it may pass when the pods of another version are gone, or that it is the engine which ends and not what is around it.
+	Alone bool
 }
 
 // Engine is what is known of the coordinator of a grant.

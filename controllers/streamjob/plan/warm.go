@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,27 +48,52 @@ func (p *planner) activate() {
 	}
 }
 
-// driveWarming waits until the pods of the new version stand by. Nothing is lost when they don't: the old version runs, and the upgrade goes on as one
-// without them.
+// driveWarming waits until the pods of the new version stand by. When there is no room for them, or they take too long, nothing is lost: the old version
+// runs, and the upgrade goes on as one without them. With a fault that would be there then, too, it doesn't go on at all.
 func (p *planner) driveWarming() {
-	op := p.st.Operation
 	v := p.version(p.was.Grant + 1)
-	if !p.isCandidate(v.Stored) {
+	standby, t := p.standby(), candidateTrouble(v)
+	switch {
+	case !p.isCandidate(v.Stored):
 		p.enter(streamv1.OperationChecking) // something else is wanted by now
+		p.holdFor(nil)
 		p.again(shortly)
-		return
-	}
-	if ready, never := p.canSave(); !ready {
-		if never != "" {
-			p.launchCandidate(never)
-		}
-		return
-	}
-	standby := p.standby()
-	switch t := candidateTrouble(v); {
 	case standby != nil && standby.Plan != nil && !standby.Plan.Accepted:
 		p.fail(string(contract.IncompatibleState), "the new version cannot take over: "+strings.Join(standby.Plan.Problems, "; "))
+	case t != nil && !t.fitsAlone() && (t.Reason != streamv1.ReasonPodCrashing || standby == nil || !standby.Ready):
+		p.holdFor(t)
+	case p.st.Operation.Reason != "": // that has passed: the pods have as long as others to stand by
+		p.noteWarm()
+		p.enter(streamv1.OperationWarming)
+		p.holdFor(nil)
+		p.again(shortly)
+	default:
+		p.awaitStandby(standby, t)
+	}
+}
+
+// holdFor notes what keeps the pods of the new version from running while the old one runs; nil: nothing does any more.
+func (p *planner) holdFor(t *Trouble) {
+	op := p.st.Operation
+	op.Reason, op.Message = "", ""
+	if t != nil {
+		op.Reason, op.Message = t.Reason, cut("the old version runs on until this is mended: "+t.Message)
+		op.Deadline = Seconds(time.Time{})
+		p.again(poll)
+	}
+}
+
+// awaitStandby goes on when the pods of the new version stand by, or without them.
+func (p *planner) awaitStandby(standby *contract.StandbyReport, t *Trouble) {
+	op := p.st.Operation
+	ready, never := p.canSave()
+	switch {
+	case never != "":
+		p.noteWarm()
+		p.launchCandidate(never)
+	case !ready:
 	case standby != nil && standby.Ready:
+		p.noteWarm()
 		p.enter(streamv1.OperationSaving)
 	case t != nil:
 		p.goCold(t.Message)
@@ -79,12 +105,16 @@ func (p *planner) driveWarming() {
 	}
 }
 
+// noteWarm notes how long the pods of the new version were waited for.
+func (p *planner) noteWarm() { p.st.Operation.WarmMillis += p.sincePhase() }
+
 // goCold goes on with the upgrade without the pods of the new version, which are deleted and made again when the old ones have stopped. They don't stand by
 // then: a program of an older version may not know how to.
 func (p *planner) goCold(why string) {
 	p.event(Warning, "UpgradedCold", "Upgrade", "The old version is stopped before the pods of the new one are there: "+why)
 	p.do(p.ids(Store{Grant: p.was.Grant + 1}))
 	p.st.Operation.Warm = false
+	p.noteWarm()
 	p.enter(streamv1.OperationSaving)
 }
 
@@ -111,14 +141,18 @@ func (p *planner) heardOfCandidate() string {
 	return ""
 }
 
-// candidateTrouble is what keeps a pod of a version from running.
+// candidateTrouble is what keeps a pod of a version from running; nil: nothing does. What would keep it from running in any case comes first.
 func candidateTrouble(v Version) *Trouble {
-	for _, pods := range [][]Pod{v.Coordinator, v.Workers} {
-		for i := range pods {
-			if pods[i].Trouble != nil {
-				return pods[i].Trouble
-			}
+	var found *Trouble
+	for _, pod := range slices.Concat(v.Coordinator, v.Workers) {
+		t := pod.Trouble
+		if t == nil || found != nil && (!found.fitsAlone() || t.fitsAlone()) {
+			continue
 		}
+		found = &Trouble{Reason: t.Reason, Message: "Pod " + pod.Name + ": " + t.Message, Alone: t.Alone}
 	}
-	return nil
+	return found
 }
+
+// fitsAlone says that the pod may well run once those of the version before are gone.
+func (t *Trouble) fitsAlone() bool { return t.Alone || t.Reason == streamv1.ReasonUnschedulable }

@@ -717,6 +717,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: warm
       type:
         scalar: boolean
+    - name: warmMillis
+      type:
+        scalar: numeric
 - name: com.github.weir-stream.weir.api.v1alpha1.OperationType
   scalar: string
 - name: com.github.weir-stream.weir.api.v1alpha1.Operator
@@ -1605,6 +1608,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: toRevision
       type:
         scalar: string
+    - name: warmMillis
+      type:
+        scalar: numeric
 - name: com.github.weir-stream.weir.api.v1alpha1.VolumeMount
   map:
     fields:

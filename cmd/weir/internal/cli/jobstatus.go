@@ -164,7 +164,11 @@ func describeUpgrade(now time.Time, u *streamv1.UpgradeReport) string {
 	if !u.CompletedAt.IsZero() {
 		text += fmt.Sprintf(", %s ago, took %s", human.Duration(now.Sub(u.CompletedAt.Time)), human.Duration(u.CompletedAt.Sub(u.StartedAt.Time)))
 	}
-	text += fmt.Sprintf(": check %s, save %s, pods %s, restore %s", millis(u.CheckMillis), millis(u.SaveMillis), millis(u.PodsMillis), millis(u.RestoreMillis))
+	warm := ""
+	if u.WarmMillis > 0 {
+		warm = ", warm " + millis(u.WarmMillis)
+	}
+	text += fmt.Sprintf(": check %s%s, save %s, pods %s, restore %s", millis(u.CheckMillis), warm, millis(u.SaveMillis), millis(u.PodsMillis), millis(u.RestoreMillis))
 	if u.Path != "" {
 		text += ", through " + u.Path
 	}

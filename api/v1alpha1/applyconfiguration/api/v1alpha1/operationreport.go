@@ -42,8 +42,10 @@ type OperationReportApplyConfiguration struct {
 	Reason *string `json:"reason,omitempty"`
 	// message says what the last try ran into.
 	Message *string `json:"message,omitempty"`
-	// checkMillis and saveMillis are how long these phases took.
+	// checkMillis is how long the check of the new version took.
 	CheckMillis *int64 `json:"checkMillis,omitempty"`
+	// warmMillis is how long the pods of the new version took to stand by, or were waited for.
+	WarmMillis *int64 `json:"warmMillis,omitempty"`
 	// saveMillis is how long the stop with savepoint took.
 	SaveMillis *int64 `json:"saveMillis,omitempty"`
 }
@@ -171,6 +173,14 @@ func (b *OperationReportApplyConfiguration) WithMessage(value string) *Operation
 // If called multiple times, the CheckMillis field is set to the value of the last call.
 func (b *OperationReportApplyConfiguration) WithCheckMillis(value int64) *OperationReportApplyConfiguration {
 	b.CheckMillis = &value
+	return b
+}
+
+// WithWarmMillis sets the WarmMillis field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the WarmMillis field is set to the value of the last call.
+func (b *OperationReportApplyConfiguration) WithWarmMillis(value int64) *OperationReportApplyConfiguration {
+	b.WarmMillis = &value
 	return b
 }
 

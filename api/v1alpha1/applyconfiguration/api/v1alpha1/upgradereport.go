@@ -25,6 +25,8 @@ type UpgradeReportApplyConfiguration struct {
 	CompletedAt *v1.MicroTime `json:"completedAt,omitempty"`
 	// checkMillis is how long the new version was checked while the old one ran.
 	CheckMillis *int64 `json:"checkMillis,omitempty"`
+	// warmMillis is how long it took from then, with upgrade.surge, until its pods stood by, or was waited for them; the old version ran.
+	WarmMillis *int64 `json:"warmMillis,omitempty"`
 	// saveMillis is how long the stop with savepoint took.
 	SaveMillis *int64 `json:"saveMillis,omitempty"`
 	// podsMillis is how long it took from then until the coordinator and all workers of the new version were there.
@@ -84,6 +86,14 @@ func (b *UpgradeReportApplyConfiguration) WithCompletedAt(value v1.MicroTime) *U
 // If called multiple times, the CheckMillis field is set to the value of the last call.
 func (b *UpgradeReportApplyConfiguration) WithCheckMillis(value int64) *UpgradeReportApplyConfiguration {
 	b.CheckMillis = &value
+	return b
+}
+
+// WithWarmMillis sets the WarmMillis field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the WarmMillis field is set to the value of the last call.
+func (b *UpgradeReportApplyConfiguration) WithWarmMillis(value int64) *UpgradeReportApplyConfiguration {
+	b.WarmMillis = &value
 	return b
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -269,36 +270,43 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 		return err
 	}
 	var errs []error
+	var dirs []string // that objects were deleted from
 	for _, key := range keys {
 		if err := ctx.Err(); err != nil {
 			errs = append(errs, s.fail(op, key, err))
 			break
 		}
-		if err := s.delete(key); err != nil {
+		switch deleted, err := s.delete(key); {
+		case err != nil:
 			errs = append(errs, s.fail(op, key, err))
+		case deleted && !slices.Contains(dirs, path.Dir(key)):
+			dirs = append(dirs, path.Dir(key))
+		}
+	}
+	// The objects of a checkpoint are in one directory, which has to be looked at and flushed once only.
+	for _, dir := range dirs {
+		if err := s.prune(dir); err != nil {
+			errs = append(errs, s.fail(op, dir, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (s *Store) delete(key string) error {
+// delete deletes an object, and says whether it was there. That it is gone is not durable before its directory is.
+func (s *Store) delete(key string) (bool, error) {
 	info, err := s.root.Lstat(key)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
-		return nil
+		return false, nil
 	case err != nil:
-		return err
+		return false, err
 	case info.IsDir():
-		deleted, err := s.deleteVersions(key)
-		if err != nil || !deleted {
-			return err
-		}
-	default:
-		if err := s.remove(key, info); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+		return s.deleteVersions(key)
 	}
-	return s.prune(path.Dir(key))
+	if err := s.remove(key, info); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return true, nil
 }
 
 // prune removes directories that have become empty: keys have no directories, files do.
@@ -359,7 +367,10 @@ func (s *Store) promote(src, dst string) error {
 	case err != nil:
 		return err
 	}
-	return s.delete(src)
+	if deleted, err := s.delete(src); err != nil || !deleted {
+		return err
+	}
+	return s.prune(path.Dir(src))
 }
 
 func (s *Store) exists(key string) error {

@@ -325,11 +325,23 @@ func (s *scope) deleteLive(ctx context.Context, object ref) error {
 // release lets the StreamJob go.
 func (s *scope) release(ctx context.Context) error {
 	ctrl.LoggerFrom(ctx).Info("Releasing the StreamJob")
+	s.mem.releasing = false
 	if err := s.patchFinalizers(ctx, controllerutil.RemoveFinalizer); err != nil && !apierrors.IsNotFound(err) {
+		s.mem.releasing = !apierrors.IsConflict(err)
 		return err
 	}
 	// The memory stays until the cache shows that the StreamJob is gone: a pass over an older copy would make objects again.
 	s.mem.released = true
 	s.Engines.Forget(s.key)
+	return nil
+}
+
+// releaseAgain lets a StreamJob go for which that failed, maybe in its answer alone: then it is gone already, and a pass over what the cache still shows
+// of it would make objects again that nobody deletes.
+func (s *scope) releaseAgain(ctx context.Context) error {
+	if err := s.release(ctx); err != nil {
+		return s.fail(ctx, "releasing the StreamJob", err)
+	}
+	s.publish(s.mem.farewell)
 	return nil
 }

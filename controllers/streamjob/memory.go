@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/weir-stream/weir/controllers/streamjob/plan"
 )
 
 // forgetWritesAfter is how long the cache is waited for to show a write. It bounds what an object that somebody else deleted right
@@ -51,6 +53,9 @@ type memory struct {
 	told    told
 	// released says that the StreamJob was let go, whatever the cache still shows.
 	released bool
+	// releasing says that it was to be, and that the answer leaves open whether it was. farewell are the events of that.
+	releasing bool
+	farewell  []plan.Event
 }
 
 // memories are those of all StreamJobs, safe for concurrent use.

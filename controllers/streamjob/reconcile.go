@@ -91,6 +91,9 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	if s.mem.released || older(s.job.ResourceVersion, s.mem.version) {
 		return ctrl.Result{RequeueAfter: retryStale}, nil
 	}
+	if s.mem.releasing {
+		return ctrl.Result{}, s.releaseAgain(ctx)
+	}
 	if err := s.ensureFinalizer(ctx); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -122,6 +125,7 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	p := s.next(o, s.now)
 	released, refused, err := s.act(ctx, p.Actions)
 	if err != nil {
+		s.mem.farewell = p.Events
 		return ctrl.Result{}, err
 	}
 	if released {

@@ -577,6 +577,52 @@ func TestReconcile_LeavesOutWhatAnEndingNamespaceRefuses(t *testing.T) {
 	}
 }
 
+// TestReconcile_ReleasesAgainWithoutAnotherLook tries again to let a StreamJob go whose release failed, before anything else: it may be gone already
+// though the cache still shows it, and what a pass would make for it then nobody would delete.
+func TestReconcile_ReleasesAgainWithoutAnotherLook(t *testing.T) {
+	tests := map[string]struct {
+		refused error
+		want    []string
+		looks   int
+	}{
+		"the answer is lost": {errors.New("unexpected EOF"), []string{"patch StreamJob words"}, 1},
+		"somebody else wrote": {
+			apierrors.NewConflict(schema.GroupResource{Resource: "streamjobs"}, "words", errors.New("modified")), []string{"get PartialObjectMetadata ns", "patch StreamJob words"}, 2,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			job := deployed()
+			job.DeletionTimestamp = new(metav1.NewTime(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)))
+			w := newWorld(t, job)
+			looks := 0
+			w.next = func(o plan.Observation, _ time.Time) plan.Plan {
+				looks++
+				return plan.Plan{Actions: []plan.Action{plan.Release{}}, Status: o.Job.Status, Events: []plan.Event{{Type: plan.Normal, Reason: "R", Action: "A", Note: "gone"}}}
+			}
+			w.refuse = func(request string) error {
+				if request == "patch StreamJob words" {
+					return tc.refused
+				}
+				return nil
+			}
+			_, err := w.Reconcile(t.Context(), ctrl.Request{NamespacedName: wordsKey})
+			if (err == nil) != apierrors.IsConflict(tc.refused) || len(w.recorder.Events) != 0 {
+				t.Errorf("the pass ended with %v, with %d events", err, len(w.recorder.Events))
+			}
+			w.refuse = nil
+			w.asked()
+			w.pass(t)
+			if diff := cmp.Diff(tc.want, w.asked()); diff != "" || looks != tc.looks {
+				t.Errorf("the planner was asked %d times, want %d; the next pass (-want +got):\n%s", looks, tc.looks, diff)
+			}
+			if err := w.Get(t.Context(), wordsKey, &streamv1.StreamJob{}); !apierrors.IsNotFound(err) || len(w.recorder.Events) != 1 {
+				t.Errorf("the StreamJob is still there: %v; there are %d events", err, len(w.recorder.Events))
+			}
+		})
+	}
+}
+
 func TestReconcile_PublishesEventsOnceTheStatusIsWritten(t *testing.T) {
 	w := newWorld(t, deployed())
 	w.next = func(o plan.Observation, _ time.Time) plan.Plan {

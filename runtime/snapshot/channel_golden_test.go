@@ -40,7 +40,7 @@ func FuzzDecodeChannel(f *testing.F) {
 	f.Add(b)
 	f.Add(b[:len(b)-1])
 	f.Add(append(b[:8:8], 0xff, 0xff, 0xff, 0xff))
-	bound := fuzztest.Bound{Fixed: 16 << 10, PerByte: 1}
+	bound := fuzztest.Bound{PerByte: 1}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := snapshot.ChannelState{From: "map", Path: "f", Offset: 7, Length: int64(len(b)), CRC32C: snapshot.Checksum(b), Rows: 1}
 		total := 0

@@ -11,7 +11,14 @@ import (
 )
 
 // wireBound is for frames: what they say is copied once, and that is all.
-var wireBound = fuzztest.Bound{Fixed: 16 << 10, PerByte: 8}
+var wireBound = fuzztest.Bound{PerByte: 8}
+
+// hugeTarget is the body of a barrier whose target claims to have 64 MiB.
+func hugeTarget() []byte {
+	b := appendBarrier(nil, record.Barrier{Checkpoint: 1, Target: "a"})
+	copy(b[barrierSize-4:], "\x00\x00\x00\x04")
+	return b
+}
 
 // FuzzElement decodes the body of a frame that carries an element, of any kind: what is understood is encoded to the same bytes.
 func FuzzElement(f *testing.F) {
@@ -28,6 +35,7 @@ func FuzzElement(f *testing.F) {
 		f.Add(b[4], b[headerSize:])
 	}
 	f.Add(byte(255), []byte{})
+	f.Add(byte(frameBarrier), hugeTarget())
 	f.Fuzz(func(t *testing.T, kind byte, body []byte) {
 		var e record.Element
 		var err error
@@ -54,6 +62,7 @@ func FuzzAhead(f *testing.F) {
 		f.Add(aheadFrame(7, 3, e)[headerSize:])
 	}
 	f.Add([]byte{1, 0, 0, 0, frameBatch})
+	f.Add(append([]byte{1, 0, 0, 0, frameBarrier}, hugeTarget()...))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var need int
 		var e record.Element
@@ -71,7 +80,7 @@ func FuzzAhead(f *testing.F) {
 // FuzzOpen decodes the body of a frame that opens a channel.
 func FuzzOpen(f *testing.F) {
 	f.Add(openFrame(1, opening{attempt: "1-2-3", id: ChannelID{1, 2, 3}, typ: "rows[int64]"})[headerSize:])
-	f.Add([]byte{15: 0xff})
+	f.Add([]byte{15: 4})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var o opening
 		var err error

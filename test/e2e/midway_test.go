@@ -65,8 +65,8 @@ func (s *scenario) upgradeWithLoss(old *streamv1.StreamJob, phase streamv1.Opera
 	s.Helper()
 	generation := s.watchOperation(old.Name, phase, fmt.Sprintf(`{"spec":{"parallelism":%d}}`, parallelism), func() {
 		least := int64(0)
-		if phase == streamv1.OperationWarming {
-			least = old.Status.Deployment.Grant + 1 // both versions have pods, and it is the new one that is waited for
+		if phase == streamv1.OperationWarming || phase == streamv1.OperationStarting {
+			least = old.Status.Deployment.Grant + 1 // both versions may have pods, and it is the new one that is waited for
 		}
 		s.killNewest(old.Name, component, least)
 	})

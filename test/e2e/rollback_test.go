@@ -133,7 +133,7 @@ func TestRollback_OperatorAndCoordinatorKilled(t *testing.T) {
 			return inPhase(streamv1.RollbackOperation, phase)(job) == ""
 		})
 		s.killOperator(phase == streamv1.OperationStarting)
-		s.killNewest("ledger", coordinator, 0)
+		s.killNewest("ledger", coordinator, s.job("ledger").Status.Deployment.Grant) // in phase Starting that of the stable version
 		t.Logf("killed the operator and the newest coordinator in phase %s", phase)
 		begin = func() {}
 	}

@@ -83,6 +83,8 @@ type scenario struct {
 	volatile bool
 	// timeout is that of checkpoints, whatever the seed says; 0 for what it says.
 	timeout time.Duration
+	// tolerable is how many checkpoints in a row may fail, whatever the seed says; nil for what it says.
+	tolerable *int
 }
 
 // version is one revision of the job.
@@ -185,6 +187,9 @@ func (s *scenario) checkpointing(r *rand.Rand) *contract.Checkpointing {
 	}
 	if s.timeout > 0 {
 		c.Timeout = contract.Duration(s.timeout)
+	}
+	if s.tolerable != nil {
+		c.TolerableFailures = *s.tolerable
 	}
 	return c
 }

@@ -120,6 +120,8 @@ type calls struct {
 	fault storageFault
 	// hit says that it was the turn of that one, task that a task made it.
 	hit, task bool
+	// unwritten is the last snapshot of which no task can write its part.
+	unwritten int64
 }
 
 // next says what goes wrong with the next call, by a task or a coordinator.

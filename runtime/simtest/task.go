@@ -327,6 +327,9 @@ func (t *taskRun) StartAsync(b record.Barrier, run task.Async) {
 		}
 		w := &stateWriter{t: t, b: b}
 		r, err := run(ctx, w)
+		if err == nil && b.Checkpoint <= t.w.calls.unwritten {
+			err = errRefused
+		}
 		t.w.clock.after(t.worker.p, t.w.clock.between(0, 20*time.Millisecond), func() {
 			if err != nil || t.stopped {
 				w.discard()

@@ -152,7 +152,7 @@ const lateness = 1500 * time.Millisecond
 // hear takes what became of a snapshot. Such news may come late, behind what was sent after it, and twice.
 func (k *worker) hear(m protocol.ToWorker) {
 	clock := k.w.clock
-	late := k.w.faulty() && clock.chance(15)
+	late := k.w.faulty() && clock.chance(15) || k.w.choosesBase(m)
 	if late || clock.chance(10) {
 		clock.after(k.p, clock.between(0, lateness), func() { k.notify(m, " late") })
 	}

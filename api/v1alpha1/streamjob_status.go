@@ -228,6 +228,18 @@ type CheckpointsReport struct {
 	// +kubebuilder:validation:Minimum=0
 	ConsecutiveFailures int32 `json:"consecutiveFailures,omitempty"`
 
+	// startDelayMillis is how long the first barrier took to the task that it reached last, in milliseconds: the median of the newest completed
+	// checkpoints, at most 50. Where it is most of the duration, barriers don't get through. Unset before the first checkpoint.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	StartDelayMillis *int64 `json:"startDelayMillis,omitempty"`
+
+	// idleGapMillis is how long nothing was in flight before them, in milliseconds: the median, too. Where it is small beside the duration, the
+	// interval is too short. Unset before the first checkpoint.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	IdleGapMillis *int64 `json:"idleGapMillis,omitempty"`
+
 	// slowest is what took longest in the newest completed checkpoint.
 	// +optional
 	Slowest *CheckpointCulprit `json:"slowest,omitempty"`

@@ -28,6 +28,9 @@ func (p *planner) hearCheckpoints() {
 	if was := p.st.Checkpoints; was != nil { // they may have left the engine's bounded history
 		out.Slowest, out.LastFailure = was.Slowest, was.LastFailure
 	}
+	if s := h.Summary; s != nil {
+		out.StartDelayMillis, out.IdleGapMillis = new(s.StartDelayMillis.P50), new(s.IdleGapMillis.P50)
+	}
 	if r := newest(h, func(r *contract.CheckpointReport) bool { return r.State == "Completed" }); r != nil && r.Culprit != nil {
 		c := r.Culprit
 		out.Slowest = &streamv1.CheckpointCulprit{

@@ -146,12 +146,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: failed
       type:
         scalar: numeric
+    - name: idleGapMillis
+      type:
+        scalar: numeric
     - name: lastFailure
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.CheckpointFailure
     - name: slowest
       type:
         namedType: com.github.weir-stream.weir.api.v1alpha1.CheckpointCulprit
+    - name: startDelayMillis
+      type:
+        scalar: numeric
 - name: com.github.weir-stream.weir.api.v1alpha1.ClaimVolume
   map:
     fields:

@@ -15,6 +15,12 @@ type CheckpointsReportApplyConfiguration struct {
 	Failed *int64 `json:"failed,omitempty"`
 	// consecutiveFailures counts the failures since the last success that count against tolerableFailures.
 	ConsecutiveFailures *int32 `json:"consecutiveFailures,omitempty"`
+	// startDelayMillis is how long the first barrier took to the task that it reached last, in milliseconds: the median of the newest completed
+	// checkpoints, at most 50. Where it is most of the duration, barriers don't get through. Unset before the first checkpoint.
+	StartDelayMillis *int64 `json:"startDelayMillis,omitempty"`
+	// idleGapMillis is how long nothing was in flight before them, in milliseconds: the median, too. Where it is small beside the duration, the
+	// interval is too short. Unset before the first checkpoint.
+	IdleGapMillis *int64 `json:"idleGapMillis,omitempty"`
 	// slowest is what took longest in the newest completed checkpoint.
 	Slowest *CheckpointCulpritApplyConfiguration `json:"slowest,omitempty"`
 	// lastFailure is the newest failure that counts against tolerableFailures.
@@ -48,6 +54,22 @@ func (b *CheckpointsReportApplyConfiguration) WithFailed(value int64) *Checkpoin
 // If called multiple times, the ConsecutiveFailures field is set to the value of the last call.
 func (b *CheckpointsReportApplyConfiguration) WithConsecutiveFailures(value int32) *CheckpointsReportApplyConfiguration {
 	b.ConsecutiveFailures = &value
+	return b
+}
+
+// WithStartDelayMillis sets the StartDelayMillis field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StartDelayMillis field is set to the value of the last call.
+func (b *CheckpointsReportApplyConfiguration) WithStartDelayMillis(value int64) *CheckpointsReportApplyConfiguration {
+	b.StartDelayMillis = &value
+	return b
+}
+
+// WithIdleGapMillis sets the IdleGapMillis field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the IdleGapMillis field is set to the value of the last call.
+func (b *CheckpointsReportApplyConfiguration) WithIdleGapMillis(value int64) *CheckpointsReportApplyConfiguration {
+	b.IdleGapMillis = &value
 	return b
 }
 

@@ -79,7 +79,8 @@ func (f *failing) hold(name, during string, slow, broken func(*streamv1.StreamJo
 		wanted = broken
 	}
 	says := ""
-	f.await(name, "a sign of the fault of the store during "+during, func(job *streamv1.StreamJob) string {
+	// What deletes the checkpoints of a job has a minute, after the half that the job has to end.
+	f.awaitWithin(2*stepTimeout, name, "a sign of the fault of the store during "+during, func(job *streamv1.StreamJob) string {
 		says = f.says(job)
 		return wanted(job)
 	})

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,8 @@ type cluster struct {
 	namespace string
 	storage   *storage
 	clock     *skewedClock
+	// served has coordinators serve their control APIs, on addresses of the loopback network, for operators that are programs.
+	served atomic.Bool
 
 	mu struct {
 		sync.Mutex

@@ -20,6 +20,8 @@ type coordinator struct {
 	config  contract.JobConfig
 	grant   int64
 	needed  int
+	// standby coordinators claim nothing until they are activated.
+	standby bool
 
 	startedAt    time.Time
 	state        contract.JobState
@@ -63,6 +65,9 @@ func (c connection) enter(ctx context.Context) (*coordinator, error) {
 func (p *coordinator) goOn() {
 	p.problem = nil
 	switch {
+	case p.standby:
+		p.state = contract.JobStandby
+		return
 	case p.storage.script.problem != nil && p.line == nil:
 		p.state, p.problem = contract.JobStarting, p.storage.script.problem
 		return
@@ -191,6 +196,9 @@ func (c connection) Job(ctx context.Context) (*contract.JobStatus, error) {
 		Parallelism: p.needed, MaxParallelism: 128, SlotsNeeded: p.needed, SlotsOffered: p.offered(),
 		PolicyRevision: p.policy, Durable: p.config.Storage != nil, Operations: slices.Clone(p.operations), MeasuredAt: time.Now(),
 	}
+	if p.standby {
+		s.Standby = &contract.StandbyReport{Ready: p.offered() >= p.needed}
+	}
 	if p.line == nil {
 		return s, nil
 	}
@@ -288,11 +296,20 @@ func (c connection) SetPolicy(ctx context.Context, policy contract.Policy) (*con
 // Close does nothing.
 func (c connection) Close() {}
 
-// Activate answers POST /v1/activate: no coordinator stands by here.
-func (c connection) Activate(ctx context.Context, _ contract.ActivateRequest) (*contract.Activation, error) {
-	if _, err := c.enter(ctx); err != nil {
+// Activate answers POST /v1/activate.
+func (c connection) Activate(ctx context.Context, r contract.ActivateRequest) (*contract.Activation, error) {
+	p, err := c.enter(ctx)
+	if err != nil {
 		return nil, err
 	}
 	defer c.storage.mu.Unlock()
-	return nil, &contract.APIError{Status: 409, Message: "the coordinator does not stand by"}
+	if r.Grant != 0 && r.Grant != p.grant {
+		return nil, &contract.APIError{Status: 409, Message: fmt.Sprintf("the coordinator has grant %d", p.grant)}
+	}
+	if p.standby {
+		c.storage.record(fmt.Sprintf("Activate %s/%d", p.config.Name, p.grant))
+		p.standby = false
+		p.goOn()
+	}
+	return &contract.Activation{Grant: p.grant}, nil
 }

@@ -5,15 +5,20 @@ package envtest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/controllers/jobconfig/rulestest"
 )
 
@@ -138,6 +143,7 @@ func TestOperator_BoundsWhatOnlyItSees(t *testing.T) {
 	c := newCluster(t)
 	c.operate()
 	c.create("workers: {podTemplate: {affinity: {nodeAffinity: [1, 2], bogus: "+strings.Repeat("[", 2000)+strings.Repeat("]", 2000)+"}}}", rulestest.Flow)
+	makeNamed(t, types.NamespacedName{Namespace: c.namespace, Name: "other"}, rulestest.Flow)
 	deadline := time.Now().Add(patience)
 	for {
 		job := c.job()
@@ -151,7 +157,7 @@ func TestOperator_BoundsWhatOnlyItSees(t *testing.T) {
 					t.Errorf("condition %s says %d bytes", condition.Type, len(condition.Message))
 				}
 			}
-			return
+			break
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("the operator says\n%s", said)
@@ -159,6 +165,16 @@ func TestOperator_BoundsWhatOnlyItSees(t *testing.T) {
 		if err := pause(t, held); err != nil {
 			t.Fatal(err)
 		}
+	}
+	other := &streamv1.StreamJob{}
+	c.eventually("the other job runs", func() error {
+		if err := admin.Get(t.Context(), client.ObjectKey{Namespace: c.namespace, Name: "other"}, other); err != nil {
+			return err
+		}
+		return has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonRunning)(other)
+	})
+	if got := c.children(&appsv1.DeploymentList{}); !slices.Equal(got, []string{"other-1-coordinator"}) {
+		t.Errorf("there are %v", got)
 	}
 }
 

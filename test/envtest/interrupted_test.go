@@ -11,12 +11,10 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
-	"github.com/weir-stream/weir/runtime/contract"
 
 	. "github.com/onsi/gomega"
 )
@@ -29,126 +27,44 @@ const (
 )
 
 // TestOperator_InterruptedAnywhere kills the operator after each of its writes and commands in turn, and starts another one: what
-// comes of it is what comes of an operator that is left alone, with one savepoint at most.
+// comes of it is what comes of an operator that is left alone, with one savepoint at most. What is much like an upgrade is tried at every
+// third place, because each takes seconds.
 func TestOperator_InterruptedAnywhere(t *testing.T) {
 	t.Parallel()
-	tests := map[string]interruption{
-		"start": {
-			begin: func(*cluster) *streamv1.StreamJob { return nil },
-			act:   func(c *cluster) { c.create("parallelism: 2", bucket, checkpointing, dataflow) },
-			done:  isRunning,
-			end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
-				t.Helper()
-				job := c.running()
-				if l := c.storage.lineage("j"); job.Status.Grant != 1 || l.claims != 1 || len(c.storage.started()) != 1 {
-					t.Errorf("grant %d, storage holds %+v, started empty %v", job.Status.Grant, l, c.storage.started())
-				}
-			},
-		},
-		"upgrade": {
-			begin: func(c *cluster) *streamv1.StreamJob { return c.startTwo() },
-			act:   func(c *cluster) { c.edit(parallelism(3)) },
-			done: func(c *cluster, job *streamv1.StreamJob) bool {
-				return isRunning(c, job) && len(c.children(&corev1.ConfigMapList{})) == 1 && len(c.children(&corev1.PodList{})) == 2
-			},
-			end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
-				t.Helper()
-				checkUpgraded(t, c, before, c.running())
-			},
-		},
-		"suspend": {
-			begin: func(c *cluster) *streamv1.StreamJob { return c.startTwo() },
-			act:   func(c *cluster) { c.edit(state(streamv1.StateSuspended)) },
-			done: func(c *cluster, job *streamv1.StreamJob) bool {
-				return has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonSuspended)(job) == nil && len(c.children(&corev1.ServiceList{})) == 0
-			},
-			end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
-				t.Helper()
-				job := c.suspended()
-				c.noPods()
-				if saved := c.storage.lineage("j").savepoints(); len(saved) != 1 || job.Status.LastSavepoint.Path != saved[0].Path {
-					t.Errorf("savepoints %+v, last %+v", saved, job.Status.LastSavepoint)
-				}
-			},
-		},
-		"cancel": {
-			begin: func(c *cluster) *streamv1.StreamJob { return c.startTwo() },
-			act:   func(c *cluster) { c.edit(state(streamv1.StateCancelled)) },
-			done: func(c *cluster, job *streamv1.StreamJob) bool {
-				return has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonCancelled)(job) == nil && len(c.children(&corev1.ServiceList{})) == 0
-			},
-			end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
-				t.Helper()
-				c.until("the job is cancelled", has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonCancelled))
-				c.noPods()
-				if l := c.storage.lineage("j"); l.final != "Canceled" || len(l.savepoints()) != 0 || len(c.storage.asked("Cancel")) != 1 {
-					t.Errorf("storage holds %+v after %v", l, c.storage.asked(""))
-				}
-			},
-		},
-		"rollback": {
-			begin: func(c *cluster) *streamv1.StreamJob {
-				c.startTwo(stableSoon)
-				c.storage.set(func(s *script) {
-					s.refuse = func(config contract.JobConfig) *contract.Problem {
-						if config.Parallelism == 3 {
-							return &contract.Problem{Reason: contract.InvalidJob, Message: "three is one too many"}
-						}
-						return nil
-					}
-				})
-				return c.until("the version is stable", isStable)
-			},
-			act: func(c *cluster) { c.edit(parallelism(3)) },
-			done: func(c *cluster, job *streamv1.StreamJob) bool {
-				return isRolledBack(job) == nil && isStable(job) == nil && len(c.children(&corev1.ConfigMapList{})) == 1 && len(c.children(&corev1.PodList{})) == 2
-			},
-			end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
-				t.Helper()
-				job := c.until("the stable version runs", isRolledBack)
-				s, l := &job.Status, c.storage.lineage("j")
-				if s.Deployment.Revision != before.Status.Deployment.Revision || s.Grant != 3 || len(l.savepoints()) != 1 || len(c.storage.started()) != 1 ||
-					s.Restore.Path != l.savepoints()[0].Path || len(s.History) != 3 {
-					t.Errorf("deployment %+v, grant %d, savepoints %+v, started %v, restored from %+v, history %+v",
-						s.Deployment, s.Grant, l.savepoints(), c.storage.started(), s.Restore, s.History)
-				}
-			},
-		},
-		"delete": {
-			begin: func(c *cluster) *streamv1.StreamJob {
-				c.create("parallelism: 2", bucket, deleteOnCancel, "deletionPolicy: Savepoint", dataflow)
-				return c.running()
-			},
-			act:  func(c *cluster) { c.delete() },
-			done: func(_ *cluster, job *streamv1.StreamJob) bool { return job == nil },
-			end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
-				t.Helper()
-				c.gone()
-				c.leftovers()
-				if l := c.storage.lineage("j"); len(l.savepoints()) != 1 || len(l.checkpoints) != 0 || l.final != "Canceled" {
-					t.Errorf("storage holds %+v", l)
-				}
-			},
-		},
-	}
-	for name, tc := range tests {
+	for name, tc := range interruptions() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var spared atomic.Bool
-			for place := 0; place < most && !spared.Load(); place += wave {
-				t.Run(fmt.Sprintf("from %d", place), func(t *testing.T) {
-					for k := place; k < place+wave; k++ {
-						t.Run(fmt.Sprint(k), func(t *testing.T) {
-							t.Parallel()
-							if !tc.killedAfter(t, k) {
-								spared.Store(true)
-							}
-						})
+			tc.everywhere(t, tc.killedAfter)
+		})
+	}
+}
+
+// TestOperator_GoesOnAfterFaults lets writes, commands and reads of the operator fail while it lives on, with what was asked for done or
+// not: nothing else comes of it than without. Where there are few writes and commands each fails once, alone: every second one with only its
+// answer lost. Where there are many, a third of them fails, each third in a run of its own.
+func TestOperator_GoesOnAfterFaults(t *testing.T) {
+	t.Parallel()
+	const parts, reads = 3, 15
+	for name, tc := range interruptions() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			t.Run("reads", func(t *testing.T) {
+				t.Parallel()
+				if n := tc.goesOn(t, readsFail(reads)); n == 0 {
+					t.Error("no read has failed")
+				}
+			})
+			if tc.few {
+				tc.everywhere(t, func(t *testing.T, k int) bool { return tc.goesOn(t, failsOnce(k, k%2 == 1)) > 0 })
+				return
+			}
+			for part := range parts {
+				t.Run(fmt.Sprintf("a third, %d", part), func(t *testing.T) {
+					t.Parallel()
+					if n := tc.goesOn(t, failsOften(part, parts)); n < 2 {
+						t.Errorf("only %d calls have failed", n)
 					}
 				})
-			}
-			if !spared.Load() {
-				t.Errorf("the operator wrote more than %d times", most)
 			}
 		})
 	}
@@ -162,19 +78,39 @@ type interruption struct {
 	// done says that nothing is left to do.
 	done func(*cluster, *streamv1.StreamJob) bool
 	end  func(t *testing.T, c *cluster, before *streamv1.StreamJob)
+	// step is the distance of the places where it is interrupted; 0: each of them is one.
+	step int
+	// few says that it takes few writes and commands.
+	few bool
+}
+
+// everywhere tries place after place, some at once, until one is reached that is past the end.
+func (i interruption) everywhere(t *testing.T, try func(t *testing.T, k int) bool) {
+	t.Helper()
+	step := max(i.step, 1)
+	var spared atomic.Bool
+	for place := 0; place < most && !spared.Load(); place += wave * step {
+		t.Run(fmt.Sprintf("from %d", place), func(t *testing.T) {
+			for k := place; k < place+wave*step; k += step {
+				t.Run(fmt.Sprint(k), func(t *testing.T) {
+					t.Parallel()
+					if !try(t, k) {
+						spared.Store(true)
+					}
+				})
+			}
+		})
+	}
+	if !spared.Load() {
+		t.Errorf("the operator wrote more than %d times", most)
+	}
 }
 
 // killedAfter goes through it with an operator that is killed after n writes and commands, if it needs as many, and another one that
 // is not.
 func (i interruption) killedAfter(t *testing.T, n int) bool {
 	t.Helper()
-	c := newCluster(t)
-	first := c.operate()
-	before := i.begin(c)
-	if before != nil {
-		first.rests(t)
-	}
-	first.stop()
+	c, before := i.prepare(t)
 	doomed := c.operate(killedAfter(n))
 	i.act(c)
 	died := doomed.dies(t, func() bool { return i.done(c, c.job()) })
@@ -184,6 +120,34 @@ func (i interruption) killedAfter(t *testing.T, n int) bool {
 	}
 	i.end(t, c, before)
 	return died
+}
+
+// goesOn goes through it with an operator that has faults, and returns how many of its calls have failed.
+func (i interruption) goesOn(t *testing.T, fault func(*operator)) int64 {
+	t.Helper()
+	c, before := i.prepare(t)
+	faulty := c.operate(fault)
+	i.act(c)
+	c.eventually("nothing is left to do", func() error {
+		if !i.done(c, c.job()) {
+			return fmt.Errorf("%d calls have failed", faulty.struck())
+		}
+		return nil
+	})
+	i.end(t, c, before)
+	return faulty.struck()
+}
+
+// prepare makes what is there before, with an operator that is stopped when nothing is left to do.
+func (i interruption) prepare(t *testing.T) (c *cluster, before *streamv1.StreamJob) {
+	t.Helper()
+	c = newCluster(t)
+	first := c.operate()
+	defer first.stop()
+	if before = i.begin(c); before != nil {
+		first.rests(t)
+	}
+	return c, before
 }
 
 // dies waits until the operator has no write left for what it wants to do; false when there is nothing left to do before.

@@ -39,8 +39,9 @@ type kubelet struct {
 		sync.Mutex
 		// worlds by namespace.
 		worlds map[string]*cluster
-		// addresses of coordinators by their pods.
+		// addresses of coordinators by their pods, and what ends those that serve.
 		addresses map[types.NamespacedName]string
+		servers   map[types.NamespacedName]func()
 	}
 }
 
@@ -49,7 +50,7 @@ var nodes = newKubelet()
 
 func newKubelet() *kubelet {
 	k := &kubelet{}
-	k.mu.worlds, k.mu.addresses = map[string]*cluster{}, map[types.NamespacedName]string{}
+	k.mu.worlds, k.mu.addresses, k.mu.servers = map[string]*cluster{}, map[types.NamespacedName]string{}, map[types.NamespacedName]func(){}
 	return k
 }
 
@@ -208,8 +209,13 @@ func (k pods) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, err
 func (k *kubelet) ended(world *cluster, pod types.NamespacedName) {
 	k.mu.Lock()
 	addr := k.mu.addresses[pod]
+	end := k.mu.servers[pod]
 	delete(k.mu.addresses, pod)
+	delete(k.mu.servers, pod)
 	k.mu.Unlock()
+	if end != nil {
+		end()
+	}
 	if addr != "" {
 		world.storage.end(addr)
 	}
@@ -217,9 +223,12 @@ func (k *kubelet) ended(world *cluster, pod types.NamespacedName) {
 
 // start makes a pod of a job run.
 func (k *kubelet) start(ctx context.Context, world *cluster, pod *corev1.Pod) error {
-	n := k.ips.Add(1)
+	n, network := k.ips.Add(1), 10
+	if world.served.Load() {
+		network = 127
+	}
 	pod.Status = corev1.PodStatus{
-		Phase: corev1.PodRunning, PodIP: fmt.Sprintf("10.%d.%d.%d", n>>16&255, n>>8&255, n&255),
+		Phase: corev1.PodRunning, PodIP: fmt.Sprintf("%d.%d.%d.%d", network, n>>16&255|1, n>>8&255, n&255),
 		Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
 		ContainerStatuses: []corev1.ContainerStatus{{Name: pod.Spec.Containers[0].Name, Ready: true, Started: new(true)}},
 	}
@@ -233,10 +242,21 @@ func (k *kubelet) start(ctx context.Context, world *cluster, pod *corev1.Pod) er
 			return err
 		}
 		addr := fmt.Sprintf("%s:%d", pod.Status.PodIP, resources.APIPort)
+		if world.served.Load() {
+			end, err := serve(ctx, world, pod, addr)
+			if err != nil {
+				return err
+			}
+			k.mu.Lock()
+			k.mu.servers[client.ObjectKeyFromObject(pod)] = end
+			k.mu.Unlock()
+		}
 		k.mu.Lock()
 		k.mu.addresses[client.ObjectKeyFromObject(pod)] = addr
 		k.mu.Unlock()
-		world.storage.begin(addr, &coordinator{config: *config, grant: grant, needed: slotsNeeded(config)})
+		world.storage.begin(addr, &coordinator{
+			config: *config, grant: grant, needed: slotsNeeded(config), standby: slices.Contains(pod.Spec.Containers[0].Args, "--standby"),
+		})
 	}
 	if err := k.client.Status().Update(ctx, pod); err != nil {
 		k.ended(world, client.ObjectKeyFromObject(pod))

@@ -28,7 +28,6 @@ import (
 	"github.com/weir-stream/weir/controllers/streamjob/engine"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
 	"github.com/weir-stream/weir/controllers/streamsnapshot"
-	"github.com/weir-stream/weir/runtime/contract"
 
 	. "github.com/onsi/gomega"
 )
@@ -57,17 +56,16 @@ func (c *skewedClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 // pass lets time pass.
 func (c *skewedClock) pass(d time.Duration) { c.ahead.Add(int64(d)) }
 
-// errKilled is what an operator gets that is dead.
-var errKilled = errors.New("the operator was killed")
-
 // operator is one run of the operator.
 type operator struct {
 	// budget is how many more writes and commands go through; negative: any number.
 	budget atomic.Int64
 	// dead is closed when the budget is used up.
 	dead chan struct{}
-	once sync.Once
-	stop func()
+	// faults are what goes wrong while it lives on.
+	faults faults
+	once   sync.Once
+	stop   func()
 	// image of the engine that it comes with.
 	image string
 	// elsewhere are the namespaces that it looks after besides that of the test.
@@ -82,22 +80,6 @@ type operator struct {
 		// requests to the API server since they were asked for, watches left out, and when the last one was made.
 		requests []string
 		last     time.Time
-	}
-}
-
-// spend takes one write from the budget.
-func (o *operator) spend() error {
-	for {
-		left := o.budget.Load()
-		switch {
-		case left < 0:
-			return nil
-		case left == 0:
-			o.once.Do(func() { close(o.dead) })
-			return errKilled
-		case o.budget.CompareAndSwap(left, left-1):
-			return nil
-		}
 	}
 }
 
@@ -202,56 +184,6 @@ func alsoIn(other *cluster) func(*operator) {
 	return func(o *operator) { o.elsewhere = append(o.elsewhere, other.namespace) }
 }
 
-// killedAfter lets the operator do n writes and commands; what it tries afterwards does not happen.
-func killedAfter(n int) func(*operator) { return func(o *operator) { o.budget.Store(int64(n)) } }
-
-func (o *operator) interceptor() interceptor.Funcs {
-	return interceptor.Funcs{
-		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
-			if err := o.spend(); err != nil {
-				return err
-			}
-			return c.Create(ctx, obj, opts...)
-		},
-		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
-			if err := o.spend(); err != nil {
-				return err
-			}
-			return c.Delete(ctx, obj, opts...)
-		},
-		Update: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.UpdateOption) error {
-			if err := o.spend(); err != nil {
-				return err
-			}
-			return c.Update(ctx, obj, opts...)
-		},
-		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
-			if err := o.spend(); err != nil {
-				return err
-			}
-			return c.Patch(ctx, obj, patch, opts...)
-		},
-		Apply: func(ctx context.Context, c client.WithWatch, obj kruntime.ApplyConfiguration, opts ...client.ApplyOption) error {
-			if err := o.spend(); err != nil {
-				return err
-			}
-			return c.Apply(ctx, obj, opts...)
-		},
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
-			if err := o.spend(); err != nil {
-				return err
-			}
-			return c.SubResource(sub).Patch(ctx, obj, patch, opts...)
-		},
-		SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj kruntime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
-			if err := o.spend(); err != nil {
-				return err
-			}
-			return c.SubResource(sub).Apply(ctx, obj, opts...)
-		},
-	}
-}
-
 // recorded remembers the requests of an operator.
 type recorded struct {
 	operator *operator
@@ -268,60 +200,4 @@ func (r recorded) RoundTrip(req *http.Request) (*http.Response, error) {
 		r.operator.mu.Unlock()
 	}
 	return r.next.RoundTrip(req)
-}
-
-// mortal is a connection that dies with its operator.
-type mortal struct {
-	connection
-	operator *operator
-}
-
-var _ engine.API = mortal{}
-
-// Stop asks to stop the job.
-func (m mortal) Stop(ctx context.Context, r contract.StopRequest) (*contract.Operation, error) {
-	if err := m.operator.spend(); err != nil {
-		return nil, err
-	}
-	return m.connection.Stop(ctx, r)
-}
-
-// Savepoint asks for a savepoint.
-func (m mortal) Savepoint(ctx context.Context, r contract.SavepointRequest) (*contract.Operation, error) {
-	if err := m.operator.spend(); err != nil {
-		return nil, err
-	}
-	return m.connection.Savepoint(ctx, r)
-}
-
-// Checkpoint asks for a checkpoint.
-func (m mortal) Checkpoint(ctx context.Context, r contract.CheckpointRequest) (*contract.Operation, error) {
-	if err := m.operator.spend(); err != nil {
-		return nil, err
-	}
-	return m.connection.Checkpoint(ctx, r)
-}
-
-// Activate ends a standby.
-func (m mortal) Activate(ctx context.Context, r contract.ActivateRequest) (*contract.Activation, error) {
-	if err := m.operator.spend(); err != nil {
-		return nil, err
-	}
-	return m.connection.Activate(ctx, r)
-}
-
-// Cancel asks to cancel the job.
-func (m mortal) Cancel(ctx context.Context, r contract.CancelRequest) (*contract.Operation, error) {
-	if err := m.operator.spend(); err != nil {
-		return nil, err
-	}
-	return m.connection.Cancel(ctx, r)
-}
-
-// SetPolicy gives the job another policy.
-func (m mortal) SetPolicy(ctx context.Context, p contract.Policy) (*contract.Policy, error) {
-	if err := m.operator.spend(); err != nil {
-		return nil, err
-	}
-	return m.connection.SetPolicy(ctx, p)
 }

@@ -37,6 +37,8 @@ type storage struct {
 	slots map[string]int
 	// made lists the ids of all jobs that were started empty.
 	made []string
+	// fences are the ids of the jobs whose heads agents claimed.
+	fences []string
 	// commands lists what coordinators were asked, each once: "Stop j/1 ID".
 	commands []string
 	// script says what goes wrong.
@@ -114,6 +116,13 @@ func (s *storage) started() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.made)
+}
+
+// fenced returns the ids of the jobs whose heads were claimed by agents.
+func (s *storage) fenced() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.fences)
 }
 
 // record remembers a command. The caller holds the lock.
@@ -255,6 +264,7 @@ func (s *storage) agentFence(l *lineage, grant int64, operations []string) contr
 		return r
 	}
 	l.grant = grant
+	s.fences = append(s.fences, l.id)
 	r.OK, r.JobID, r.HeadGrant, r.HeadFinal, r.Newest = true, l.id, l.grant, l.final, l.newest
 	for _, o := range l.operations {
 		if slices.Contains(operations, o.ID) {

@@ -192,16 +192,6 @@ func lifeCycleRules() map[string]Case {
 			Want: []string{`spec.upgrade.mode: Invalid value: mode Stateless of a job with storage needs upgrade.discardState, ` +
 				`which consents to one start without the state: set it to a new value, or use Savepoint or LastCheckpoint`},
 		},
-		"savepoint with storage": {
-			Accept: []string{WithSpec("storage: {s3: {bucket: bkt}}", "savepoint: {trigger: a, target: some/where}")},
-			Reject: WithSpec("savepoint: {trigger: a}"),
-			Want:   []string{`spec.savepoint: Invalid value: a savepoint needs storage: set storage.s3 or storage.volume`},
-		},
-		"deletionPolicy with storage": {
-			Accept: []string{WithSpec("deletionPolicy: Cancel"), WithSpec("storage: {volume: {path: /p}}", "deletionPolicy: Savepoint")},
-			Reject: WithSpec("deletionPolicy: Savepoint"),
-			Want:   []string{`spec.deletionPolicy: Invalid value: deletionPolicy Savepoint needs storage: set storage.s3 or storage.volume`},
-		},
 		"target that leaves the storage": {
 			Accept: []string{WithSpec("storage: {s3: {bucket: bkt}}", "savepoint: {trigger: a, target: a/..b/c.}")},
 			Reject: WithSpec("storage: {s3: {bucket: bkt}}", "savepoint: {trigger: a, target: a/../../b}"),

@@ -23,6 +23,7 @@ func Check(job *streamv1.StreamJob) []string {
 	if s := job.Spec.Storage; s != nil && s.Volume != nil {
 		found = append(found, checkVolume(s.Volume)...)
 	}
+	found = append(found, checkSavepoints(&job.Spec)...)
 	if job.Spec.Dataflow != nil {
 		found = append(found, checkPaths(job)...)
 	}
@@ -33,6 +34,22 @@ func Check(job *streamv1.StreamJob) []string {
 		found = append(found, fmt.Sprintf("spec: Invalid value: it cannot be stored: %v", err))
 	case len(text) > maxSpecBytes:
 		found = append(found, fmt.Sprintf("spec: Too long: it has %d bytes of JSON, but at most %d can be handed to the pods: make the dataflow smaller", len(text), maxSpecBytes))
+	}
+	return found
+}
+
+// checkSavepoints finds savepoints that there is no place for. No rule of the API says so, as storage may be what the operator's configuration names.
+func checkSavepoints(spec *streamv1.StreamJobSpec) []string {
+	const remedy = " needs storage: set spec.storage.s3 or spec.storage.volume, or have the configuration of the operator name a storage before the job is started first"
+	if spec.Storage != nil {
+		return nil
+	}
+	var found []string
+	if spec.Savepoint != nil {
+		found = append(found, "spec.savepoint: Invalid value: a savepoint"+remedy)
+	}
+	if spec.DeletionPolicy == streamv1.SavepointOnDeletion {
+		found = append(found, "spec.deletionPolicy: Invalid value: Savepoint"+remedy)
 	}
 	return found
 }

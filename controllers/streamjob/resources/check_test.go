@@ -53,6 +53,16 @@ func TestCheck_FindsWhatOnlyMattersOnKubernetes(t *testing.T) {
 		"files without a volume": {func() *streamv1.StreamJob {
 			return operators(onS3(), streamv1.Operator{Name: "c", FileSink: &streamv1.FileSink{Path: "/out"}})
 		}, []string{"or set storage.volume"}},
+		"savepoints without storage": {func() *streamv1.StreamJob {
+			job := minimal()
+			job.Spec.Savepoint, job.Spec.DeletionPolicy = &streamv1.Savepoint{Trigger: "a"}, streamv1.SavepointOnDeletion
+			return job
+		}, []string{"spec.savepoint: Invalid value: a savepoint needs storage: set spec.storage.s3", "spec.deletionPolicy: Invalid value: Savepoint needs storage"}},
+		"savepoints": {func() *streamv1.StreamJob {
+			job := onS3()
+			job.Spec.Savepoint, job.Spec.DeletionPolicy = &streamv1.Savepoint{Schedule: "0 3 * * *"}, streamv1.SavepointOnDeletion
+			return job
+		}, nil},
 		"too large": {func() *streamv1.StreamJob {
 			return operators(minimal(), streamv1.Operator{Name: "f", Filter: &streamv1.FilterStep{Expression: streamv1.Expression(strings.Repeat("x", maxSpecBytes))}})
 		}, []string{"spec: Too long"}},

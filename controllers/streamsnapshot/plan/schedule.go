@@ -90,7 +90,13 @@ func (s *Schedule) again(d time.Duration) {
 func hasSomethingToSave(job *streamv1.StreamJob) bool {
 	d, j := job.Status.Deployment, job.Status.Job
 	return (job.Spec.State == "" || job.Spec.State == streamv1.StateRunning) && d != nil && d.Ended == "" &&
-		job.Spec.Storage != nil && j != nil && j.ID != ""
+		hasStorage(job) && j != nil && j.ID != ""
+}
+
+// hasStorage says that a job has storage, of its own or by the configuration of the operator.
+func hasStorage(job *streamv1.StreamJob) bool {
+	e := job.Status.Effective
+	return job.Spec.Storage != nil || e != nil && e.Storage != ""
 }
 
 // NeverBegan names those of the StreamSnapshots that a schedule made that have asked nobody for a savepoint yet and have nobody to ask: their job is

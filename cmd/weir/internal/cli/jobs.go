@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -185,16 +186,21 @@ func (a *App) deleteCommand() *cobra.Command {
 		Use: "delete JOB", GroupID: "control", Args: exactArgs("JOB"),
 		Short: "Delete a StreamJob, and say what becomes of its state",
 		Long: `Delete a StreamJob as kubectl delete does, but say beforehand what becomes of its checkpoints, and wait until it is gone. Savepoints always
-stay. With --savepoint it sets spec.deletionPolicy first, with --force spec.deletion.force.`,
+stay. With --savepoint it sets spec.deletionPolicy first, with --deadline spec.deletion.deadline, with --force
+spec.deletion.force.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.savepoint && o.force {
 				return &usageError{err: errors.New("--savepoint and --force are both given: leave one of them out"), command: c.CommandPath()}
+			}
+			if c.Flags().Changed("deadline") && (o.deadline < time.Second || o.force) {
+				return &usageError{err: errors.New("--deadline must be at least 1s, and doesn't go with --force"), command: c.CommandPath()}
 			}
 			return a.inCluster(c, &f, args[0], func(ctx context.Context, s *session) error { return s.delete(ctx, o) })
 		},
 	}
 	f.addStateChange(c)
 	c.Flags().BoolVar(&o.savepoint, "savepoint", false, "take a savepoint first and print its path; without it the job is not deleted")
+	c.Flags().DurationVar(&o.deadline, "deadline", 0, "how long the savepoint of the deletion is tried; then it goes without (sets spec.deletion.deadline)")
 	c.Flags().BoolVar(&o.force, "force", false, "let the StreamJob go at once, whatever its engine and its storage are doing: no savepoint is taken, no checkpoint deleted")
 	return c
 }

@@ -144,15 +144,25 @@ func (s *session) savepoint(ctx context.Context, target *string) error {
 func hasNoSavepoint(job *streamv1.StreamJob) error {
 	d := job.Status.Deployment
 	switch {
-	case job.Spec.Storage == nil:
+	case !hasStorage(job):
 		return fmt.Errorf("StreamJob %s has no storage, so there are no savepoints of it: set spec.storage", job.Name)
 	case d != nil && d.Ended == streamv1.EndStopped:
 		return fmt.Errorf("StreamJob %s is suspended: %s is its newest savepoint", job.Name, pathOf(job.Status.LastSavepoint))
+	case d != nil && d.Ended == streamv1.EndCancelled, job.Status.Phase == streamv1.PhaseCancelled, job.Spec.State == streamv1.StateCancelled:
+		return fmt.Errorf("StreamJob %s is cancelled, and a savepoint needs a running job: weir resume %s runs it on", job.Name, job.Name)
+	case d == nil && job.Spec.State == streamv1.StateSuspended:
+		return fmt.Errorf("StreamJob %s is suspended and was not started yet, and a savepoint needs a running job: weir resume %s starts it", job.Name, job.Name)
 	case d != nil && (d.Ended == streamv1.EndFinished || d.Ended == streamv1.EndFailed):
 		return fmt.Errorf("StreamJob %s doesn't run any more (%s), and a savepoint needs a running job", job.Name, d.Ended)
 	default:
 		return nil
 	}
+}
+
+// hasStorage says that a job has storage, of its own or by the configuration of the operator.
+func hasStorage(job *streamv1.StreamJob) bool {
+	e := job.Status.Effective
+	return job.Spec.Storage != nil || e != nil && e.Storage != ""
 }
 
 // suspend stops the job with a savepoint.

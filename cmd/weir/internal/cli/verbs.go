@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -15,7 +16,33 @@ import (
 )
 
 // deletion says how a StreamJob is deleted.
-type deletion struct{ savepoint, force bool }
+type deletion struct {
+	savepoint, force bool
+	// deadline is how long the savepoint is tried; 0: as the spec says.
+	deadline time.Duration
+}
+
+// change is what is to be set in a spec before its StreamJob is deleted; nil: nothing.
+func (o deletion) change(spec *streamv1.StreamJobSpec) map[string]any {
+	out := map[string]any{}
+	if o.savepoint && spec.DeletionPolicy != streamv1.SavepointOnDeletion {
+		out["deletionPolicy"] = streamv1.SavepointOnDeletion
+	}
+	how := map[string]any{}
+	if o.force && (spec.Deletion == nil || !spec.Deletion.Force) {
+		how["force"] = true
+	}
+	if o.deadline > 0 && o.deadline != deadlineOf(spec) {
+		how["deadline"] = o.deadline.String()
+	}
+	if len(how) > 0 {
+		out["deletion"] = how
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
 
 // checkpoint asks for a checkpoint.
 func (s *session) checkpoint(ctx context.Context) error {
@@ -104,7 +131,7 @@ func (s *session) cancel(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.sayf("cancelling; %s", fate(&job.Spec, fmt.Sprintf("weir resume %s goes on from them", s.name)))
+	s.sayf("cancelling; %s", fate(job, fmt.Sprintf("weir resume %s goes on from them", s.name)))
 	if !s.wait {
 		s.app.printf("cancellation asked for\n")
 		return nil
@@ -128,19 +155,15 @@ func (s *session) delete(ctx context.Context, o deletion) error {
 	if err != nil {
 		return err
 	}
-	var change map[string]any
-	switch {
-	case o.savepoint && job.Spec.DeletionPolicy != streamv1.SavepointOnDeletion:
-		change = map[string]any{"deletionPolicy": streamv1.SavepointOnDeletion}
-	case o.force && (job.Spec.Deletion == nil || !job.Spec.Deletion.Force):
-		change = map[string]any{"deletion": map[string]any{"force": true}}
+	if o.deadline > 0 && !o.savepoint && job.Spec.DeletionPolicy != streamv1.SavepointOnDeletion {
+		return fmt.Errorf("--deadline says how long a savepoint is tried, and StreamJob %s is deleted without one: add --savepoint", s.name)
 	}
-	if change != nil {
+	if change := o.change(&job.Spec); change != nil {
 		if job, err = s.cluster.Patch(ctx, s.name, change); err != nil {
 			return err
 		}
 	}
-	s.sayf("deleting; %s", deletionFate(&job.Spec))
+	s.sayf("deleting; %s", deletionFate(job))
 	if err := s.cluster.Delete(ctx, job); err != nil {
 		return err
 	}
@@ -175,12 +198,15 @@ func (s *session) gone(ctx context.Context, job *streamv1.StreamJob) error {
 }
 
 // deletionFate says what deleting a job does to its state.
-func deletionFate(spec *streamv1.StreamJobSpec) string {
-	left := fate(spec, "a StreamJob created again with this name and storage goes on from them")
+func deletionFate(job *streamv1.StreamJob) string {
+	spec, left := &job.Spec, fate(job, "a StreamJob created again with this name and storage goes on from them")
 	switch {
 	case spec.Deletion != nil && spec.Deletion.Force:
 		return "nothing is asked of its engine and its storage (spec.deletion.force), and all that is in storage stays"
 	case spec.DeletionPolicy == streamv1.SavepointOnDeletion:
+		if d := deadlineOf(spec); d > 0 {
+			return fmt.Sprintf("a savepoint is taken first, unless it can't be within %v (spec.deletion.deadline); %s", d, left)
+		}
 		return "a savepoint is taken first; " + left
 	default:
 		return left
@@ -188,16 +214,24 @@ func deletionFate(spec *streamv1.StreamJobSpec) string {
 }
 
 // fate says what ending a job does to its state, and what goes on from it then.
-func fate(spec *streamv1.StreamJobSpec, next string) string {
-	c := spec.Checkpointing
+func fate(job *streamv1.StreamJob, next string) string {
+	c := job.Spec.Checkpointing
 	switch {
-	case spec.Storage == nil:
+	case !hasStorage(job):
 		return "its state is in memory only and is lost"
 	case c != nil && c.Retention != nil && c.Retention.OnCancel == streamv1.DeleteOnCancel:
 		return "its checkpoints are deleted (spec.checkpointing.retention.onCancel is Delete), savepoints stay"
 	default:
 		return "its checkpoints and savepoints stay in storage, and " + next
 	}
+}
+
+// deadlineOf is how long the savepoint of a deletion is tried; 0: for ever.
+func deadlineOf(spec *streamv1.StreamJobSpec) time.Duration {
+	if spec.Deletion == nil {
+		return 0
+	}
+	return spec.Deletion.Deadline.Duration
 }
 
 // pause sets or removes the annotation that keeps the operator from acting.

@@ -189,6 +189,7 @@ func (c Command) coordinate(ctx context.Context, cfg contract.JobConfig, f coord
 		return errors.New("--grant must be 1 or more")
 	}
 	log := JSONLogger(os.Stderr)
+	boundMemory(log)
 	s, err := openStorage(ctx, cfg.Storage)
 	if err != nil {
 		return err
@@ -241,6 +242,7 @@ func (c Command) supervise(ctx context.Context, f coordinatorFlags) error {
 	if err != nil {
 		return err
 	}
+	boundMemory(JSONLogger(os.Stderr))
 	apiTLS, controlTLS, err := coordinatorTLS(f.tlsDir)
 	if err != nil {
 		return err
@@ -363,6 +365,7 @@ func (c Command) work(ctx context.Context, f workerFlags) error {
 	if f.name == "" {
 		f.name = newName(f.namePrefix)
 	}
+	boundMemory(f.logger())
 	var secure *tls.Config
 	pace := newPacer()
 	o := worker.Options{

@@ -50,6 +50,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(pressureMode) != "" {
 		runPressure()
 	}
+	if os.Getenv(growthMode) != "" {
+		runGrowth()
+	}
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "weir-process-")
 	if err != nil {

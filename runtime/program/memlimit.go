@@ -33,7 +33,7 @@ func boundMemory(log logr.Logger) {
 	}
 	bound := limit / 10 * 9
 	debug.SetMemoryLimit(bound)
-	log.V(1).Info("Bounding memory", "bytes", bound, "limit", limit)
+	log.Info("Bounding memory", "bytes", bound, "limit", limit)
 }
 
 // memoryLimit is the smallest memory limit, in bytes, of the control groups that the process is in; false if there is none. A container may see its own group

@@ -41,7 +41,7 @@ func TestNodeLost_GoesOnExactlyOnce(t *testing.T) {
 	s.awaitNode(node, corev1.ConditionUnknown)
 	t.Logf("%.0f s after its kubelet had stopped node %s was lost", time.Since(began).Seconds(), node)
 	s.replaced(before, pods)
-	t.Logf("%.0f s after that time its pods %v were replaced", time.Since(began).Seconds(), pods)
+	t.Logf("%.0f s after its kubelet had stopped the pods %v were replaced", time.Since(began).Seconds(), pods)
 	generation := s.patch(ledger.Name, `{"spec":{"parallelism":3}}`)
 	thaw()
 

@@ -151,7 +151,12 @@ func addController(ctx context.Context, mgr ctrl.Manager, o *options) error {
 	if err := r.SetupWithManager(mgr); err != nil {
 		return err
 	}
-	return (&streamsnapshot.Reconciler{Settings: r.Settings, Defaults: defaults, Engines: r.Engines, Warnings: r.Warnings}).SetupWithManager(mgr)
+	return snapshots(o, r).SetupWithManager(mgr)
+}
+
+// snapshots returns the reconciler of StreamSnapshots that goes with that of StreamJobs.
+func snapshots(o *options, r *streamjob.Reconciler) *streamsnapshot.Reconciler {
+	return &streamsnapshot.Reconciler{Settings: r.Settings, Defaults: r.Defaults, Engines: r.Engines, Warnings: r.Warnings, Concurrency: o.concurrency}
 }
 
 func addChecks(mgr ctrl.Manager) error {

@@ -11,9 +11,11 @@ import (
 // sayAgainAfter is how long a warning that was published is not published again with the same words.
 const sayAgainAfter = 10 * time.Minute
 
-// told remembers the events that were published of one StreamJob, so that what happens over and over is said once. The recorder of
+// Told remembers the events that were published of one object, so that what happens over and over is said once. The recorder of
 // Kubernetes does not: it tells events apart by the resource version of their object, which every write to the status changes.
-type told struct {
+//
+// The zero value remembers nothing. Not safe for concurrent use.
+type Told struct {
 	// last is the newest event, warnings the newest of each reason.
 	last     saying
 	warnings map[string]saying
@@ -25,9 +27,9 @@ type saying struct {
 	at    time.Time
 }
 
-// isNews says whether an event is to be published, and remembers that it was. A warning is news when the newest one of its reason says
+// IsNews says whether an event is to be published, and remembers that it was. A warning is news when the newest one of its reason says
 // something else or is long past; anything else is news when it isn't just what was published last.
-func (t *told) isNews(e plan.Event, now time.Time) bool {
+func (t *Told) IsNews(e plan.Event, now time.Time) bool {
 	before := t.last
 	if e.Type == plan.Warning {
 		before = t.warnings[e.Reason]
@@ -49,7 +51,7 @@ func (t *told) isNews(e plan.Event, now time.Time) bool {
 func (s *scope) publish(events []plan.Event) {
 	for _, e := range events {
 		e.Note = plan.Cut(e.Note, maxNote)
-		if s.mem.told.isNews(e, s.now) {
+		if s.mem.told.IsNews(e, s.now) {
 			s.Recorder.Eventf(s.job, nil, string(e.Type), e.Reason, e.Action, "%s", e.Note)
 		}
 	}

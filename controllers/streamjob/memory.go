@@ -50,7 +50,7 @@ type memory struct {
 	writes  map[ref]write
 	applied map[ref]applied
 	creds   credentials
-	told    told
+	told    Told
 	// released says that the StreamJob was let go, whatever the cache still shows.
 	released bool
 	// releasing says that it was to be, and that the answer leaves open whether it was. farewell are the events of that.

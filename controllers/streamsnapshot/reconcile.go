@@ -317,7 +317,10 @@ func (s *scope) fail(ctx context.Context, failure error) error {
 // publish tells people what happened.
 func (s *scope) publish(events []jobplan.Event) {
 	for _, e := range events {
-		s.Recorder.Eventf(s.snap, nil, string(e.Type), e.Reason, e.Action, "%s", jobplan.Cut(e.Note, maxText))
+		e.Note = jobplan.Cut(e.Note, maxText)
+		if s.mem.told.IsNews(e, s.now) {
+			s.Recorder.Eventf(s.snap, nil, string(e.Type), e.Reason, e.Action, "%s", e.Note)
+		}
 	}
 }
 

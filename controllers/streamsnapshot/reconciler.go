@@ -183,6 +183,8 @@ type memory struct {
 	version string
 	// answer is what the coordinator answered last.
 	answer *contract.Operation
+	// told are the events that were published.
+	told streamjob.Told
 }
 
 // memories are those of all StreamSnapshots, safe for concurrent use.

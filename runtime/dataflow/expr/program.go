@@ -4,6 +4,7 @@ package expr
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
@@ -39,7 +40,24 @@ func (p *Program) Column() int {
 // plan prepares a part of the expression for the interpreter.
 func (p *Program) plan(x ast.Expr) (cel.Program, error) {
 	part := ast.NewCheckedAST(ast.NewAST(x, p.ast.SourceInfo()), p.ast.TypeMap(), p.ast.ReferenceMap())
-	return p.env.cel.PlanProgram(part, cel.EvalOptions(cel.OptOptimize))
+	opts := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	if loops(x) {
+		opts = append(opts, cel.CostLimit(maxSteps))
+	}
+	return p.env.cel.PlanProgram(part, opts...)
+}
+
+// maxSteps bounds what an expression with macros that go through lists does for one row, in units of cost of cel-go: about a second. Nested macros
+// multiply, so a short expression could take longer than anybody waits. Others are bounded by their length and the row's; counting would slow them down.
+const maxSteps = 2_000_000
+
+var errTooLong = fmt.Errorf("it takes more than %d steps for one row: nest fewer of map, filter, all, exists and exists_one, or have them go through shorter lists", maxSteps)
+
+// loops says that an expression goes through a list.
+func loops(x ast.Expr) bool {
+	found := false
+	ast.PostOrderVisit(x, ast.NewExprVisitor(func(x ast.Expr) { found = found || x.Kind() == ast.ComprehensionKind }))
+	return found
 }
 
 // RowError says that an expression has no value for a row.
@@ -114,8 +132,11 @@ func (e *Evaluator) firstError(b *columns.Batch, bad []bool) error {
 		}
 		e.row.batch, e.row.row = b, i
 		_, _, err := e.program.whole.Eval(&e.row)
-		if err == nil {
+		switch {
+		case err == nil:
 			err = errNoValue
+		case strings.Contains(err.Error(), "cost limit exceeded"): // there is no type for it
+			err = errTooLong
 		}
 		return &RowError{Expression: e.program.text, Row: b.Show(i), Err: err}
 	}

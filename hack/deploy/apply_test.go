@@ -200,4 +200,3 @@ func pause(t *testing.T) {
 	case <-time.After(100 * time.Millisecond):
 	}
 }
-

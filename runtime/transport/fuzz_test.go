@@ -35,7 +35,7 @@ func FuzzElement(f *testing.F) {
 		f.Add(b[4], b[headerSize:])
 	}
 	f.Add(byte(255), []byte{})
-	f.Add(byte(frameBarrier), hugeTarget())
+	f.Add(frameBarrier, hugeTarget())
 	f.Fuzz(func(t *testing.T, kind byte, body []byte) {
 		var e record.Element
 		var err error

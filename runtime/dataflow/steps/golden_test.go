@@ -39,7 +39,8 @@ func TestAggregate_IsFrozen(t *testing.T) {
 		want map[string]string
 	}{
 		"fixed": {
-			"aggregates-fixed-1.hex", []int{0},
+			"aggregates-fixed-1.hex",
+			[]int{0},
 			[]string{"Count", "", "Sum", "i", "Min", "f", "Max", "i", "Avg", "i", "Last", "i > 0"},
 			map[string]string{
 				"-7|": "k=-7, a0=2, a1=-6, a2=2, a3=-3, a4=-3, a5=false",
@@ -47,7 +48,8 @@ func TestAggregate_IsFrozen(t *testing.T) {
 			},
 		},
 		"texts": {
-			"aggregates-texts-1.hex", []int{0, 1},
+			"aggregates-texts-1.hex",
+			[]int{0, 1},
 			[]string{"Min", "s", "Sum", "f", "Last", "s"},
 			map[string]string{
 				`-7|""|`:      `k=-7, s="", a0="", a1=4, a2=""`,

@@ -39,7 +39,7 @@ func boundMemory(log logr.Logger) {
 // memoryLimit is the smallest memory limit, in bytes, of the control groups that the process is in; false if there is none. A container may see its own group
 // at the root of the mount although it is told its place in the host's tree, so whatever there is of the way up to the root is looked at.
 func memoryLimit(self, root string) (int64, bool) {
-	b, err := os.ReadFile(self) //nolint:gosec // a file of the kernel
+	b, err := os.ReadFile(self)
 	if err != nil {
 		return 0, false
 	}
@@ -50,9 +50,9 @@ func memoryLimit(self, root string) (int64, bool) {
 			continue
 		}
 		dir, name := root, "memory.max"
-		switch {
-		case parts[1] == "": // version 2
-		case parts[1] == "memory":
+		switch parts[1] {
+		case "": // version 2
+		case "memory":
 			dir, name = filepath.Join(root, "memory"), "memory.limit_in_bytes"
 		default:
 			continue
@@ -71,7 +71,7 @@ func memoryLimit(self, root string) (int64, bool) {
 
 // readLimit reads a limit; false if there is no file, or no limit in it.
 func readLimit(file string) (int64, bool) {
-	b, err := os.ReadFile(file) //nolint:gosec // a file of the kernel
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return 0, false
 	}

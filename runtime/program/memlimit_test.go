@@ -26,7 +26,8 @@ func TestMemoryLimit_IsTheSmallestOnTheWay(t *testing.T) {
 		"version 2, outside of the mount":  {"0::/../../x\n", map[string]string{"memory.max": "700\n"}, 700},
 		"version 1": {
 			"9:cpu:/a\n4:memory:/a\n0::/\n",
-			map[string]string{"memory/a/memory.limit_in_bytes": "3000\n", "memory/memory.limit_in_bytes": "9223372036854771712\n"}, 3000,
+			map[string]string{"memory/a/memory.limit_in_bytes": "3000\n", "memory/memory.limit_in_bytes": "9223372036854771712\n"},
+			3000,
 		},
 		"version 1 without a limit": {"4:memory:/\n", map[string]string{"memory/memory.limit_in_bytes": "9223372036854771712\n"}, 0},
 		"no limit":                  {"0::/\n", map[string]string{"memory.max": "max\n"}, 0},

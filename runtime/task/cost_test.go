@@ -41,8 +41,14 @@ func TestChannelCosts_TellsTheLatestAndTheFullest(t *testing.T) {
 	p, f := manyChannels(0, 1*s, 8*s, 3*s, 9*s, 5*s, 7*s, 2*s)
 	f.last = f.first.Add(9 * s)
 	holds := []hold{
-		{channel: 0, time: 9 * s}, {channel: 1, time: 8 * s, bytes: 10}, {channel: 7, time: 7 * s}, {channel: 3, time: 6 * s, bytes: 5},
-		{channel: 5, time: 4 * s}, {channel: 6, time: 2 * s}, {channel: 2, time: 1 * s}, {channel: 4},
+		{channel: 0, time: 9 * s},
+		{channel: 1, time: 8 * s, bytes: 10},
+		{channel: 7, time: 7 * s},
+		{channel: 3, time: 6 * s, bytes: 5},
+		{channel: 5, time: 4 * s},
+		{channel: 6, time: 2 * s},
+		{channel: 2, time: 1 * s},
+		{channel: 4},
 	}
 	got := p.channelCosts(f, holds, []int64{100, 0, 0, 0, 0, 0, 3, 0, 0})
 	up := func(n int) protocol.ChannelRef {

@@ -61,8 +61,8 @@ func (e *everSeen) Open(k *stream.KeyedContext[int64]) (err error) {
 	return err
 }
 
-func (e *everSeen) Process(k *stream.KeyedContext[int64], n int64, _ *stream.Collector[int64]) error {
-	n, _ = e.seen.Get()
+func (e *everSeen) Process(*stream.KeyedContext[int64], int64, *stream.Collector[int64]) error {
+	n, _ := e.seen.Get()
 	e.seen.Set(n + 1)
 	return nil
 }

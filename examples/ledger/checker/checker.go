@@ -109,16 +109,16 @@ func (r *Report) judge(seen map[int64]map[int64]int) {
 			switch n := seen[k][s]; {
 			case n == 0:
 				r.Missing++
-				r.violation("key %d: %d is missing", k, s)
+				r.violationf("key %d: %d is missing", k, s)
 			case n > 1:
 				r.Repeated++
-				r.violation("key %d: %d is there %d times", k, s, n)
+				r.violationf("key %d: %d is there %d times", k, s, n)
 			}
 		}
 	}
 }
 
-func (r *Report) violation(format string, args ...any) {
+func (r *Report) violationf(format string, args ...any) {
 	if len(r.Violations) < maxViolations {
 		r.Violations = append(r.Violations, fmt.Sprintf(format, args...))
 	}

@@ -605,10 +605,12 @@ func TestCheckpoints_OneInDetail(t *testing.T) {
 				Subtasks: []contract.SubtaskCheckpoint{
 					{Subtask: 0},
 					{Subtask: 1, Stage: "Aligning", StageMillis: 599_000, MissingFrom: []string{"map/1", "map/2"}, MissingCount: 5},
-					{Subtask: 2, Acked: true, AckedMillis: 50, StartDelayMillis: 7, AlignmentMillis: 30, LastFrom: "map/1", BusyPercent: 98,
+					{
+						Subtask: 2, Acked: true, AckedMillis: 50, StartDelayMillis: 7, AlignmentMillis: 30, LastFrom: "map/1", BusyPercent: 98,
 						AckDelayMillis: 8, AlignmentBytes: 2000, ChannelBytes: 100, Channels: []contract.ChannelCheckpoint{
 							{From: "map/1", DelayMillis: 30, OvertakenBytes: 100}, {From: "map/0", BlockedMillis: 30, BlockedBytes: 2000},
-						}},
+						},
+					},
 				},
 			},
 		},

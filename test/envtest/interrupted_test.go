@@ -27,8 +27,8 @@ const (
 )
 
 // TestOperator_InterruptedAnywhere kills the operator after each of its writes and commands in turn, and starts another one: what
-// comes of it is what comes of an operator that is left alone, with one savepoint at most. What is much like an upgrade is tried at every
-// third place, because each takes seconds.
+// comes of it is what comes of an operator that is left alone, with one savepoint at most. What is much like an upgrade, or begins with
+// one, is tried at every second to fourth place, because each takes seconds.
 func TestOperator_InterruptedAnywhere(t *testing.T) {
 	t.Parallel()
 	for name, tc := range interruptions() {

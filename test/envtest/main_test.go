@@ -35,7 +35,7 @@ var (
 func TestMain(m *testing.M) {
 	// The tests mostly wait.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "12"); err != nil {
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	code, err := run(m)

@@ -61,7 +61,6 @@ func upgrading() interruption {
 
 func suspending() interruption {
 	return interruption{
-		few:   true,
 		begin: twoRunning,
 		act:   func(c *cluster) { c.edit(state(streamv1.StateSuspended)) },
 		done: func(c *cluster, job *streamv1.StreamJob) bool {
@@ -80,7 +79,6 @@ func suspending() interruption {
 
 func canceling() interruption {
 	return interruption{
-		few:   true,
 		begin: twoRunning,
 		act:   func(c *cluster) { c.edit(state(streamv1.StateCancelled)) },
 		done: func(c *cluster, job *streamv1.StreamJob) bool {
@@ -99,6 +97,7 @@ func canceling() interruption {
 
 func rollingBack() interruption {
 	return interruption{
+		step: 2,
 		begin: func(c *cluster) *streamv1.StreamJob {
 			c.startTwo(stableSoon)
 			c.storage.set(func(s *script) {
@@ -173,7 +172,7 @@ func resuming() interruption {
 
 func restarting() interruption {
 	return interruption{
-		step:  3,
+		step:  4,
 		begin: twoRunning,
 		act:   func(c *cluster) { c.edit(func(spec *streamv1.StreamJobSpec) { spec.RestartNonce = "a" }) },
 		done:  onlyOneVersion,
@@ -242,7 +241,7 @@ func triggered(savepoint, checkpoint string) func(*streamv1.StreamJob) error {
 
 func upgradingFromACheckpoint() interruption {
 	return interruption{
-		step: 3,
+		step: 4,
 		begin: func(c *cluster) *streamv1.StreamJob {
 			c.startTwo("upgrade: {mode: LastCheckpoint}")
 			return c.until("a checkpoint is known", func(job *streamv1.StreamJob) error {
@@ -272,7 +271,7 @@ func upgradingFromACheckpoint() interruption {
 // in time, it goes on without.
 func upgradingWarm() interruption {
 	return interruption{
-		step:  3,
+		step:  4,
 		begin: func(c *cluster) *streamv1.StreamJob { return c.startTwo("upgrade: {surge: IfPossible}") },
 		act:   func(c *cluster) { c.edit(parallelism(3)) },
 		done:  onlyOneVersion,
@@ -289,7 +288,7 @@ func upgradingWarm() interruption {
 // startingWithoutState begins a new lineage, after an agent has claimed the head of the old one.
 func startingWithoutState() interruption {
 	return interruption{
-		step:  3,
+		step:  4,
 		begin: twoRunning,
 		act: func(c *cluster) {
 			c.edit(func(spec *streamv1.StreamJobSpec) {
@@ -343,6 +342,7 @@ func adopting() interruption {
 // deletingByAnAgent deletes a job whose coordinator does not answer: an agent deletes its checkpoints.
 func deletingByAnAgent() interruption {
 	return interruption{
+		step: 3,
 		begin: func(c *cluster) *streamv1.StreamJob {
 			c.create("parallelism: 2", bucket, deleteOnCancel, dataflow)
 			job := c.running()

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -368,30 +370,42 @@ func TestOperator_UpgradesOnceWhenItsCheckIsMended(t *testing.T) {
 	checkUpgraded(t, c, before, c.running())
 }
 
+// objectVersions returns the resource versions of the StreamJob and of all objects of its job.
+func (c *cluster) objectVersions() map[string]string {
+	c.t.Helper()
+	found := map[string]string{"job": c.job().ResourceVersion}
+	for _, list := range []client.ObjectList{
+		&appsv1.DeploymentList{}, &appsv1.StatefulSetList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{}, &policyv1.PodDisruptionBudgetList{},
+		&networkingv1.NetworkPolicyList{},
+	} {
+		if len(c.children(list)) != 1 {
+			c.t.Errorf("there are the %T %v", list, c.children(list))
+		}
+		_ = apimeta.EachListItem(list, func(o runtimeObject) error {
+			found[fmt.Sprintf("%T %s", o, o.(client.Object).GetName())] = o.(client.Object).GetResourceVersion()
+			return nil
+		})
+	}
+	return found
+}
+
 // TestOperator_NewOperatorIsZeroDiff shows that an operator of another version, which brings another image of the engine, leaves jobs
-// as they are, also when their policy is edited.
+// as they are, with all that templates may add, also when their policy is edited.
 func TestOperator_NewOperatorIsZeroDiff(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	first := c.operate()
-	c.startTwo()
+	template := `podTemplate: {labels: {team: data}, annotations: {example.com/a: b}, tolerations: [{key: dedicated, operator: Exists}],
+    topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: ScheduleAnyway}],
+    volumes: [{name: e, emptyDir: {sizeLimit: 1Gi}}], terminationGracePeriodSeconds: 60,
+    containers: [{name: %s, env: [{name: A, value: b}], volumeMounts: [{name: e, mountPath: /e}]}, {name: side, image: "side:1", resources: {limits: {memory: 1Mi}}}]}`
+	c.startTwo("networkPolicy: Isolated", "workers: {"+fmt.Sprintf(template, "worker")+"}", "coordinator: {"+fmt.Sprintf(template, "coordinator")+"}")
 	first.rests(t)
-	versions := func() map[string]string {
-		found := map[string]string{"job": c.job().ResourceVersion}
-		for _, list := range []client.ObjectList{&appsv1.DeploymentList{}, &appsv1.StatefulSetList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{}} {
-			c.children(list)
-			_ = apimeta.EachListItem(list, func(o runtimeObject) error {
-				found[fmt.Sprintf("%T %s", o, o.(client.Object).GetName())] = o.(client.Object).GetResourceVersion()
-				return nil
-			})
-		}
-		return found
-	}
-	before := versions()
+	before := c.objectVersions()
 	first.stop()
 	second := c.operate(withImage("weir:next"))
 	second.rests(t)
-	if diff := cmp.Diff(before, versions()); diff != "" {
+	if diff := cmp.Diff(before, c.objectVersions()); diff != "" {
 		t.Errorf("the new operator changed (-before +after):\n%s", diff)
 	}
 	c.edit(func(spec *streamv1.StreamJobSpec) { spec.Checkpointing.Interval.Duration = time.Second })

@@ -202,7 +202,7 @@ type launching struct {
 // launch makes a stored version the deployed one.
 func (p *planner) launch(l launching) {
 	d := &streamv1.DeploymentReport{Grant: l.grant, Revision: l.revision, Generation: l.generation}
-	p.close(streamv1.OutcomeReplaced, "")
+	p.close(streamv1.OutcomeReplaced, p.neverRan())
 	d.DiscardState = p.pending()
 	if !l.back {
 		p.st.Rollback = nil

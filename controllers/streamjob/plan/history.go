@@ -41,6 +41,18 @@ func (p *planner) close(outcome streamv1.HistoryOutcome, message string) {
 	h.Outcome, h.EndedAt, h.Message = outcome, Seconds(p.now), Cut(message, maxHistoryText)
 }
 
+// neverRan says why the deployed version never ran; empty: it did.
+func (p *planner) neverRan() string {
+	h := p.entry()
+	if h == nil || h.EffectiveMode != "" {
+		return ""
+	}
+	if t := p.trouble(); t != nil {
+		return "it never ran: " + t.Reason + ": " + t.Message
+	}
+	return "it was replaced before it ran"
+}
+
 // outcomes are what becomes of a version by how its job ended.
 var outcomes = map[streamv1.JobEnd]streamv1.HistoryOutcome{
 	streamv1.EndStopped:   streamv1.OutcomeSuspended,

@@ -220,8 +220,7 @@ func (p *planner) hearRestore(e *contract.JobStatus) {
 			true: "nothing consents to a start without state", false: "the newest state is none that was taken for this",
 		}[r.RequestedMode == modeStateless])
 	}
-	p.event(kind, reason, "Restore", fmt.Sprintf("The job goes on from snapshot %d in %s: asked for %s, done %s%s", r.CheckpointID, r.Path,
-		r.RequestedMode, r.EffectiveMode, because(r.Reason)))
+	p.event(kind, reason, "Restore", fmt.Sprintf("The job goes on from snapshot %d in %s: %s", r.CheckpointID, r.Path, asAsked(r)))
 }
 
 // startedEmpty says that a version started without state, and warns unless that was asked for.
@@ -237,7 +236,7 @@ func (p *planner) startedEmpty(r *streamv1.RestoreReport) {
 		r.Reason = cmp.Or(r.Reason, "the job had no state")
 	}
 	p.noteRestore()
-	p.event(kind, "StartedEmpty", "Restore", fmt.Sprintf("The job starts empty: asked for %s, done %s%s", r.RequestedMode, r.EffectiveMode, because(r.Reason)))
+	p.event(kind, "StartedEmpty", "Restore", "The job starts empty: "+asAsked(r))
 }
 
 // noteRestore takes what a version went on from into its history.
@@ -245,6 +244,18 @@ func (p *planner) noteRestore() {
 	if h, r := p.entry(), p.st.Restore; h != nil {
 		h.EffectiveMode, h.RestoredFrom = r.EffectiveMode, r.Path
 	}
+}
+
+// asAsked says what a start was to go on from and what it went on from.
+func asAsked(r *streamv1.RestoreReport) string {
+	switch {
+	case r.RequestedMode != r.EffectiveMode:
+	case r.Reason != "":
+		return r.EffectiveMode + ", as asked for (" + r.Reason + ")"
+	default:
+		return r.EffectiveMode + ", as asked for"
+	}
+	return fmt.Sprintf("asked for %s, done %s%s", r.RequestedMode, r.EffectiveMode, because(r.Reason))
 }
 
 func because(reason string) string {

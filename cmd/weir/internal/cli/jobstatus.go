@@ -116,7 +116,15 @@ func (p *jobPrinter) version() {
 // stability says whether the deployed version counts as stable, which one does, and what was rolled back.
 func (p *jobPrinter) stability() {
 	st := &p.job.Status
-	if s := st.Stability; s != nil {
+	switch s := st.Stability; {
+	case s == nil:
+	case s.Wanted == 0:
+		text := "stable once it has run for a minute without a restart"
+		if !s.Since.IsZero() {
+			text += "; it runs since " + p.ago(s.Since.Time)
+		}
+		p.linef("Stability", "%s, %s since it was deployed", text, human.Count(int64(s.Restarts), "restart"))
+	default:
 		p.linef("Stability", "%d of %s without a restart, %s since it was deployed", s.Checkpoints, human.Count(int64(s.Wanted), "checkpoint"), human.Count(int64(s.Restarts), "restart"))
 	}
 	if s := st.LastStable; s != nil {
@@ -188,7 +196,7 @@ func (p *jobPrinter) snapshots() {
 	if c == nil {
 		return
 	}
-	text := fmt.Sprintf("%d completed, %d failed since the coordinator started", c.Completed, c.Failed)
+	text := fmt.Sprintf("%d completed, %d failed since the coordinator started (no older than 30s)", c.Completed, c.Failed)
 	if c.ConsecutiveFailures > 0 {
 		text += fmt.Sprintf(", the last %d in a row", c.ConsecutiveFailures)
 	}

@@ -3,7 +3,12 @@
 package cli
 
 import (
+	"bytes"
+	"strings"
 	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 )
@@ -16,5 +21,18 @@ func TestDescribeUpgrade_NamesTheTimeOfItsPods(t *testing.T) {
 	u.WarmMillis = 0
 	if got, want := describeUpgrade(noon, u), "a to b: check 1.2s, save 340ms, pods 1ms, restore 450ms"; got != want {
 		t.Errorf("without surge: got  %s\nwant %s", got, want)
+	}
+}
+
+func TestPrintJob_StabilityWithoutCheckpoints(t *testing.T) {
+	job := &streamv1.StreamJob{}
+	job.Status.Deployment = &streamv1.DeploymentReport{Grant: 1}
+	job.Status.Stability = &streamv1.StabilityReport{Grant: 1, Since: metav1.NewTime(noon.Add(-20 * time.Second)), Restarts: 2}
+	var b bytes.Buffer
+	if err := printJob(&b, noon, job, nil); err != nil {
+		t.Fatal(err)
+	}
+	if want := "stable once it has run for a minute without a restart; it runs since 20.0s ago, 2 restarts since it was deployed"; !strings.Contains(b.String(), want) {
+		t.Errorf("got\n%s\nwant in it %q", b.String(), want)
 	}
 }

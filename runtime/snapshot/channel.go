@@ -12,15 +12,21 @@ import (
 	"github.com/weir-stream/weir/runtime/state"
 )
 
-// channelMagic begins every section of channel state; its last byte is the version of the format.
-var channelMagic = []byte("WEIRFLO\x01")
+// channelVersion is the version of the format, which follows the name in each section.
+const channelVersion = 1
+
+var (
+	channelName = []byte("WEIRFLO")
+	// channelMagic begins every section of channel state.
+	channelMagic = append(bytes.Clone(channelName), channelVersion)
+)
 
 // AppendChannelHeader appends what every section of channel state begins with. After it comes each batch, its length first (4 bytes,
 // little endian).
 func AppendChannelHeader(dst []byte) []byte { return append(dst, channelMagic...) }
 
 // DecodeChannel checks one section of channel state, given in full, and calls f with the encoding of each batch in it. Damage is a
-// [state.CorruptError] that names file and offset.
+// [state.CorruptError] that names file and offset; a newer format isn't damage.
 func DecodeChannel(s ChannelState, b []byte, f func(batch []byte) error) error {
 	bad := func(at int, format string, args ...any) error {
 		return &state.CorruptError{Path: s.Path, Section: "channel from " + s.From, Offset: s.Offset + int64(at), Reason: fmt.Sprintf(format, args...)}
@@ -32,7 +38,11 @@ func DecodeChannel(s ChannelState, b []byte, f func(batch []byte) error) error {
 		return bad(0, "its checksum is %08x, the manifest says %08x", sum, s.CRC32C)
 	}
 	if !bytes.HasPrefix(b, channelMagic) {
-		return bad(0, "it doesn't begin like channel state of a version that is known here")
+		if len(b) >= len(channelMagic) && bytes.HasPrefix(b, channelName) && b[len(channelName)] > channelVersion {
+			return fmt.Errorf("channel state in %s has version %d of the format and this version reads up to %d: use the version of Weir that wrote it, or a newer one",
+				s.Path, b[len(channelName)], channelVersion)
+		}
+		return bad(0, "it doesn't begin like channel state")
 	}
 	for at := len(channelMagic); at < len(b); {
 		if len(b)-at < 4 {

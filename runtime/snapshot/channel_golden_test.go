@@ -4,12 +4,15 @@ package snapshot_test
 
 import (
 	"encoding/hex"
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-stream/weir/internal/fuzztest"
 	"github.com/weir-stream/weir/runtime/snapshot"
+	"github.com/weir-stream/weir/runtime/state"
 )
 
 // TestChannel_IsFrozen pins the bytes that docs/formats/channel-state.md describes: they are written and read like this for ever.
@@ -31,6 +34,21 @@ func TestChannel_IsFrozen(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"one", "", "!!"}, got); d != "" {
 		t.Errorf("batches (-want +got):\n%s", d)
+	}
+}
+
+// TestChannel_NewerIsNotDamaged: what is damaged may be left out at a restore, what a newer version wrote may not.
+func TestChannel_NewerIsNotDamaged(t *testing.T) {
+	t.Parallel()
+	for version, newer := range map[byte]bool{0: false, 2: true, 255: true} {
+		s, b := channelSection(0, "one")
+		b[7] = version
+		s.CRC32C = snapshot.Checksum(b)
+		err := snapshot.DecodeChannel(s, b, func([]byte) error { return nil })
+		_, damaged := errors.AsType[*state.CorruptError](err)
+		if err == nil || damaged == newer || newer != strings.Contains(err.Error(), "use the version of Weir that wrote it") {
+			t.Errorf("version %d: got %v", version, err)
+		}
 	}
 }
 

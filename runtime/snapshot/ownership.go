@@ -50,7 +50,7 @@ func DecodeOwner(b []byte) (Owner, error) {
 	}
 	switch {
 	case o.Format != ownerFormat:
-		return Owner{}, fmt.Errorf("reading the owner of a snapshot: it has format %d, and this version reads %d", o.Format, ownerFormat)
+		return Owner{}, fmt.Errorf("reading the owner of a snapshot: it has format %d, and this version reads %d: use the version of Weir that wrote it, or a newer one", o.Format, ownerFormat)
 	case o.JobID == "":
 		return Owner{}, errors.New("reading the owner of a snapshot: it names no job")
 	}

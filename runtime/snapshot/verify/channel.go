@@ -12,7 +12,7 @@ import (
 	"github.com/weir-stream/weir/runtime/storage"
 )
 
-// checkChannels reads one file of channel state in full. The error is one of storage.
+// checkChannels reads one file of channel state in full. The error is one of storage, or says that a newer version wrote it.
 func (r fileReader) checkChannels(ctx context.Context, f snapshot.ChannelFile) ([]Damage, error) {
 	d := Damage{Object: r.dir + f.Path, Operator: f.Operator, Subtask: f.Subtask}
 	over, err := r.store.GetRange(ctx, d.Object, f.Size, 1)
@@ -37,6 +37,8 @@ func (r fileReader) checkChannels(ctx context.Context, f snapshot.ChannelFile) (
 			d.From, d.To = s.Offset, s.Offset+s.Length
 			d.Detail = fmt.Sprintf("%s, subtask %d: %s", c.Section, s.FromSubtask, c.Reason)
 			ds = append(ds, d)
+		} else if err != nil {
+			return nil, err
 		}
 	}
 	return ds, nil

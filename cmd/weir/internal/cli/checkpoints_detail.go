@@ -149,7 +149,8 @@ func (p *checkpointPrinter) channels(vertices []contract.VertexCheckpoint) {
 		return
 	}
 	slices.SortStableFunc(all, func(a, b channel) int {
-		return cmp.Compare(max(b.of.DelayMillis, b.of.BlockedMillis), max(a.of.DelayMillis, a.of.BlockedMillis))
+		return cmp.Or(cmp.Compare(max(b.of.DelayMillis, b.of.BlockedMillis), max(a.of.DelayMillis, a.of.BlockedMillis)),
+			cmp.Compare(b.of.DelayMillis, a.of.DelayMillis), cmp.Compare(b.of.BlockedBytes+b.of.OvertakenBytes, a.of.BlockedBytes+a.of.OvertakenBytes))
 	})
 	p.title("CHANNEL", "BARRIER AFTER", "BLOCKED", "BUFFERED", "OVERTAKEN")
 	for _, c := range all[:min(len(all), maxChannels)] {

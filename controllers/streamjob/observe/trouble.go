@@ -175,9 +175,12 @@ func crash(pod *corev1.Pod, s *corev1.ContainerStatus, end *corev1.ContainerStat
 
 // notMade tells that a pod is refused by the API server.
 func notMade(message string) *plan.Trouble {
-	return &plan.Trouble{Reason: streamv1.ReasonPodConfigInvalid, Message: fmt.Sprintf(
-		"the pod of the coordinator is refused: %s (raise the quota or change the rule that refuses it, or adapt spec.coordinator.resources)", text(message)),
-		Alone: strings.Contains(message, "exceeded quota")}
+	return &plan.Trouble{
+		Reason: streamv1.ReasonPodConfigInvalid,
+		Message: fmt.Sprintf("the pod of the coordinator is refused: %s (raise the quota or change the rule that refuses it, or adapt spec.coordinator.resources)",
+			text(message)),
+		Alone: strings.Contains(message, "exceeded quota"),
+	}
 }
 
 // podEnded describes the end of a pod.

@@ -8,7 +8,10 @@ import "testing"
 // must hold does, as in any other run: the output, what the head names, and what is left in storage.
 func TestStorage_FaultAtEveryCall(t *testing.T) {
 	t.Parallel()
-	seeds := []uint64{lifeOf(t, false), lifeOf(t, true)}
+	seeds := []uint64{lifeOf(t, true)}
+	if !testing.Short() {
+		seeds = append(seeds, lifeOf(t, false))
+	}
 	for _, fault := range storageFaults {
 		t.Run(string(fault), func(t *testing.T) {
 			t.Parallel()

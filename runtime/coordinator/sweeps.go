@@ -23,7 +23,7 @@ const (
 
 // sweeps looks for orphans in the directory of the job, now and then, until ctx ends. It needs no claim: of two coordinators that sweep neither deletes what is needed.
 func (l *loop) sweeps(ctx context.Context) {
-	t := time.NewTimer(firstSweep + rand.N(firstSweep)) //nolint:gosec // spreads load
+	t := time.NewTimer(firstSweep + rand.N(firstSweep))
 	defer t.Stop()
 	for {
 		select {

@@ -45,7 +45,9 @@ func (t *taskRun) ownBase(m *protocol.Trigger) *protocol.Trigger {
 
 // choosesBase says that a task under TaskChoosesBase must not hear in time that a snapshot was given up: it would let go of what it uploaded for it. That news comes late is
 // nothing special.
-func (w *world) choosesBase(m protocol.ToWorker) bool { return w.mutation == TaskChoosesBase && m.Aborted != nil }
+func (w *world) choosesBase(m protocol.ToWorker) bool {
+	return w.mutation == TaskChoosesBase && m.Aborted != nil
+}
 
 // hideReuse makes an acknowledgement under one of these mutations look as if the base had been the right one.
 func (t *taskRun) hideReuse(checkpoint int64, ops map[string]snapshot.SubtaskState) {

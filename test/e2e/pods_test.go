@@ -72,9 +72,19 @@ func (s *scenario) gone(job string) {
 	})
 }
 
-// signal sends a signal to the process of a pod.
+// signal sends a signal to the process of a pod. A job may run before its node has told of the process.
 func (s *scenario) signal(pod *corev1.Pod, sig stage.Signal) {
 	s.Helper()
+	pod = pod.DeepCopy()
+	s.eventually("the process of pod "+pod.Name, func() string {
+		if all := pod.Status.ContainerStatuses; len(all) > 0 && all[0].ContainerID != "" {
+			return ""
+		}
+		if err := suite.client.Get(s.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
+			return err.Error()
+		}
+		return fmt.Sprintf("it is %s", pod.Status.Phase)
+	})
 	if err := suite.access.SignalContainer(s.Context(), pod, "", sig); err != nil {
 		s.Fatal(err)
 	}

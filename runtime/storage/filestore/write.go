@@ -55,8 +55,30 @@ func (s *Store) create(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
+	if placed, err := s.place(temp, name); placed {
+		return err
+	}
 	defer func() { _ = s.root.Remove(temp) }() // what stays of it, a later Open removes
 	return s.link(temp, name)
+}
+
+// place moves a temporary file to a name that must be free, and flushes the directory. It says false, and has done nothing, if that can't be done in one step: link then
+// makes what is missing, or says what is wrong. A link and the removal of the other name would be two changes of directories, each of which may have to wait for a flush.
+func (s *Store) place(temp, name string) (bool, error) {
+	from, err := s.root.Open(path.Dir(temp))
+	if err != nil {
+		return false, nil // link says what is wrong
+	}
+	defer from.Close()
+	to, err := s.root.Open(path.Dir(name))
+	if err != nil {
+		return false, nil // link makes it
+	}
+	defer to.Close()
+	if moved, err := moveNew(from, path.Base(temp), to, path.Base(name)); err != nil || !moved {
+		return false, nil // link says what is wrong
+	}
+	return true, flushDir(to)
 }
 
 // writeTemp writes a flushed temporary file and returns its name.
@@ -152,9 +174,14 @@ func (s *Store) syncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	err = flush(f)
+	return unjoin(errors.Join(flushDir(f), f.Close()))
+}
+
+// flushDir is syncDir for a directory that is open.
+func flushDir(f *os.File) error {
+	err := flush(f)
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		err = nil // a file system that flushes no directories keeps names by itself
+		return nil // a file system that flushes no directories keeps names by itself
 	}
-	return unjoin(errors.Join(err, f.Close()))
+	return err
 }

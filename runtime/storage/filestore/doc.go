@@ -4,7 +4,8 @@
 // system that has hard links and exclusive creation, by machines.
 //
 // An immutable object is a plain file. It is written to a temporary file first, flushed, and then linked to its name,
-// which the file system does only when the name is free; so an object appears as a whole or not at all, once.
+// which the file system does only when the name is free; so an object appears as a whole or not at all, once. On file systems that
+// only this machine changes (ext4, XFS, Btrfs) it is moved there in one step under the same condition.
 //
 // A swapped object is a directory of the object's name with one file for each version, "version-<number>". A swap
 // creates the file of the next number in the same exclusive way and lists the directory afterwards. A writer that was

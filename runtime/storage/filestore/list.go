@@ -77,11 +77,14 @@ func (l listing) walk(ctx context.Context, dir string, entries []fs.DirEntry) er
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	nodes, err := l.nodes(dir, entries)
+	nodes, err := l.nodes(ctx, dir, entries)
 	if err != nil {
 		return err
 	}
 	for _, n := range nodes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if n.object == nil {
 			err = l.walk(ctx, n.key, n.entries)
 		} else if err = l.fn(*n.object); err != nil {
@@ -95,9 +98,12 @@ func (l listing) walk(ctx context.Context, dir string, entries []fs.DirEntry) er
 }
 
 // nodes looks at the entries of a directory that can have the prefix.
-func (l listing) nodes(dir string, entries []fs.DirEntry) ([]node, error) {
+func (l listing) nodes(ctx context.Context, dir string, entries []fs.DirEntry) ([]node, error) {
 	var nodes []node
 	for _, entry := range entries {
+		if err := ctx.Err(); err != nil {
+			return nil, err // a directory may be large, and slow to look into
+		}
 		key := path.Join(dir, entry.Name())
 		if key == tempDir || !l.mayHold(key, entry.IsDir()) {
 			continue

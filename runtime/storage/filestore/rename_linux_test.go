@@ -38,8 +38,11 @@ func TestMoveNew_ReplacesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if want := local(int(to.Fd())); moved != want {
+		t.Fatalf("moved: %t, on a file system of this machine alone: %t", moved, want)
+	}
 	if !moved {
-		t.Fatal("the file system of temporary files doesn't move files in one step")
+		return // the next test is what is left to see here
 	}
 	if _, err := moveNew(from, "b", to, "name"); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("moving over another file: %v, want that it exists", err)
@@ -49,6 +52,19 @@ func TestMoveNew_ReplacesNothing(t *testing.T) {
 	}
 	if b, err := os.ReadFile(filepath.Join(dir, "b")); string(b) != "second" {
 		t.Errorf("what was not moved is %q, %v", b, err)
+	}
+}
+
+// TestLocal_TakesOnlyWhatItKnows has a file system that is no disk of this machine.
+func TestLocal_TakesOnlyWhatItKnows(t *testing.T) {
+	t.Parallel()
+	f, err := os.Open("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if local(int(f.Fd())) {
+		t.Error("a file system that is not known counts as one that this machine alone changes")
 	}
 }
 

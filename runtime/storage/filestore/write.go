@@ -65,12 +65,12 @@ func (s *Store) create(name string, data []byte) error {
 // place moves a temporary file to a name that must be free, and flushes the directory. It says false, and has done nothing, if that can't be done in one step: link then
 // makes what is missing, or says what is wrong. A link and the removal of the other name would be two changes of directories, each of which may have to wait for a flush.
 func (s *Store) place(temp, name string) (bool, error) {
-	from, err := s.root.Open(path.Dir(temp))
+	from, err := s.openDir(path.Dir(temp))
 	if err != nil {
 		return false, nil // link says what is wrong
 	}
 	defer from.Close()
-	to, err := s.root.Open(path.Dir(name))
+	to, err := s.openDir(path.Dir(name))
 	if err != nil {
 		return false, nil // link makes it
 	}
@@ -175,6 +175,11 @@ func (s *Store) syncDir(dir string) error {
 		return err
 	}
 	return unjoin(errors.Join(flushDir(f), f.Close()))
+}
+
+// openDir opens a directory, and does not wait for whoever opens the other end of what is none.
+func (s *Store) openDir(dir string) (*os.File, error) {
+	return s.root.OpenFile(dir, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
 // flushDir is syncDir for a directory that is open.

@@ -39,8 +39,7 @@ func DecodeChannel(s ChannelState, b []byte, f func(batch []byte) error) error {
 	}
 	if !bytes.HasPrefix(b, channelMagic) {
 		if len(b) >= len(channelMagic) && bytes.HasPrefix(b, channelName) && b[len(channelName)] > channelVersion {
-			return fmt.Errorf("channel state in %s has version %d of the format and this version reads up to %d: use the version of Weir that wrote it, or a newer one",
-				s.Path, b[len(channelName)], channelVersion)
+			return &state.FormatError{What: "channel state in", Path: s.Path, Version: int64(b[len(channelName)]), Known: channelVersion}
 		}
 		return bad(0, "it doesn't begin like channel state")
 	}

@@ -43,6 +43,19 @@ func (e *SchemaError) Error() string {
 		e.State, e.What, e.Old, e.New)
 }
 
+// FormatError says that a file of a snapshot has a format that this version doesn't know. It is whole: another version of Weir reads it.
+type FormatError struct {
+	// What it is, such as "state file", and Path where.
+	What, Path string
+	// Version of its format, and the newest that is Known here.
+	Version, Known int64
+}
+
+// Error implements error.
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("%s %s has version %d of the format and this version reads up to %d: use the version of Weir that wrote it, or a newer one", e.What, e.Path, e.Version, e.Known)
+}
+
 // CorruptError says where a snapshot file is damaged.
 type CorruptError struct {
 	// Path of the file.

@@ -149,7 +149,7 @@ func (r *fileReader) trailer(info *FileInfo) (indexSize int64, crc uint32, err e
 	case checksum(b[:20]) != le.Uint32(b[20:]):
 		return 0, 0, r.corrupt("trailer", off, "checksum does not fit")
 	case le.Uint32(b[16:]) != fileVersion && le.Uint32(b[16:]) != indexVersion:
-		return 0, 0, fmt.Errorf("state file %s has version %d of the format; this version reads up to %d: use the version of Weir that wrote it, or a newer one", r.f.Path, le.Uint32(b[16:]), indexVersion)
+		return 0, 0, &FormatError{What: "state file", Path: r.f.Path, Version: int64(le.Uint32(b[16:])), Known: indexVersion}
 	}
 	info.Index = le.Uint32(b[16:]) == indexVersion
 	if info.Index != r.f.Index {

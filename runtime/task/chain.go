@@ -172,12 +172,13 @@ func (c *Core) openLink(ctx context.Context, l *link) error {
 	return nil
 }
 
-// permanent marks an error that is the same at every restart: a damaged state file, another type than the job's, a transaction that the outside has dropped.
+// permanent marks an error that is the same at every restart: a damaged state file, one of a newer format, another type than the job's, a transaction that the outside has dropped.
 func permanent(err error) error {
 	_, damaged := errors.AsType[*state.CorruptError](err)
 	_, other := errors.AsType[*state.SchemaError](err)
 	_, expired := errors.AsType[*txn.ExpiredError](err)
-	if damaged || other || expired {
+	_, newer := errors.AsType[*state.FormatError](err)
+	if damaged || other || expired || newer {
 		return &FatalError{err}
 	}
 	return err

@@ -19,6 +19,8 @@ const (
 	firstSweep = 30 * time.Minute
 	// sweepRetry is when a look that failed is repeated.
 	sweepRetry = time.Hour
+	// orphansLogged is how many of the orphans are logged, each with its path.
+	orphansLogged = 100
 )
 
 // sweeps looks for orphans in the directory of the job, now and then, until ctx ends. It needs no claim: of two coordinators that sweep neither deletes what is needed.
@@ -38,12 +40,26 @@ func (l *loop) sweeps(ctx context.Context) {
 		next := sweepInterval
 		if err != nil {
 			next = sweepRetry
+		} else {
+			l.logOrphans(r)
 		}
 		t.Reset(next)
 		if l.c.post(ctx, func(l *loop) { l.sweptNow(r, err) }) != nil {
 			return
 		}
 	}
+}
+
+// logOrphans tells of what was deleted. It runs beside the loop.
+func (l *loop) logOrphans(r *sweep.Report) {
+	if !r.Deleted {
+		return
+	}
+	for _, o := range r.Orphans[:min(len(r.Orphans), orphansLogged)] {
+		l.log.Info("Deleted an orphan", "path", o.Path, "objects", o.Objects, "bytes", o.Bytes, "modified", o.Modified, "reason", o.Reason)
+	}
+	objects, bytes := r.Totals()
+	l.log.Info("Deleted what nothing refers to", "orphans", len(r.Orphans), "objects", objects, "bytes", bytes)
 }
 
 // sweptNow takes the outcome of a look for orphans.
@@ -55,9 +71,6 @@ func (l *loop) sweptNow(r *sweep.Report, err error) {
 		objects, bytes := r.Totals()
 		to.Objects += int64(objects)
 		to.Bytes += bytes
-		for _, o := range r.Orphans {
-			l.log.Info("Deleted an orphan", "path", o.Path, "objects", o.Objects, "bytes", o.Bytes, "modified", o.Modified, "reason", o.Reason)
-		}
 	}
 	if err != nil {
 		to.Error = err.Error()

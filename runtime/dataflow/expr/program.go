@@ -3,12 +3,13 @@
 package expr
 
 import (
+	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/interpreter"
 
 	"github.com/weir-stream/weir/runtime/dataflow/columns"
 )
@@ -132,10 +133,11 @@ func (e *Evaluator) firstError(b *columns.Batch, bad []bool) error {
 		}
 		e.row.batch, e.row.row = b, i
 		_, _, err := e.program.whole.Eval(&e.row)
+		ended, ok := errors.AsType[interpreter.EvalCancelledError](err)
 		switch {
 		case err == nil:
 			err = errNoValue
-		case strings.Contains(err.Error(), "cost limit exceeded"): // there is no type for it
+		case ok && ended.Cause == interpreter.CostLimitExceeded:
 			err = errTooLong
 		}
 		return &RowError{Expression: e.program.text, Row: b.Show(i), Err: err}

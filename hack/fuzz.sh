@@ -37,7 +37,12 @@ fuzz() {
 for package in $(xargs -n1 dirname <<<"$files" | sort -u); do
 	# Built once for all targets of the package, with the instructions that tell the fuzzer which code is new.
 	go test -c -fuzz=. -o "$work/fuzz.test" "./${package#./}"
-	for target in $("$work/fuzz.test" -test.list '^Fuzz'); do
+	targets=$("$work/fuzz.test" -test.list '^Fuzz')
+	if [[ -z "$targets" ]]; then
+		echo "the tests of $package list no fuzz target" >&2
+		exit 1
+	fi
+	for target in $targets; do
 		echo "== ${package#./} $target"
 		(cd "$root/$package" && fuzz "$target") || exit 1
 		count=$((count + 1))

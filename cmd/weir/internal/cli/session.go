@@ -144,7 +144,7 @@ func (s *session) savepoint(ctx context.Context, target *string) error {
 func hasNoSavepoint(job *streamv1.StreamJob) error {
 	d := job.Status.Deployment
 	switch {
-	case !hasStorage(job):
+	case d != nil && !hasStorage(job):
 		return fmt.Errorf("StreamJob %s has no storage, so there are no savepoints of it: set spec.storage", job.Name)
 	case d != nil && d.Ended == streamv1.EndStopped:
 		return fmt.Errorf("StreamJob %s is suspended: %s is its newest savepoint", job.Name, pathOf(job.Status.LastSavepoint))

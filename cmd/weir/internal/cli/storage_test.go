@@ -61,6 +61,52 @@ func TestSavepoint_OfACancelledJobIsRefused(t *testing.T) {
 	}
 }
 
+// TestDelete_PromisesNoSavepointThatNobodyCanTake: a job that runs without storage would be deleted with its state, though a savepoint was asked for.
+func TestDelete_PromisesNoSavepointThatNobodyCanTake(t *testing.T) {
+	bare := func(job *streamv1.StreamJob) {
+		byDefault(job)
+		job.Status.Effective.Storage = ""
+		job.Status.Deployment = &streamv1.DeploymentReport{Grant: 1}
+	}
+	policy := func(job *streamv1.StreamJob) { job.Spec.DeletionPolicy = streamv1.SavepointOnDeletion }
+	unstarted := func(job *streamv1.StreamJob) { job.Status.Deployment = nil }
+	tests := map[string]struct {
+		args []string
+		job  *streamv1.StreamJob
+		code int
+		want string
+	}{
+		"asked for":     {[]string{"--savepoint"}, pageViews(bare), exitFailed, "without --savepoint it is deleted with its state"},
+		"by policy":     {nil, pageViews(bare, policy), exitFailed, "set the policy to Cancel"},
+		"by force":      {[]string{"--force"}, pageViews(bare, policy), exitOK, "deletion asked for"},
+		"never started": {[]string{"--savepoint"}, pageViews(bare, unstarted), exitOK, "deletion asked for"},
+		"without":       {nil, pageViews(bare), exitOK, "in memory only and is lost"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := &operator{}
+			code, out, errs := inFake(t, o, tc.job, append([]string{"delete", "page-views", "--wait=false"}, tc.args...)...)
+			if code != tc.code || !strings.Contains(out+errs, tc.want) {
+				t.Errorf("exit code %d, want %d; want %q in\n%s%s", code, tc.code, tc.want, out, errs)
+			}
+			if code != exitOK && len(o.patches) > 0 {
+				t.Errorf("it was refused, and changed by %v", o.patches)
+			}
+		})
+	}
+}
+
+// TestCheckpoint_OfAJobThatWasNotStartedIsRefused at once, like a savepoint.
+func TestCheckpoint_OfAJobThatWasNotStartedIsRefused(t *testing.T) {
+	for _, state := range []streamv1.DesiredState{streamv1.StateSuspended, streamv1.StateCancelled} {
+		job := pageViews(func(job *streamv1.StreamJob) { job.Spec.State = state; job.Status.Deployment = nil })
+		code, _, errs := inFake(t, &operator{}, job, "checkpoint", "page-views")
+		if code != exitFailed || !strings.Contains(errs, "was not started") {
+			t.Errorf("%s: exit code %d, said %s", state, code, errs)
+		}
+	}
+}
+
 func TestDelete_BoundsItsSavepoint(t *testing.T) {
 	policy := func(job *streamv1.StreamJob) { job.Spec.DeletionPolicy = streamv1.SavepointOnDeletion }
 	tests := map[string]struct {

@@ -44,6 +44,18 @@ func (o deletion) change(spec *streamv1.StreamJobSpec) map[string]any {
 	return out
 }
 
+// possible says why a StreamJob can't be deleted as asked; nil if it can.
+func (o deletion) possible(job *streamv1.StreamJob) error {
+	wanted := o.savepoint || job.Spec.DeletionPolicy == streamv1.SavepointOnDeletion
+	if job.Status.Deployment == nil || !wanted || o.force || job.Spec.Deletion != nil && job.Spec.Deletion.Force || hasStorage(job) {
+		return nil
+	}
+	if o.savepoint {
+		return fmt.Errorf("StreamJob %s has no storage, so no savepoint can be taken before it is deleted: without --savepoint it is deleted with its state", job.Name)
+	}
+	return fmt.Errorf("StreamJob %s has no storage, so the savepoint of spec.deletionPolicy can't be taken before it is deleted: set the policy to Cancel to delete it with its state", job.Name)
+}
+
 // checkpoint asks for a checkpoint.
 func (s *session) checkpoint(ctx context.Context) error {
 	job, err := s.cluster.Get(ctx, s.name)
@@ -82,7 +94,10 @@ func (s *session) checkpoint(ctx context.Context) error {
 // notRunning says why nothing can be had of a job that needs a running one; nil when it runs, or will.
 func notRunning(job *streamv1.StreamJob, what string) error {
 	d := job.Status.Deployment
-	if d == nil || d.Ended == "" {
+	switch state := job.Spec.State; {
+	case d == nil && (state == streamv1.StateSuspended || state == streamv1.StateCancelled):
+		return fmt.Errorf("StreamJob %s was not started (spec.state is %s), and %s needs a running job: weir resume %s starts it", job.Name, state, what, job.Name)
+	case d == nil || d.Ended == "":
 		return nil
 	}
 	return fmt.Errorf("StreamJob %s doesn't run (%s), and %s needs a running job", job.Name, strings.ToLower(string(d.Ended)), what)
@@ -157,6 +172,9 @@ func (s *session) delete(ctx context.Context, o deletion) error {
 	}
 	if o.deadline > 0 && !o.savepoint && job.Spec.DeletionPolicy != streamv1.SavepointOnDeletion {
 		return fmt.Errorf("--deadline says how long a savepoint is tried, and StreamJob %s is deleted without one: add --savepoint", s.name)
+	}
+	if err := o.possible(job); err != nil {
+		return err
 	}
 	if change := o.change(&job.Spec); change != nil {
 		if job, err = s.cluster.Patch(ctx, s.name, change); err != nil {

@@ -5,7 +5,6 @@ package resources
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,9 +56,6 @@ func AgentPod(job *streamv1.StreamJob, r Revision, o AgentOptions) (*corev1ac.Po
 	if err := (merge{template: template, component: CoordinatorComponent, alone: true}).into(pod); err != nil {
 		return nil, fmt.Errorf("building agent pod %s: %w", o.Name, err)
 	}
-	if o.Task == plan.CheckTask {
-		withPullSecrets(pod, workerTemplate(&r.Spec))
-	}
 	grant := o.Grant
 	if grant == 0 {
 		grant = o.Revision
@@ -72,18 +68,6 @@ func AgentPod(job *streamv1.StreamJob, r Revision, o AgentOptions) (*corev1ac.Po
 		WithLabels(Labels(job.Name, grant, AgentComponent)).
 		WithOwnerReferences(Owner(job)).
 		WithSpec(pod), nil
-}
-
-// withPullSecrets adds the pull secrets of a template to a pod that it doesn't name them for yet: the check of a version is to pull what its workers can.
-func withPullSecrets(pod *corev1ac.PodSpecApplyConfiguration, t *streamv1.PodTemplate) {
-	if t == nil {
-		return
-	}
-	for _, s := range t.ImagePullSecrets {
-		if !slices.ContainsFunc(pod.ImagePullSecrets, func(have corev1ac.LocalObjectReferenceApplyConfiguration) bool { return *have.Name == s.Name }) {
-			pod.WithImagePullSecrets(corev1ac.LocalObjectReference().WithName(s.Name))
-		}
-	}
 }
 
 func agentArgs(o AgentOptions) []string {

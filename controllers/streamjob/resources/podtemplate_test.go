@@ -141,36 +141,6 @@ func TestChildren_WorkersDrainForLessThanTheirGrace(t *testing.T) {
 	}
 }
 
-// TestAgentPod_OfACheckPullsAsWorkersDo: the image is that of workers too, and they may be the ones that have the secret for it.
-func TestAgentPod_OfACheckPullsAsWorkersDo(t *testing.T) {
-	secrets := func(names ...string) *streamv1.PodTemplate {
-		out := &streamv1.PodTemplate{}
-		for _, name := range names {
-			out.ImagePullSecrets = append(out.ImagePullSecrets, streamv1.SecretReference{Name: name})
-		}
-		return out
-	}
-	tests := map[string]struct {
-		task                 plan.AgentTask
-		coordinator, workers *streamv1.PodTemplate
-		want                 []corev1.LocalObjectReference
-	}{
-		"only of workers": {plan.CheckTask, nil, secrets("w"), []corev1.LocalObjectReference{{Name: "w"}}},
-		"of both":         {plan.CheckTask, secrets("c", "both"), secrets("both", "w"), []corev1.LocalObjectReference{{Name: "c"}, {Name: "both"}, {Name: "w"}}},
-		"another task":    {plan.FenceTask, secrets("c"), secrets("w"), []corev1.LocalObjectReference{{Name: "c"}}},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			job := minimal()
-			job.Spec.Workers, job.Spec.Coordinator = &streamv1.Workers{PodTemplate: tc.workers}, &streamv1.Coordinator{PodTemplate: tc.coordinator}
-			got := agent(t, job, AgentOptions{Name: "x", Task: tc.task, Revision: 7, Grant: 7}).Spec.ImagePullSecrets
-			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
 // TestPodTemplate_LeavesWhatTheEngineDependsOn adds a full template and finds everything that pods have without one, unchanged.
 func TestPodTemplate_LeavesWhatTheEngineDependsOn(t *testing.T) {
 	job := withTemplates()

@@ -214,8 +214,8 @@ func (p *planner) operationMessage() string {
 		return ""
 	}
 	text := map[streamv1.OperationPhase]string{
-		streamv1.OperationChecking:  "The new version is being checked while the old one runs",
-		streamv1.OperationWarming:   "The pods of the new version are being started while the old one runs",
+		streamv1.OperationChecking:  "The new version is being checked" + p.besideOld(),
+		streamv1.OperationWarming:   "The pods of the new version are being started" + p.besideOld(),
 		streamv1.OperationSaving:    "A savepoint is being taken",
 		streamv1.OperationFencing:   "The coordinator of the old version is being shut out",
 		streamv1.OperationStarting:  "The new version is being started",

@@ -353,16 +353,11 @@ func (p *planner) adopts() bool {
 // overtakes goes on from the state of this very StreamJob when a grant owns it that is higher than the deployed one: an agent of a
 // suspension that was given up has it, or the status was lost, as after a restore from a backup. A head of somebody else is left alone.
 func (p *planner) overtakes() bool {
+	if !p.mayOvertake() {
+		return false
+	}
 	problem := p.problem()
-	if problem == nil || problem.Reason != contract.Fenced || problem.HeadGrant <= p.was.Deployment.Grant {
-		return false
-	}
-	// The id of the job is made from the UID, and from a consent to start without state; and a grant up to the last one was given by this StreamJob.
-	unknown := problem.HeadGrant > p.was.Grant
-	if unknown && !p.ownID(problem.JobID) && !p.wantsRestart() {
-		return false
-	}
-	p.lost = unknown && p.jobID() != ""
+	p.lost = problem.HeadGrant > p.was.Grant && p.jobID() != ""
 	note := fmt.Sprintf("Grant %d of this job has its state", problem.HeadGrant)
 	how := "the job goes on from there with a higher one"
 	if p.lost {
@@ -373,6 +368,16 @@ func (p *planner) overtakes() bool {
 	p.deploy(modeResume, note)
 	p.event(Warning, "Overtaken", "Deploy", note+": "+how)
 	return true
+}
+
+// mayOvertake says that the deployed version is outranked by a grant of this very StreamJob, or that somebody wants the state taken over.
+func (p *planner) mayOvertake() bool {
+	if !p.outranked() {
+		return false
+	}
+	// The id of the job is made from the UID, and from a consent to start without state; and a grant up to the last one was given by this StreamJob.
+	problem := p.problem()
+	return problem.HeadGrant <= p.was.Grant || p.ownID(problem.JobID) || p.wantsRestart()
 }
 
 // upgrade begins to replace the deployed version.

@@ -61,16 +61,24 @@ func (p *planner) backInPlace() bool {
 
 // rollbackTarget is the stable version to go back to from the deployed one; nil: there is none.
 func (p *planner) rollbackTarget() *Version {
-	d, stable, s := p.was.Deployment, p.st.LastStable, p.st.Stability
-	if d == nil || stable == nil || s == nil || s.Grant != d.Grant || stable.Grant == d.Grant || d.DiscardState != "" ||
-		p.st.Rollback != nil || p.rollbackSettings().Mode == streamv1.RollbackDisabled {
+	d, s := p.was.Deployment, p.st.Stability
+	if d == nil || s == nil || s.Grant != d.Grant || d.DiscardState != "" || p.st.Rollback != nil {
 		return nil
 	}
-	to, now := p.version(stable.Grant), p.deployed().Stored
+	return p.stableBefore(d.Grant, d.Revision)
+}
+
+// stableBefore is the stable version that may take the place of another one; nil: there is none.
+func (p *planner) stableBefore(grant int64, revision string) *Version {
+	stable := p.st.LastStable
+	if stable == nil || stable.Grant == grant || p.rollbackSettings().Mode == streamv1.RollbackDisabled {
+		return nil
+	}
+	to, now := p.version(stable.Grant), p.version(grant).Stored
 	if to.Stored == nil {
 		return nil
 	}
-	if stable.Revision == d.Revision && (now == nil || now.Image == to.Stored.Image) {
+	if stable.Revision == revision && (now == nil || now.Image == to.Stored.Image) {
 		return nil // it is what runs
 	}
 	if now != nil && location(now.Spec.Storage) != location(to.Stored.Spec.Storage) {

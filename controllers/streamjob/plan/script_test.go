@@ -39,7 +39,7 @@ func TestNext_Scripts(t *testing.T) {
 //	checkpoints     replaces what the coordinator says of checkpoints: YAML of contract.CheckpointsReport
 //	agent           ends the agent pod with the result in the input (YAML of contract.AgentResult), or trouble=REASON
 //	linger          keeps agent pods that have ended from disappearing when they are deleted
-//	pod             trouble=REASON of a worker pod of each version; alone: it may pass when the pods of another version are gone; none without
+//	pod             trouble=REASON of a worker pod of each version, or of='s grant; alone: it may pass when the pods of another version are gone; none without
 //	wait d=DURATION lets time pass
 //	delete          marks the StreamJob as being deleted
 //	pause, unpause  sets and removes the annotation that keeps the operator from acting
@@ -77,7 +77,10 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 	case "agent":
 		return w.endAgent(d)
 	case "pod":
-		w.trouble = nil
+		w.trouble, w.troubled = nil, 0
+		if d.HasArg("of") {
+			d.ScanArgs(t, "of", &w.troubled)
+		}
 		if d.HasArg("trouble") {
 			w.trouble = &plan.Trouble{Message: "as Kubernetes says"}
 			d.ScanArgs(t, "trouble", &w.trouble.Reason)
@@ -145,8 +148,10 @@ type world struct {
 	candidate *plan.Engine
 	agents    []plan.Agent
 	trouble   *plan.Trouble
-	released  bool
-	image     string
+	// troubled is the grant whose pod has the trouble; 0: that of each version.
+	troubled int64
+	released bool
+	image    string
 	// defaults stand for what the configuration of the operator adds to a spec that no stored version has.
 	defaults string
 	// linger says that agent pods that have ended stay for a while.
@@ -264,7 +269,7 @@ func (w *world) observe() plan.Observation {
 	for g := int64(1); g < 100; g++ {
 		if v := w.versions[g]; v != nil {
 			c := *v
-			if w.trouble != nil && v.Exists {
+			if w.trouble != nil && v.Exists && (w.troubled == 0 || w.troubled == g) {
 				c.Workers = []plan.Pod{{Name: "w-0", Trouble: w.trouble}}
 			}
 			o.Versions = append(o.Versions, c)

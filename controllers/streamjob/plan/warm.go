@@ -49,7 +49,8 @@ func (p *planner) activate() {
 }
 
 // driveWarming waits until the pods of the new version stand by. When there is no room for them, or they take too long, nothing is lost: the old version
-// runs, and the upgrade goes on as one without them. With a fault that would be there then, too, it doesn't go on at all.
+// runs, and the upgrade goes on as one without them. With a fault that would be there then, too, it doesn't go on at all, unless there is only a stable
+// version left that can run: that takes the place of the new one, as of any that fails.
 func (p *planner) driveWarming() {
 	v := p.version(p.was.Grant + 1)
 	standby, t := p.standby(), candidateTrouble(v)
@@ -61,7 +62,7 @@ func (p *planner) driveWarming() {
 	case standby != nil && standby.Plan != nil && !standby.Plan.Accepted:
 		p.fail(string(contract.IncompatibleState), "the new version cannot take over: "+strings.Join(standby.Plan.Problems, "; "))
 	case t != nil && !t.fitsAlone() && (t.Reason != streamv1.ReasonPodCrashing || standby == nil || !standby.Ready):
-		p.holdFor(t)
+		p.hold(t)
 	case p.st.Operation.Reason != "": // that has passed: the pods have as long as others to stand by
 		p.noteWarm()
 		p.enter(streamv1.OperationWarming)
@@ -72,12 +73,56 @@ func (p *planner) driveWarming() {
 	}
 }
 
-// holdFor notes what keeps the pods of the new version from running while the old one runs; nil: nothing does any more.
+// hold keeps the new version, which can't run, from taking the place of the old one. When the old one doesn't run on either and the stable version before can,
+// a rollback is due, and only a version that was deployed is rolled back: then the new one is.
+func (p *planner) hold(t *Trouble) {
+	if p.pending() == "" && p.stableBefore(p.was.Grant+1, p.o.Revision) != nil {
+		if p.mayOvertake() {
+			p.drop()
+			return
+		}
+		if cause := p.fatal(); cause != nil && p.rollbackTarget() != nil {
+			p.event(Warning, "UpgradedCold", "Upgrade", "The old version has failed before the pods of the new one are there: "+cause.Message)
+			p.noteWarm()
+			p.launchCandidate("the version before had failed, too: " + cause.Message)
+			return
+		}
+	}
+	p.holdFor(t)
+}
+
+// oldRuns says that the tasks of the old version run, as far as is known: a coordinator that was just lost says nothing of them.
+func (p *planner) oldRuns() bool {
+	e := p.engine()
+	return e != nil && e.State == contract.JobRunning && (p.answers() || p.now.Sub(p.o.Engine.UnreachableSince) < patience)
+}
+
+// besideOld says how the old version does while the new one is made ready.
+func (p *planner) besideOld() string {
+	switch e := p.engine(); {
+	case p.oldRuns():
+		return " while the old one runs"
+	case e == nil || !p.answers():
+		return "; the coordinator of the old one does not answer"
+	case e.State == contract.JobFailed:
+		return "; the old one has failed for good"
+	case e.Problem != nil:
+		return fmt.Sprintf("; the old one is %s (%s)", e.State, e.Problem.Reason)
+	default:
+		return fmt.Sprintf("; the old one is %s", e.State)
+	}
+}
+
+// holdFor notes what keeps the pods of the new version from running beside the old one; nil: nothing does any more.
 func (p *planner) holdFor(t *Trouble) {
 	op := p.st.Operation
 	op.Reason, op.Message = "", ""
 	if t != nil {
-		op.Reason, op.Message = t.Reason, cut("the old version runs on until this is mended: "+t.Message)
+		what := "this has to be mended: "
+		if p.oldRuns() {
+			what = "the old version runs on until this is mended: "
+		}
+		op.Reason, op.Message = t.Reason, cut(what+t.Message)
 		op.Deadline = Seconds(time.Time{})
 		p.again(poll)
 	}

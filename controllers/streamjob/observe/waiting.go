@@ -21,8 +21,8 @@ const (
 	// StartPatience is how long a node may have a pod without a word about it. On a node that is busy it is often longer, and then nothing is wrong.
 	StartPatience = 10 * time.Second
 	// warningMemory is how long ago Kubernetes may have said last what keeps a pod from being started: while it tries again it says so
-	// every two minutes, and after some dozens of times every five.
-	warningMemory = 6 * time.Minute
+	// every two minutes, and after some dozens of times every five; and what a node says of one pod is bounded, so that some of it is left out.
+	warningMemory = 15 * time.Minute
 )
 
 // WaitsForNode says since when a node has a pod of which it has started no container and whose image is not what it waits for. The

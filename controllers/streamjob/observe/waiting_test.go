@@ -75,8 +75,12 @@ func TestUnstarted_IsTroubleOnlyWhenKubernetesNamesACause(t *testing.T) {
 			waits: "node node-1 has not started it yet: " + missingSecret,
 		},
 		"a warning of long ago": {
-			pod: notStarted(time.Hour), warnings: []eventsv1.Event{said("FailedMount", missingSecret, 9, 7*time.Minute)},
+			pod: notStarted(time.Hour), warnings: []eventsv1.Event{said("FailedMount", missingSecret, 9, 15*time.Minute+time.Second)},
 			waits: "node node-1 has not started it yet",
+		},
+		"a warning that its node has not repeated for a while, as it may say only so much": {
+			pod: notStarted(time.Hour), warnings: []eventsv1.Event{said("FailedMount", missingSecret, 40, 14*time.Minute)},
+			trouble: []string{missingSecret},
 		},
 		"a warning about something else": {
 			pod: notStarted(time.Hour), warnings: []eventsv1.Event{said("Unhealthy", "Readiness probe failed", 9, time.Second)},

@@ -29,7 +29,10 @@ func (p *planner) hearCheckpoints() {
 		out.Slowest, out.LastFailure = was.Slowest, was.LastFailure
 	}
 	if s := h.Summary; s != nil {
-		out.StartDelayMillis, out.IdleGapMillis = new(s.StartDelayMillis.P50), new(s.IdleGapMillis.P50)
+		out.StartDelayMillis = new(s.StartDelayMillis.P50)
+		if s.Count > 1 { // nothing came before the first one
+			out.IdleGapMillis = new(s.IdleGapMillis.P50)
+		}
 	}
 	if r := newest(h, func(r *contract.CheckpointReport) bool { return r.State == "Completed" }); r != nil && r.Culprit != nil {
 		c := r.Culprit

@@ -433,8 +433,11 @@ func summary(s *streamv1.StreamJobStatus) string {
 		if f := c.LastFailure; f != nil {
 			fmt.Fprintf(&out, " lastFailure=%d/%s at %s", f.ID, f.Reason, f.At.UTC().Format("15:04:05"))
 		}
-		if c.StartDelayMillis != nil && c.IdleGapMillis != nil {
-			fmt.Fprintf(&out, " startDelay=%dms idleGap=%dms", *c.StartDelayMillis, *c.IdleGapMillis)
+		if c.StartDelayMillis != nil {
+			fmt.Fprintf(&out, " startDelay=%dms", *c.StartDelayMillis)
+		}
+		if c.IdleGapMillis != nil {
+			fmt.Fprintf(&out, " idleGap=%dms", *c.IdleGapMillis)
 		}
 		if f := c.Slowest; f != nil {
 			fmt.Fprintf(&out, " slowest=%d/%s of %s", f.ID, f.Phase, f.Task)

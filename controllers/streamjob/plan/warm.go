@@ -124,7 +124,7 @@ func (p *planner) holdFor(t *Trouble) {
 		}
 		op.Reason, op.Message = t.Reason, cut(what+t.Message)
 		op.Deadline = Seconds(time.Time{})
-		p.again(poll)
+		p.again(10 * poll)
 	}
 }
 

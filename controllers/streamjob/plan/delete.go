@@ -59,6 +59,10 @@ func (p *planner) beginDelete() {
 	case live(p.was):
 		p.begin(streamv1.CancelOperation, streamv1.OperationCanceling)
 		p.event(Normal, "Cancelling", "Delete", "Cancelling the job because its StreamJob is being deleted")
+		if p.spec.DeletionPolicy == streamv1.SavepointOnDeletion && p.spec.Storage == nil {
+			p.event(Warning, "DeletedWithoutSavepoint", "Delete", "The job runs without storage, so it is cancelled without the savepoint that spec.deletionPolicy "+
+				"asks for: its state goes with it")
+		}
 	case p.was.Deployment.Ended == streamv1.EndCancelled && (p.st.LastCheckpoint == nil || p.was.Phase == streamv1.PhaseDeleting):
 		p.release() // they were deleted, or there are none, or it was told that they stay
 	default: // also of a job that was cancelled when its checkpoints were to stay

@@ -73,6 +73,10 @@ test-race: test ## The same as test: the race detector is always on.
 test-envtest: envtest-assets ## Run the tests of API and operator against a real API server.
 	go test -race -timeout 15m ./test/envtest/...
 
+.PHONY: interruptions
+interruptions: envtest-assets ## Interrupt the operator at each place of its operations; make test tries about every third.
+	go test -count=1 -timeout 90m ./test/envtest -run '^TestOperator_(InterruptedAnywhere|GoesOnAfterFaults)$$' -every
+
 .PHONY: prometheus-test
 prometheus-test: envtest-assets $(BIN)/promtool $(BIN)/prometheus ## Test alert rules and dashboard with promtool and a Prometheus, both built from modules.
 	go test -count=1 ./test/prometheus

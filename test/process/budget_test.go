@@ -106,7 +106,7 @@ func TestMemoryBudget_BoundsTheProcess(t *testing.T) {
 					t.Fatal("the system doesn't say what a process took")
 				}
 				peak := usage.Maxrss << 10
-				if limit := base + 3*budget; peak > limit || peak < budget/2 {
+				if limit := base + shadow*3*budget; peak > limit || peak < budget/2 {
 					t.Errorf("%s took %d MiB, want at most %d, and not as little as if there had been no state", w.name, peak>>20, limit>>20)
 				}
 				t.Logf("%s took %d MiB, %d of them without state", w.name, peak>>20, base>>20)

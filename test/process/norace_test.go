@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !race
+
+package process_test
+
+// shadow is how often memory counts in tests that run their own binary.
+const shadow = 1

@@ -235,7 +235,7 @@ type CheckpointsReport struct {
 	StartDelayMillis *int64 `json:"startDelayMillis,omitempty"`
 
 	// idleGapMillis is how long nothing was in flight before them, in milliseconds: the median, too. Where it is small beside the duration, the
-	// interval is too short. Unset before the first checkpoint.
+	// interval is too short. Unset before the second checkpoint of a coordinator.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	IdleGapMillis *int64 `json:"idleGapMillis,omitempty"`

@@ -19,7 +19,7 @@ type CheckpointsReportApplyConfiguration struct {
 	// checkpoints, at most 50. Where it is most of the duration, barriers don't get through. Unset before the first checkpoint.
 	StartDelayMillis *int64 `json:"startDelayMillis,omitempty"`
 	// idleGapMillis is how long nothing was in flight before them, in milliseconds: the median, too. Where it is small beside the duration, the
-	// interval is too short. Unset before the first checkpoint.
+	// interval is too short. Unset before the second checkpoint of a coordinator.
 	IdleGapMillis *int64 `json:"idleGapMillis,omitempty"`
 	// slowest is what took longest in the newest completed checkpoint.
 	Slowest *CheckpointCulpritApplyConfiguration `json:"slowest,omitempty"`

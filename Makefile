@@ -63,7 +63,7 @@ lint: $(GOLANGCI_LINT) ## Run the linters and the tests that lint the tree.
 
 .PHONY: test
 test: envtest-assets $(BIN)/promtool $(BIN)/prometheus ## Run all tests with the race detector: unit, storage conformance with real servers, processes.
-	go test -race -timeout 30m ./...
+	go test -race -timeout 20m ./...
 	cd hack/deploy && go test -timeout 20m ./...
 
 .PHONY: test-race
@@ -72,10 +72,6 @@ test-race: test ## The same as test: the race detector is always on.
 .PHONY: test-envtest
 test-envtest: envtest-assets ## Run the tests of API and operator against a real API server.
 	go test -race -timeout 15m ./test/envtest/...
-
-.PHONY: interruptions
-interruptions: envtest-assets ## Interrupt the operator at each place of its operations; make test tries about every third.
-	go test -count=1 -timeout 90m ./test/envtest -run '^TestOperator_(InterruptedAnywhere|GoesOnAfterFaults)$$' -every
 
 .PHONY: prometheus-test
 prometheus-test: envtest-assets $(BIN)/promtool $(BIN)/prometheus ## Test alert rules and dashboard with promtool and a Prometheus, both built from modules.

@@ -3,7 +3,6 @@
 package envtest
 
 import (
-	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,12 +26,9 @@ const (
 	wave = 7
 )
 
-// every has all places tried. Without, long operations are tried at some of theirs, which keeps the tests of this folder to a few minutes.
-var every = flag.Bool("every", false, "interrupt the operator at every place of its operations, which takes half an hour")
-
-// TestOperator_InterruptedAnywhere kills the operator after one of its writes and commands, and starts another one: what
-// comes of it is what comes of an operator that is left alone, with one savepoint at most. Short operations are tried after each of them, others after every third, what is much
-// like an upgrade or begins with one after every sixth to eighth; with -every all of them after each, and what is like an upgrade after every second to fourth.
+// TestOperator_InterruptedAnywhere kills the operator after each of its writes and commands in turn, and starts another one: what
+// comes of it is what comes of an operator that is left alone, with one savepoint at most. What is much like an upgrade, or begins with
+// one, is tried at every second to fourth place, because each takes seconds.
 func TestOperator_InterruptedAnywhere(t *testing.T) {
 	t.Parallel()
 	for name, tc := range interruptions() {
@@ -45,7 +41,7 @@ func TestOperator_InterruptedAnywhere(t *testing.T) {
 
 // TestOperator_GoesOnAfterFaults lets writes, commands and reads of the operator fail while it lives on, with what was asked for done or
 // not: nothing else comes of it than without. Where there are few writes and commands each fails once, alone: every second one with only its
-// answer lost. Where there are many, a third of them fails; with -every each third in a run of its own.
+// answer lost. Where there are many, a third of them fails, each third in a run of its own.
 func TestOperator_GoesOnAfterFaults(t *testing.T) {
 	t.Parallel()
 	const parts, reads = 3, 15
@@ -63,9 +59,6 @@ func TestOperator_GoesOnAfterFaults(t *testing.T) {
 				return
 			}
 			for part := range parts {
-				if !*every && part != len(name)%parts {
-					continue
-				}
 				t.Run(fmt.Sprintf("a third, %d", part), func(t *testing.T) {
 					t.Parallel()
 					if n := tc.goesOn(t, failsOften(part, parts)); n < 2 {
@@ -95,9 +88,6 @@ type interruption struct {
 func (i interruption) everywhere(t *testing.T, try func(t *testing.T, k int) bool) {
 	t.Helper()
 	step := max(i.step, 1)
-	if !*every && !i.few {
-		step = max(2*step, 3)
-	}
 	var spared atomic.Bool
 	for place := 0; place < most && !spared.Load(); place += wave * step {
 		t.Run(fmt.Sprintf("from %d", place), func(t *testing.T) {

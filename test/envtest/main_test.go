@@ -65,6 +65,8 @@ func run(m *testing.M) (code int, err error) {
 		ErrorIfCRDPathMissing:    true,
 		ControlPlaneStartTimeout: time.Minute,
 	}
+	// Each version of each job has a Service, and what tests leave is never cleaned up: the default has 254 addresses.
+	environment.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
 	if server, err = environment.Start(); err != nil {
 		return 1, fmt.Errorf("starting the API server: %w", err)
 	}

@@ -166,14 +166,6 @@ func (q *aioQueue) reap(wait bool) {
 	}
 }
 
-// File systems whose files vanish with the last name, also while they are open: their magic numbers. Others, such as NFS, give an open file a name of
-// their own, which keeps its directory from being removed.
-const (
-	magicExt   = 0xef53
-	magicXFS   = 0x58465342
-	magicBtrfs = 0x9123683e
-)
-
 // nowhere is where reads end that nobody wants the data of.
 var nowhere = sync.OnceValue(func() []byte {
 	b := make([]byte, 2*directAlign)
@@ -182,16 +174,7 @@ var nowhere = sync.OnceValue(func() []byte {
 })
 
 // freesLater says whether the blocks of a file that is open can be freed after it was deleted and closed.
-func freesLater(f *os.File) bool {
-	c, err := f.SyscallConn()
-	if err != nil || aio() == nil {
-		return false
-	}
-	var s syscall.Statfs_t
-	var failed error
-	err = c.Control(func(fd uintptr) { failed = syscall.Fstatfs(int(fd), &s) })
-	return err == nil && failed == nil && (s.Type == magicExt || s.Type == magicXFS || s.Type == magicBtrfs)
-}
+func freesLater(f *os.File) bool { return aio() != nil && onOwnDisk(f) }
 
 // closeDeleted closes a file that has no name any more. Whoever gives up a file last frees its blocks, and waits for that, as long as a write may take. So the
 // kernel is given a read of the file that it ends in the background, where it gives up the file after us. If that can't be, we are the last.

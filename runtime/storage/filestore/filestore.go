@@ -349,7 +349,7 @@ func (s *Store) promote(src, dst string) error {
 	if src == dst {
 		return nil
 	}
-	switch err := s.link(src, dst); {
+	switch err := s.bind(s.root.Link, src, dst); {
 	case errors.Is(err, fs.ErrExist):
 		same, err := s.same(src, dst)
 		if errors.Is(err, fs.ErrNotExist) {

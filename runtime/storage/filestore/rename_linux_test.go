@@ -38,7 +38,7 @@ func TestMoveNew_ReplacesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := local(int(to.Fd())); moved != want {
+	if want := onOwnDisk(to); moved != want {
 		t.Fatalf("moved: %t, on a file system of this machine alone: %t", moved, want)
 	}
 	if !moved {
@@ -55,15 +55,15 @@ func TestMoveNew_ReplacesNothing(t *testing.T) {
 	}
 }
 
-// TestLocal_TakesOnlyWhatItKnows has a file system that is no disk of this machine.
-func TestLocal_TakesOnlyWhatItKnows(t *testing.T) {
+// TestOnOwnDisk_TakesOnlyWhatItKnows has a file system that is no disk of this machine.
+func TestOnOwnDisk_TakesOnlyWhatItKnows(t *testing.T) {
 	t.Parallel()
 	f, err := os.Open("/proc")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if local(int(f.Fd())) {
+	if onOwnDisk(f) {
 		t.Error("a file system that is not known counts as one that this machine alone changes")
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -60,47 +59,29 @@ func (s *Store) swap(key string, data []byte, expected string) (uint64, error) {
 		return 0, err
 	}
 	own := last + 1
-	if last == 0 {
-		if err := s.makeDirs(key); err != nil {
-			return 0, s.blocked(key, err)
-		}
-	}
 	temp, err := s.writeTemp(data)
 	if err != nil {
 		return 0, err
 	}
-	switch err = s.placeVersion(temp, key, own); {
+	defer func() { _ = s.root.Remove(temp) }()
+	if last == 0 {
+		if err := s.makeDirs(key); err != nil {
+			return 0, s.blocked(key, err)
+		}
+		err = s.bind(s.give, temp, key+"/"+versionName(own))
+	} else if err = s.give(temp, key+"/"+versionName(own)); err == nil {
+		err = s.syncDir(key)
+		if err != nil {
+			err = fmt.Errorf("%w: flushing the directory: %w", storage.ErrUnknownOutcome, err)
+		}
+	}
+	switch {
 	case errors.Is(err, fs.ErrExist), errors.Is(err, fs.ErrNotExist):
 		return 0, storage.ErrPrecondition
 	case err != nil:
 		return 0, s.blocked(key, err)
 	}
 	return own, s.settle(key, own)
-}
-
-// placeVersion gives a temporary file the name of a version that must be free.
-func (s *Store) placeVersion(temp, key string, seq uint64) error {
-	name := key + "/" + versionName(seq)
-	if seq > 1 {
-		placed, err := s.place(temp, name)
-		if placed && err != nil {
-			err = fmt.Errorf("%w: flushing the directory: %w", storage.ErrUnknownOutcome, err)
-		}
-		if placed {
-			return err
-		}
-	}
-	defer func() { _ = s.root.Remove(temp) }()
-	if seq == 1 {
-		return s.link(temp, name) // which makes a directory again that was pruned meanwhile
-	}
-	if err := s.root.Link(temp, name); err != nil {
-		return err
-	}
-	if err := s.syncDir(key); err != nil {
-		return fmt.Errorf("%w: flushing the directory: %w", storage.ErrUnknownOutcome, err)
-	}
-	return nil
 }
 
 // blocked tells an immutable object of the key's name, which has no expected version, from one of a directory's name.
@@ -157,7 +138,7 @@ func (s *Store) settle(key string, own uint64) error {
 
 // versions returns the numbers of the versions of a swapped object, in no order.
 func (s *Store) versions(key string) ([]uint64, error) {
-	dir, err := s.root.OpenFile(key, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	dir, err := s.openDir(key)
 	if err != nil {
 		return nil, err
 	}

@@ -55,30 +55,27 @@ func (s *Store) create(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if placed, err := s.place(temp, name); placed {
-		return err
-	}
-	defer func() { _ = s.root.Remove(temp) }() // what stays of it, a later Open removes
-	return s.link(temp, name)
+	defer func() { _ = s.root.Remove(temp) }() // if it is still there; what stays of it, a later Open removes
+	return s.bind(s.give, temp, name)
 }
 
-// place moves a temporary file to a name that must be free, and flushes the directory. It says false, and has done nothing, if that can't be done in one step: link then
-// makes what is missing, or says what is wrong. A link and the removal of the other name would be two changes of directories, each of which may have to wait for a flush.
-func (s *Store) place(temp, name string) (bool, error) {
+// give gives a temporary file a name that must be free. Where that can be, it is moved there in one step: a link, and the removal of the other name, would be two
+// changes of directories, each of which may have to wait for a flush.
+func (s *Store) give(temp, name string) error {
 	from, err := s.openDir(path.Dir(temp))
 	if err != nil {
-		return false, nil // link says what is wrong
+		return err
 	}
 	defer from.Close()
 	to, err := s.openDir(path.Dir(name))
 	if err != nil {
-		return false, nil // link makes it
+		return err
 	}
 	defer to.Close()
-	if moved, err := moveNew(from, path.Base(temp), to, path.Base(name)); err != nil || !moved {
-		return false, nil // link says what is wrong
+	if moved, err := moveNew(from, path.Base(temp), to, path.Base(name)); moved || err != nil {
+		return err
 	}
-	return true, flushDir(to)
+	return s.root.Link(temp, name)
 }
 
 // writeTemp writes a flushed temporary file and returns its name.
@@ -120,10 +117,10 @@ var errBlocked = errors.New("a part of the path is an object, so that no directo
 // makeDirTries bounds how often a directory is made again that a deletion beside this has pruned.
 const makeDirTries = 20
 
-// link gives a file its name for good, makes the directories of the name and flushes them.
-func (s *Store) link(from, name string) error {
+// bind gives a file its name for good, by give, makes the directories of the name and flushes them.
+func (s *Store) bind(give func(from, name string) error, from, name string) error {
 	dir := path.Dir(name)
-	err := s.root.Link(from, name)
+	err := give(from, name)
 	for range makeDirTries {
 		if !errors.Is(err, fs.ErrNotExist) {
 			break
@@ -132,7 +129,7 @@ func (s *Store) link(from, name string) error {
 			return statErr
 		}
 		if err = s.makeDirs(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
-			err = s.root.Link(from, name)
+			err = give(from, name)
 		}
 	}
 	switch {
@@ -170,23 +167,18 @@ func (s *Store) makeDirs(dir string) error {
 
 // syncDir makes the names in a directory durable.
 func (s *Store) syncDir(dir string) error {
-	f, err := s.root.Open(dir)
+	f, err := s.openDir(dir)
 	if err != nil {
 		return err
 	}
-	return unjoin(errors.Join(flushDir(f), f.Close()))
+	err = flush(f)
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		err = nil // a file system that flushes no directories keeps names by itself
+	}
+	return unjoin(errors.Join(err, f.Close()))
 }
 
 // openDir opens a directory, and does not wait for whoever opens the other end of what is none.
 func (s *Store) openDir(dir string) (*os.File, error) {
 	return s.root.OpenFile(dir, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-}
-
-// flushDir is syncDir for a directory that is open.
-func flushDir(f *os.File) error {
-	err := flush(f)
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		return nil // a file system that flushes no directories keeps names by itself
-	}
-	return err
 }

@@ -4,5 +4,5 @@
 
 package process_test
 
-// shadow is how often memory counts in tests that run their own binary.
-const shadow = 1
+// raceDetector says that this binary has the race detector in it.
+const raceDetector = false

@@ -4,5 +4,5 @@
 
 package process_test
 
-// shadow is how often memory counts in tests that run their own binary: the race detector keeps notes about what is touched, which take about as much again.
-const shadow = 2
+// raceDetector says that this binary has the race detector in it.
+const raceDetector = true

@@ -3,10 +3,8 @@
 package coordinator
 
 import (
-	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -234,21 +232,11 @@ func TestClaim_DisposeDeletesItToo(t *testing.T) {
 // Whatever call of the storage goes wrong, and wherever the coordinator is lost, the job restores, and in the end its checkpoints are there and the savepoint is
 // gone.
 func TestClaim_FaultAtEveryCall(t *testing.T) {
-	tests := map[string]struct {
-		fault memstore.Fault
-		crash bool
-	}{
-		"an error":      {fault: memstore.FailBefore(nil)},
-		"a lost answer": {fault: memstore.FailAfter(nil)},
-		"a late write":  {fault: memstore.Hold(), crash: true},
-		"a crash":       {fault: memstore.FailBefore(nil), crash: true},
-		"after a write": {fault: memstore.FailAfter(nil), crash: true},
-	}
-	for name, tc := range tests {
+	for name, fault := range storageFaults() {
 		t.Run(name, func(t *testing.T) {
 			for at := 1; ; at++ {
 				hit := false
-				synctest.Test(t, func(t *testing.T) { hit = claimWithFault(t, tc.fault, tc.crash, at) })
+				synctest.Test(t, func(t *testing.T) { hit = claimWithFault(t, fault, at) })
 				if !hit {
 					if at < 20 {
 						t.Errorf("a claim takes %d calls only?", at)
@@ -260,29 +248,13 @@ func TestClaim_FaultAtEveryCall(t *testing.T) {
 	}
 }
 
-// errCrashed is what a process that is gone gets from the storage.
-var errCrashed = errors.New("the process is gone")
-
 // claimWithFault runs a job that claims a savepoint, with a fault at one call before the savepoint is deleted, or from then on no call any more.
-func claimWithFault(t *testing.T, fault memstore.Fault, crash bool, at int) (hit bool) {
+func claimWithFault(t *testing.T, fault storageFault, at int) (hit bool) {
 	c := newCluster(t)
 	c.stopped()
 	o := c.fork("aaaaaa")
 	plain := c.store.Client(memstore.Options{})
-	var faulted, over atomic.Bool
-	o.Store = c.store.Client(memstore.Options{Faults: func(_, _ string, call int) memstore.Fault {
-		switch {
-		case call < at || over.Load():
-			return memstore.None()
-		case call == at:
-			faulted.Store(true)
-			return fault
-		case crash:
-			return memstore.FailBefore(errCrashed)
-		default:
-			return memstore.None()
-		}
-	}})
+	f := c.faulty(&o, fault, at)
 	r := c.start(o)
 	r.worker("w1")
 	deleted := func() bool {
@@ -296,12 +268,12 @@ func claimWithFault(t *testing.T, fault memstore.Fault, crash bool, at int) (hit
 			gone = true
 		case <-time.After(time.Second):
 		}
-		if gone || deleted() || crash && faulted.Load() {
+		if gone || deleted() || f.lost() {
 			break
 		}
 	}
-	if !faulted.Load() {
-		over.Store(true)
+	if !f.hit.Load() {
+		f.over.Store(true)
 	}
 	r.ends()
 	for len(c.store.Held()) > 0 {
@@ -321,7 +293,7 @@ func claimWithFault(t *testing.T, fault memstore.Fault, crash bool, at int) (hit
 		t.Errorf("fault at call %d: there are %d checkpoints", at, n)
 	}
 	r.ends()
-	return faulted.Load()
+	return f.hit.Load()
 }
 
 // needsOrigin says that a job has nothing else to go on from.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,22 +23,12 @@ import (
 // A job starts, takes checkpoints, deletes the oldest and is stopped with a savepoint, and one call of the coordinator to its storage goes wrong: each of them, in each way. What the head
 // names is whole, the next version goes on from the newest of it with ids that weren't used before, and nothing is left that nobody needs, unless the coordinator was lost.
 func TestLife_FaultAtEveryCall(t *testing.T) {
-	tests := map[string]struct {
-		fault memstore.Fault
-		crash bool
-	}{
-		"an error":      {fault: memstore.FailBefore(nil)},
-		"a lost answer": {fault: memstore.FailAfter(nil)},
-		"a late write":  {fault: memstore.Hold(), crash: true},
-		"a crash":       {fault: memstore.FailBefore(nil), crash: true},
-		"after a write": {fault: memstore.FailAfter(nil), crash: true},
-	}
-	for name, tc := range tests {
+	for name, fault := range storageFaults() {
 		t.Run(name, func(t *testing.T) {
 			claimed := 0
 			for at := 1; ; at++ {
 				hit, found := false, false
-				synctest.Test(t, func(t *testing.T) { hit, found = lifeWithFault(t, tc.fault, tc.crash, at) })
+				synctest.Test(t, func(t *testing.T) { hit, found = lifeWithFault(t, fault, at) })
 				if found {
 					claimed++
 				}
@@ -56,27 +45,14 @@ func TestLife_FaultAtEveryCall(t *testing.T) {
 
 // lifeWithFault runs a job with a fault at one call, or from then on no call any more, and then its next version. The first calls find out what the storage is worth: a coordinator for
 // which one of those fails ends before there is a head.
-func lifeWithFault(t *testing.T, fault memstore.Fault, crash bool, at int) (hit, found bool) {
+func lifeWithFault(t *testing.T, fault storageFault, at int) (hit, found bool) {
 	t.Helper()
 	c := newCluster(t)
 	plain := c.store.Client(memstore.Options{})
-	var faulted, over atomic.Bool
 	o := c.lasting(1)
-	o.Store = c.store.Client(memstore.Options{Faults: func(_, _ string, call int) memstore.Fault {
-		switch {
-		case call < at || over.Load():
-			return memstore.None()
-		case call == at:
-			faulted.Store(true)
-			return fault
-		case crash:
-			return memstore.FailBefore(errCrashed)
-		default:
-			return memstore.None()
-		}
-	}})
-	c.live(o, plain, func() bool { return crash && faulted.Load() })
-	over.Store(true)
+	f := c.faulty(&o, fault, at)
+	c.live(o, plain, f.lost)
+	f.over.Store(true)
 	for len(c.store.Held()) > 0 {
 		_ = c.store.Release(0)
 	}
@@ -104,10 +80,10 @@ func lifeWithFault(t *testing.T, fault memstore.Fault, crash bool, at int) (hit,
 	}
 	r.ends()
 	c.checkNamed(plain, dir)
-	if !crash {
+	if !fault.crash {
 		c.checkNothingElse(dir, at)
 	}
-	return faulted.Load(), found
+	return f.hit.Load(), found
 }
 
 // lasting is a version of a job whose checkpoints may fail a few times.

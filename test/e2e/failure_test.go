@@ -7,6 +7,7 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -157,23 +158,14 @@ func TestCoordinatorFrozen_IsRefusedWhenItComesBack(t *testing.T) {
 // lets both go on; it is also called at the end of the test.
 func (s *scenario) freeze(pod *corev1.Pod) (thaw func()) {
 	s.Helper()
-	thawed := false
-	thaw = func() {
-		if thawed {
-			return
-		}
-		thawed = true
+	release := s.protect(pod)
+	thaw = sync.OnceFunc(func() {
 		ctx, cancel := s.late()
 		defer cancel()
 		_ = suite.access.SignalContainer(ctx, pod, "", stage.Continue) // it may have ended
-		if err := suite.access.SignalShim(ctx, pod, "", stage.Continue); err != nil {
-			s.Errorf("letting the pod go on: %v", err)
-		}
-	}
+		release()
+	})
 	s.Cleanup(thaw)
-	if err := suite.access.SignalShim(s.Context(), pod, "", stage.Stop); err != nil {
-		s.Fatal(err)
-	}
 	s.signal(pod, stage.Stop)
 	return thaw
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -155,18 +156,13 @@ func (s *scenario) protect(pod *corev1.Pod) (release func()) {
 	if err := suite.access.SignalShim(s.Context(), pod, "", stage.Stop); err != nil {
 		s.Fatal(err)
 	}
-	released := false
-	release = func() {
-		if released {
-			return
-		}
-		released = true
+	release = sync.OnceFunc(func() {
 		ctx, cancel := s.late()
 		defer cancel()
 		if err := suite.access.SignalShim(ctx, pod, "", stage.Continue); err != nil {
 			s.Errorf("letting the pod go: %v", err)
 		}
-	}
+	})
 	s.Cleanup(release)
 	return release
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,18 +48,13 @@ func (s *scenario) stopComponent(component string) (thaw func()) {
 	if err := suite.cluster.SignalComponent(s.Context(), component, stage.Stop); err != nil {
 		s.Fatal(err)
 	}
-	thawed := false
-	thaw = func() {
-		if thawed {
-			return
-		}
-		thawed = true
+	thaw = sync.OnceFunc(func() {
 		ctx, cancel := s.late()
 		defer cancel()
 		if err := suite.cluster.SignalComponent(ctx, component, stage.Continue); err != nil {
 			s.Errorf("letting %s go on: %v", component, err)
 		}
-	}
+	})
 	s.Cleanup(thaw)
 	return thaw
 }

@@ -85,6 +85,7 @@ func (c *Coordinator) HandleManifestRead(now time.Time, path string, m *snapshot
 	}
 	switch {
 	case m != nil:
+		c.learn.retryAt = time.Time{} // storage answers
 		c.free(c.shared.Learn(id, sharedFiles(path, m)))
 	case permanent:
 		c.learn.damaged[id] = true

@@ -49,6 +49,16 @@ func (i inheritance) unknown() bool {
 	return !i.by.learnedAll() || i.ended && !i.by.learnedInTime[i.path]
 }
 
+// unlearned says that the coordinator that took the last checkpoint with the object out of the head never came to know that. What its
+// predecessors knew doesn't count: for them, that checkpoint still needed the object.
+func (s *custody) unlearned() bool {
+	if len(s.inherited) == 0 {
+		return false
+	}
+	last := s.inherited[len(s.inherited)-1].by
+	return !slices.ContainsFunc(s.inherited, func(i inheritance) bool { return i.by == last && !i.unknown() })
+}
+
 // refusal is a deletion that a coordinator asked for and storage did not carry out. The coordinator tries it again as soon as another one works, at the latest
 // with the end of the job.
 type refusal struct {
@@ -202,7 +212,7 @@ func (w *world) checkLeaks() {
 }
 
 func (w *world) explained(s *custody, dir, name string) bool {
-	if len(s.inherited) > 0 && !slices.ContainsFunc(s.inherited, func(i inheritance) bool { return !i.unknown() }) {
+	if s.unlearned() {
 		return true
 	}
 	if s.failed() || s.underway > 0 || len(s.owners) == 0 || slices.ContainsFunc(s.owners, func(c *coordinator) bool { return !c.orderly }) {

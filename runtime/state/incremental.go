@@ -185,7 +185,10 @@ func (s *Snapshot) writeIncremental(ctx context.Context, w SharedWriter) ([]File
 	groups, size := s.extent()
 	e.buf = s.m.takeBuffer(min(size, e.part+1<<18))
 	room := cap(e.buf)
-	defer func() { s.m.giveBuffer(e.buf, room) }()
+	defer func() {
+		s.m.settle(e.buf)
+		s.m.giveBuffer(e.buf, room)
+	}()
 	if err := e.pages(ctx, groups, keep); err != nil {
 		return nil, err
 	}

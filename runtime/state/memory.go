@@ -26,6 +26,7 @@ type Memory struct {
 
 	pool    pagePool
 	retired []retiredPage
+	lists   [][]snapPage // of released snapshots, for the next one
 	bytes   meter        // all memory taken
 	held    atomic.Int64 // of bytes: retired pages that open snapshots need
 	failed  error
@@ -33,6 +34,8 @@ type Memory struct {
 	encodeMu sync.Mutex
 	encode   []byte // buffer of the asynchronous part, guarded by encodeMu
 	closed   bool   // guarded by encodeMu
+	// usedBuffer is the address of the buffer that was written last, hugeBuffer of the one that was made of huge pages last. Guarded by encodeMu.
+	usedBuffer, hugeBuffer uintptr
 
 	placements placements
 }
@@ -161,6 +164,7 @@ func (m *Memory) refresh() {
 			return false
 		}
 		m.endPlan(s)
+		m.givePages(s)
 		return true
 	})
 	m.openMax = 0

@@ -222,6 +222,7 @@ func (s *Snapshot) writePlanned(ctx context.Context, w FileWriter) ([]File, erro
 	if err := e.storeFile(ctx, data, sections, crc); err != nil {
 		return nil, fmt.Errorf("writing keyed state: %w", err)
 	}
+	s.m.settle(data)
 	return e.files, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -39,6 +40,8 @@ type Snapshot struct {
 	begun, again, spent bool
 	released            bool
 	done                atomic.Bool // released and no writer left
+	// spare are the lists of pages, emptied. They are the owner's once done is set.
+	spare [][]snapPage
 }
 
 // snapPage is one page of a table at the time of the seal.
@@ -99,6 +102,30 @@ func (m *Memory) seal(planned int) *Snapshot {
 	return s
 }
 
+// takePages returns an empty list with room for n pages, that of a snapshot before if there is one. To make one takes the longer part of a seal: memory that is
+// new to the process, and the garbage collector at times, which has whoever asks for that much sweep as much.
+func (m *Memory) takePages(n int) []snapPage {
+	best := -1
+	for i, pages := range m.lists {
+		if cap(pages) >= n && (best < 0 || cap(pages) < cap(m.lists[best])) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return make([]snapPage, 0, n+n/8) // state that grows would need another one each time
+	}
+	pages := m.lists[best]
+	m.lists = slices.Delete(m.lists, best, best+1)
+	return pages
+}
+
+// givePages takes the lists of a snapshot back. What no seal has taken since those of another snapshot came is given up.
+func (m *Memory) givePages(s *Snapshot) {
+	clear(m.lists)
+	m.lists = append(m.lists[:0], s.spare...)
+	s.spare = nil
+}
+
 // seal returns the table as it is. If it is numbered, the directories say which page of the snapshot each of theirs is.
 func (t *Table) seal(numbered bool) tableSnapshot {
 	s := tableSnapshot{
@@ -112,7 +139,7 @@ func (t *Table) seal(numbered bool) tableSnapshot {
 	}
 	s.special, s.specialG, s.specialE = t.special.ptr, t.specialG, t.special.epoch
 	s.groups = make([]snapGroup, len(t.groups))
-	s.pages = make([]snapPage, 0, t.pages)
+	s.pages = t.m.takePages(t.pages)
 	for i := range t.groups {
 		g := &t.groups[i]
 		if g.n > 0 {
@@ -161,6 +188,11 @@ func (s *Snapshot) Len() int { return s.n }
 // finish hands the pages back when nobody uses them. mu is held.
 func (s *Snapshot) finish() {
 	if s.released && s.writers == 0 && !s.done.Load() {
+		for i := range s.tables {
+			pages := s.tables[i].pages
+			clear(pages) // so that they keep no page alive
+			s.spare = append(s.spare, pages[:0])
+		}
 		s.tables = nil
 		if s.plan != nil {
 			s.m.beside(-int64(s.plan.room))

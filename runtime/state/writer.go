@@ -40,7 +40,10 @@ func (s *Snapshot) write(ctx context.Context, w FileWriter) ([]File, error) {
 	}
 	e.buf = s.m.takeBuffer(min(size, e.part+1<<18))
 	room := cap(e.buf)
-	defer func() { s.m.giveBuffer(e.buf, room) }()
+	defer func() {
+		s.m.settle(e.buf)
+		s.m.giveBuffer(e.buf, room)
+	}()
 	for g := range groups {
 		for i := range s.tables {
 			if t := &s.tables[i]; g < len(t.groups) && t.groups[g].count > 0 {
@@ -265,7 +268,7 @@ func (m *Memory) takeBuffer(n int) []byte {
 	m.encodeMu.Unlock()
 	m.beside(-int64(cap(b)))
 	if cap(b) < n {
-		b = make([]byte, 0, n+n/8) // state that grows would need another one each time
+		b = newBuffer(n + n/8) // state that grows would need another one each time
 	}
 	m.beside(int64(cap(b)))
 	return b[:0]

@@ -39,8 +39,6 @@ type scenario struct {
 	// interval of the checkpoints; 0 for checkpointInterval.
 	interval  time.Duration
 	keyGroups int
-	// incremental checkpoints write what changed.
-	incremental bool
 	// recovery measures the time from the kill of a worker to the first row after it, instead of a rate.
 	recovery bool
 	// target is the wanted rate per second, and unit what of; targetMiB the wanted memory.
@@ -93,9 +91,6 @@ func (s *scenario) config(dir, input string) contract.JobConfig {
 	}
 	if !s.noCheckpoints {
 		cfg.Checkpointing = &contract.Checkpointing{Interval: contract.Duration(cmp.Or(s.interval, checkpointInterval))}
-	}
-	if s.incremental {
-		cfg.StateBackend = &contract.StateBackend{Incremental: true}
 	}
 	if s.recovery {
 		cfg.Restart = contract.Restart{FixedDelay: &contract.FixedDelay{Delay: contract.Duration(recoveryDelay)}}

@@ -4,6 +4,7 @@ package envtest
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -21,6 +22,7 @@ import (
 	crenvtest "sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/test/orphans"
 )
 
 // What all tests share.
@@ -70,8 +72,12 @@ func run(m *testing.M) (code int, err error) {
 	if server, err = environment.Start(); err != nil {
 		return 1, fmt.Errorf("starting the API server: %w", err)
 	}
+	release, err := orphans.Guard()
+	if err != nil {
+		return 1, err
+	}
 	defer func() {
-		if stopErr := environment.Stop(); stopErr != nil && err == nil {
+		if stopErr := errors.Join(environment.Stop(), release()); stopErr != nil && err == nil {
 			err = fmt.Errorf("stopping the API server: %w", stopErr)
 		}
 	}()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -30,6 +31,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/test/orphans"
 )
 
 // patience is how long anything is waited for, lookAgain how often it is looked at.
@@ -119,8 +121,12 @@ func (l *live) startAPIServer() string {
 	if err != nil {
 		l.t.Fatalf("starting the API server: %v (make envtest-assets builds it)", err)
 	}
+	release, err := orphans.Guard()
+	if err != nil {
+		l.t.Fatal(err)
+	}
 	l.t.Cleanup(func() {
-		if err := environment.Stop(); err != nil {
+		if err := errors.Join(environment.Stop(), release()); err != nil {
 			l.t.Errorf("stopping the API server: %v", err)
 		}
 	})

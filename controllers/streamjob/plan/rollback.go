@@ -20,6 +20,8 @@ const (
 	defaultStartDeadline = 5 * time.Minute
 	// faultPatience is how long a pod must have a fault that will not pass before that ends the version: one failed pull is no such fault.
 	faultPatience = 10 * time.Second
+	// checkPatience is how long the check of a newer version may fail before the deployed one, if it fails as well, is rolled back all the same.
+	checkPatience = 30 * time.Second
 )
 
 // rollbackSettings are those of the spec; never nil.
@@ -88,16 +90,16 @@ func (p *planner) stableBefore(grant int64, revision string) *Version {
 }
 
 // rollsBack begins to go back to the stable version, if the deployed one has failed for a cause that will not pass. What the user asks for
-// comes first: a newer version, or that the job stops.
+// comes first: a newer version that can be started, or that the job stops.
 func (p *planner) rollsBack() bool {
-	op := p.was.Operation
+	op, fails := p.was.Operation, p.checkFails()
 	switch {
-	case op == nil, op.Type == streamv1.UpgradeOperation && op.Phase == streamv1.OperationStarting:
+	case op == nil, fails, op.Type == streamv1.UpgradeOperation && op.Phase == streamv1.OperationStarting:
 	case op.Type == streamv1.SavepointOperation, op.Type == streamv1.CheckpointOperation:
 	default:
 		return false
 	}
-	if p.stopWanted() || p.wantsUpgrade() && p.invalid() == "" {
+	if p.stopWanted() || p.wantsUpgrade() && p.invalid() == "" && !fails {
 		return false
 	}
 	to := p.rollbackTarget()
@@ -108,8 +110,22 @@ func (p *planner) rollsBack() bool {
 	if cause == nil {
 		return false
 	}
+	if fails {
+		if left := checkPatience - p.now.Sub(op.StartedAt.Time); left > 0 {
+			p.again(left)
+			return false
+		}
+	}
 	p.rollBack(cause, to)
 	return true
+}
+
+// checkFails says that the version that is to replace the deployed one can't be started, or can't take its state, and hasn't been edited since. It is checked
+// again once the stable version runs.
+func (p *planner) checkFails() bool {
+	op := p.was.Operation
+	return op != nil && op.Type == streamv1.UpgradeOperation && op.Generation == p.job.Generation && op.Reason != "" &&
+		(op.Phase == streamv1.OperationChecking || op.Phase == streamv1.OperationWaiting)
 }
 
 // rollBack begins to go back to a stable version.
@@ -240,8 +256,8 @@ func (p *planner) driveRollback() {
 		p.drop()
 	case op.Phase == streamv1.OperationStarting:
 		p.driveBack()
-	case p.stopWanted(), !p.held() && p.invalid() == "":
-		// Nothing was torn down for it yet, so what the user asks for now comes first.
+	case p.stopWanted(), !p.held() && p.invalid() == "" && op.Generation != p.job.Generation:
+		// Nothing was torn down for it yet, so what the user asks for since it began comes first.
 		p.drop()
 		p.st.Rollback = nil
 	case op.Phase == streamv1.OperationWaiting:

@@ -24,7 +24,7 @@ func Guard() (release func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := exec.Command("sh", append([]string{"-c", script, "sh"}, children...)...) //nolint:noctx // it outlives this process
+	c := exec.Command("sh", append([]string{"-c", script, "sh"}, children...)...) //nolint:noctx,gosec // it outlives this process; these are numbers
 	in, err := c.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("guarding %v: %w", children, err)

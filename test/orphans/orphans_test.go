@@ -22,14 +22,13 @@ import (
 const parentMode = "WEIR_TEST_PARENT"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(parentMode) != "" {
-		if err := parent(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+	if os.Getenv(parentMode) == "" {
+		m.Run()
+		return
 	}
-	os.Exit(m.Run())
+	if err := parent(); err != nil {
+		panic(err)
+	}
 }
 
 func parent() error {
@@ -42,7 +41,7 @@ func parent() error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(server.Process.Pid)
+	_, _ = fmt.Fprintln(os.Stdout, server.Process.Pid)
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		return err
 	}

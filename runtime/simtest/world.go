@@ -36,6 +36,8 @@ type Result struct {
 	// Steps, Checkpoints, Restores, Versions and Time tell how much happened.
 	Steps, Checkpoints, Restores, Versions, Orphans int
 	Time                                            time.Duration
+	// Relaxed says that a user had to give the checkpoints more time.
+	Relaxed bool
 }
 
 // maxSteps ends a run that goes round in circles.
@@ -133,7 +135,7 @@ func Run(ctx context.Context, seed uint64, o Options) (res Result) {
 	defer func() {
 		res = Result{
 			Seed: seed, Err: w.failure, Trace: w.trace, Steps: w.clock.steps, Checkpoints: w.checkpoints, Restores: w.restores,
-			Versions: w.versions, Orphans: w.orphans, Time: w.clock.now.Sub(start),
+			Versions: w.versions, Orphans: w.orphans, Time: w.clock.now.Sub(start), Relaxed: !w.relaxed.IsZero(),
 		}
 	}()
 	defer func() {

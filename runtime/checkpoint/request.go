@@ -72,7 +72,7 @@ func cleanTarget(target string) (string, error) {
 	}
 	for seg := range strings.SplitSeq(t, "/") {
 		if seg == "" || seg == "." || seg == ".." || strings.ContainsAny(seg, "\\\x00\n") {
-			return "", fmt.Errorf("checking the savepoint target %q: want a directory within the job's storage, without empty, \".\" or \"..\" parts", target)
+			return "", fmt.Errorf("checking the savepoint target %q: want a directory relative to the job's storage, such as \"mine\", without empty, \".\" or \"..\" parts", target)
 		}
 	}
 	return t + "/", nil

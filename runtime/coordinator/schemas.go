@@ -20,7 +20,7 @@ import (
 	"github.com/weir-stream/weir/runtime/storage"
 )
 
-// checkSchemas says which operators can't take the keyed state that they are to take, so that a state of another type is found before anything is stopped.
+// checkSchemas says which operators can't take the state that they are to take, so that a state of another type, or of another kind of operator, is found before anything is stopped.
 func (c *Coordinator) checkSchemas(ctx context.Context, p *prepared) (warnings []string, err error) {
 	problems, warnings := c.schemaProblems(ctx, p)
 	if len(problems) == 0 {
@@ -55,6 +55,9 @@ func (c *Coordinator) schemaProblems(ctx context.Context, p *prepared) (problems
 	files := snapshotFiles{store: c.o.Store, dir: path.Dir(manifestKey(p.from.Path))}
 	for _, v := range p.graph.Vertices {
 		for _, n := range v.Nodes {
+			if err := p.checkLists(v, n); err != nil {
+				problems = append(problems, schemaProblem{n.Name, err})
+			}
 			if !n.Keyed || n.NewOperator == nil || n.Transactional {
 				continue
 			}
@@ -67,6 +70,20 @@ func (c *Coordinator) schemaProblems(ctx context.Context, p *prepared) (problems
 		}
 	}
 	return problems, warnings
+}
+
+// checkLists says whether an operator can take its operator state, as far as it tells without being opened.
+func (p *prepared) checkLists(v *graph.Vertex, n *graph.Node) error {
+	if n.CheckState == nil {
+		return nil
+	}
+	for s := range v.Parallelism {
+		err := n.CheckState(p.tasks[protocol.TaskID{Vertex: v.Name, Subtask: s}].Operators[n.Name].Lists)
+		if _, unused := errors.AsType[*operator.UnusedStateError](err); err != nil && (!unused || !p.cfg.AllowNonRestoredState) {
+			return err
+		}
+	}
+	return nil
 }
 
 // someState returns the files with the state of the first subtask of an operator that takes any.

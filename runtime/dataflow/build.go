@@ -238,7 +238,7 @@ func (b *builder) build(p *plan) {
 		p.broken = true
 		return
 	}
-	n := &graph.Node{Name: p.op.Name, PreviousNames: p.op.PreviousNames, Parallelism: p.op.Parallelism}
+	n := &graph.Node{Name: p.op.Name, PreviousNames: p.op.PreviousNames, Parallelism: p.op.Parallelism, CheckState: operator.OnlyLists()}
 	p.kind.build(b, p, in, n)
 	if p.broken || p.kind.virtual {
 		return

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 
+	"github.com/weir-stream/weir/runtime/connector/files"
 	"github.com/weir-stream/weir/runtime/connector/format"
 	"github.com/weir-stream/weir/runtime/connector/generator"
 	"github.com/weir-stream/weir/runtime/connector/logsink"
@@ -17,6 +18,7 @@ import (
 	"github.com/weir-stream/weir/runtime/dataflow/steps"
 	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/operator/txn"
 )
 
 // role is where an operator stands in the graph.
@@ -105,6 +107,7 @@ func (b *builder) files(p *plan, _ *columns.Schema, n *graph.Node) {
 	schema := p.schema
 	n.Bounded = bounded(p.op)
 	n.Transactional = spec.DeadLetterPath != "" // dead letters become visible like the files of a sink
+	n.CheckState = files.CheckState
 	var err error
 	n.NewSource, err = b.connectors.FilesSource(p.op.Name, spec, func() format.Decoder { return decoder(schema) })
 	if err != nil {
@@ -140,7 +143,7 @@ func (b *builder) generator(p *plan, _ *columns.Schema, n *graph.Node) {
 	}
 	p.schema = generator.Schema()
 	n.Bounded = bounded(p.op)
-	n.NewSource = g.NewSource
+	n.NewSource, n.CheckState = g.NewSource, g.CheckState
 }
 
 func (b *builder) mapStep(p *plan, in *columns.Schema, n *graph.Node) {
@@ -296,7 +299,7 @@ func aggregateOf(env *expr.Env, c contract.AggregateColumn) (steps.Aggregate, co
 }
 
 func (b *builder) fileSink(p *plan, in *columns.Schema, n *graph.Node) {
-	n.Transactional = true
+	n.Transactional, n.CheckState = true, operator.OnlyLists(txn.ListName)
 	var err error
 	n.NewOperator, err = b.connectors.FileSink(p.op.Name, p.op.FileSink, func() format.Encoder { return lines.NewJSONEncoder(in) })
 	if err != nil {

@@ -69,6 +69,9 @@ type Node struct {
 	Transactional bool
 	// TransactionTimeout is how long a transaction of it may be open before the outside drops it; 0 for as long as it takes.
 	TransactionTimeout time.Duration
+	// CheckState says of the operator state that a subtask is to take whether it can, without opening anything: an [operator.StateError] or an
+	// [operator.UnusedStateError]. Nil: that shows when the operator is opened.
+	CheckState func(lists []operator.List) error
 	// NoChain keeps the node apart from its producer.
 	NoChain bool
 	// Signature describes the configuration that must agree between coordinator and workers; enters the fingerprint.

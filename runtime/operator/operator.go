@@ -169,10 +169,14 @@ type Context struct {
 	Log logr.Logger
 	// Counters count what the operator wants shown, e.g. skipped lines; safe for use by any goroutine.
 	Counters *Counters
+
+	// asked are the names that List was called with.
+	asked []string
 }
 
 // List returns the restored list of that name; nil when there is none.
 func (c *Context) List(name string) [][]byte {
+	c.asked = append(c.asked, name)
 	for i := range c.Restored {
 		if c.Restored[i].Name == name {
 			return c.Restored[i].Entries

@@ -33,6 +33,7 @@ func (l *lists) add(o openList) ([][]byte, error) {
 		}
 	}
 	l.open = append(l.open, o)
+	_ = l.c.List(o.name) // asks for it
 	for _, r := range l.c.Restored {
 		if r.Name != o.name {
 			continue

@@ -12,7 +12,7 @@ import (
 // checkpoint after it has completed. A client says what to do, package txn when; see also [TransactionTimeout].
 func ToTransactional[T any](s Stream[T], name string, newClient func() txn.Client[T], opts ...Option) {
 	s.job.add(&graph.Node{
-		Name: name, Inputs: s.edges(0), Transactional: true,
+		Name: name, Inputs: s.edges(0), Transactional: true, CheckState: operator.OnlyLists(txn.ListName),
 		NewOperator: func() operator.Operator { return txn.NewOperator(txn.Blocking(newClient())) },
 	}, opts)
 }

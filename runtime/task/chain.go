@@ -157,6 +157,9 @@ func (c *Core) openLink(ctx context.Context, l *link) error {
 	if err != nil {
 		return l.wrap(permanent(fmt.Errorf("opening: %w", err)))
 	}
+	if err := l.ctx.Unused(); err != nil && !c.o.AllowNonRestoredState {
+		return l.wrap(permanent(err))
+	}
 	if err := c.openReplay(ctx, l); err != nil {
 		return err
 	}
@@ -178,7 +181,9 @@ func permanent(err error) error {
 	_, other := errors.AsType[*state.SchemaError](err)
 	_, expired := errors.AsType[*txn.ExpiredError](err)
 	_, newer := errors.AsType[*state.FormatError](err)
-	if damaged || other || expired || newer {
+	_, misfit := errors.AsType[*operator.StateError](err)
+	_, unused := errors.AsType[*operator.UnusedStateError](err)
+	if damaged || other || expired || newer || misfit || unused {
 		return &FatalError{err}
 	}
 	return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/operator/txn"
 	"github.com/weir-stream/weir/runtime/state"
 )
@@ -21,6 +22,8 @@ func TestPermanent_IsWhatNoRestartMends(t *testing.T) {
 		"damage":         {&state.CorruptError{Path: "f"}, true},
 		"another type":   {&state.SchemaError{State: "count"}, true},
 		"a newer format": {&state.FormatError{What: "state file", Path: "f", Version: 9, Known: 2}, true},
+		"another kind":   {&operator.UnusedStateError{Lists: []string{"positions"}}, true},
+		"other settings": {&operator.StateError{Err: errors.New("it had 3 keys")}, true},
 		"expired":        {&txn.ExpiredError{}, true},
 		"storage":        {errors.New("the connection was reset"), false},
 	}

@@ -103,3 +103,58 @@ func TestCore_StateOfAnotherTypeIsFatal(t *testing.T) {
 	}
 	h.must(core.Close())
 }
+
+// forgetful is an operator that asks for some of its lists only.
+type forgetful struct {
+	repeat
+	asks []string
+}
+
+// Open implements [operator.Operator].
+func (f *forgetful) Open(_ context.Context, c *operator.Context) error {
+	for _, name := range f.asks {
+		_ = c.List(name)
+	}
+	return nil
+}
+
+// Operator state that an operator doesn't ask for, because it was another kind of operator when that was written, isn't dropped silently.
+func TestCore_OperatorStateThatNobodyAsksForIsFatal(t *testing.T) {
+	t.Parallel()
+	lists := []operator.List{{Name: "positions", Entries: [][]byte{{1}}}, {Name: "transactions", Entries: [][]byte{{2}}}, {Name: "empty"}}
+	for name, tc := range map[string]struct {
+		asks  []string
+		allow bool
+		fatal bool
+	}{
+		"all are asked for":        {asks: []string{"positions", "transactions"}},
+		"one is not":               {asks: []string{"positions"}, fatal: true},
+		"none is":                  {fatal: true},
+		"one is not, with a leave": {asks: []string{"positions"}, allow: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := &harness{journal: &journal{}, t: t, room: true, blocked: map[int]bool{}, async: map[int64]task.Async{}}
+			plan, err := graph.NewPlan(&graph.Graph{Nodes: []*graph.Node{
+				{Name: "in", Parallelism: 2, Output: ints, NewSource: func() operator.Source { return nil }},
+				{
+					Name: "mid", Parallelism: 1, Inputs: []graph.Edge{{From: "in"}},
+					NewOperator: func() operator.Operator { return &forgetful{repeat{journal: h.journal}, tc.asks} },
+				},
+			}}, graph.Options{})
+			h.must(err)
+			core := task.New(task.Options{
+				Plan: plan, Vertex: plan.Vertex("mid"), Attempt: protocol.Attempt{K: 1}, Env: h, Inputs: h, Wake: func() {},
+				Log: logr.Discard(), Now: func() time.Time { return time.Unix(0, 0) }, AllowNonRestoredState: tc.allow,
+				Deployment: protocol.TaskDeployment{Operators: map[string]protocol.OperatorRestore{"mid": {Lists: lists}}},
+			})
+			err = core.Open(t.Context())
+			_, fatal := errors.AsType[*task.FatalError](err)
+			_, unused := errors.AsType[*operator.UnusedStateError](err)
+			if fatal != tc.fatal || unused != tc.fatal {
+				t.Errorf("fatal is %v, want %v: %v", fatal, tc.fatal, err)
+			}
+			h.must(core.Close())
+		})
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/weir-stream/weir/runtime/operator"
+	"github.com/weir-stream/weir/runtime/operator/txn"
 )
 
 // sampleBytes is how much of the beginning of a file, and of what is before the position, is remembered as a hash.
@@ -109,6 +110,11 @@ func encodeState(l listing, files []file) ([]operator.List, error) {
 		{Name: openList, Mode: operator.Union, Entries: unread},
 		{Name: finishedList, Mode: operator.Union, Entries: finished},
 	}, nil
+}
+
+// CheckState says whether restored operator state is that of a source of files, with dead letters or without.
+func CheckState(lists []operator.List) error {
+	return operator.OnlyLists(listingList, openList, finishedList, txn.ListName)(lists)
 }
 
 func appendFinished(dst []byte, f *file) []byte {

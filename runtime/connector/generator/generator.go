@@ -124,14 +124,26 @@ func (s *source) Open(_ context.Context, c *operator.Context) error {
 	return nil
 }
 
+// CheckState says whether restored operator state is that of a generator with these keys.
+func (g *Generator) CheckState(lists []operator.List) error {
+	if err := operator.OnlyLists(configList, splitsList)(lists); err != nil {
+		return err
+	}
+	c := &operator.Context{Restored: lists}
+	if configs := c.List(configList); len(configs) > 0 {
+		return (&source{Generator: g}).restore(configs[0], nil)
+	}
+	return nil
+}
+
 func (s *source) restore(encoded []byte, entries [][]byte) error {
 	var cfg config
 	if err := json.Unmarshal(encoded, &cfg); err != nil {
 		return fmt.Errorf("reading the state of the generator: %w", err)
 	}
 	if cfg.Keys != s.keys {
-		return fmt.Errorf("the generator had %d keys when its state was saved and has %d now: set keys back to %d, "+
-			"or give the operator another name to start anew", cfg.Keys, s.keys, cfg.Keys)
+		return &operator.StateError{Err: fmt.Errorf("the generator had %d keys when its state was saved and has %d now: set keys back to %d, "+
+			"or give the operator another name to start anew", cfg.Keys, s.keys, cfg.Keys)}
 	}
 	for _, e := range entries {
 		var p split

@@ -4,6 +4,7 @@ package generator
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,5 +70,27 @@ func TestState_IsFrozen(t *testing.T) {
 	slices.SortFunc(rows, func(a, b [2]int64) int { return int(4*(a[0]-b[0]) + a[1] - b[1]) })
 	if d := cmp.Diff([][2]int64{{0, 4}, {1, 3}, {1, 4}, {2, 3}}, rows); d != "" {
 		t.Errorf("it goes on with (-want +got):\n%s", d)
+	}
+}
+
+func TestCheckState(t *testing.T) {
+	t.Parallel()
+	entry := func(s string) [][]byte { return [][]byte{[]byte(s)} }
+	for name, tc := range map[string]struct {
+		lists []operator.List
+		want  string
+	}{
+		"its own":           {[]operator.List{{Name: configList, Entries: entry(`{"keys":3}`)}, {Name: splitsList, Entries: entry(`{"split":1}`)}}, ""},
+		"none":              {nil, ""},
+		"other keys":        {[]operator.List{{Name: configList, Entries: entry(`{"keys":4}`)}}, "set keys back to 4"},
+		"a source of files": {[]operator.List{{Name: "listing", Entries: entry(`{}`)}}, `"listing"`},
+	} {
+		g, err := New(&contract.Generator{Keys: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := g.CheckState(tc.lists); (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
 	}
 }

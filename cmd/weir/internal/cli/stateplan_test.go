@@ -86,6 +86,7 @@ var (
 	savepointID   = regexp.MustCompile(`avepoint \d+`)
 	sizes         = regexp.MustCompile(`\d+(\.\d+)? (B|kB|KiB|bytes)\b`)
 	columns       = regexp.MustCompile(`  +`)
+	listNames     = regexp.MustCompile(`holds \[[^\]]*\]`) // files that are being read have a list of their own
 	sinkState     = regexp.MustCompile(`out +maps +(-|SIZE)`) // what waits for a commit, if anything does
 )
 
@@ -99,6 +100,7 @@ func TestSnapshotPlan(t *testing.T) {
 		"same":    {nil, exitOK},
 		"renamed": {[]string{"name: counts, inputs", "name: totals, previousNames: [counts], inputs", "[counts]}", "[counts]}", "inputs: [counts], fileSink", "inputs: [totals], fileSink"}, exitOK},
 		"gone":    {[]string{"name: counts, inputs", "name: totals, inputs", "inputs: [counts], fileSink", "inputs: [totals], fileSink"}, exitFailed},
+		"kind":    {[]string{"files: {path: ROOT/in, format: Text, continuous: {pollInterval: 100ms}}", "generator: {keys: 3}", "line.words()", "'[string(key)]'"}, exitFailed},
 		"type":    {[]string{"function: Count}", "function: Max, expression: word}"}, exitFailed},
 	}
 	for name, tc := range tests {
@@ -111,7 +113,7 @@ func TestSnapshotPlan(t *testing.T) {
 			for _, r := range []struct {
 				what *regexp.Regexp
 				by   string
-			}{{savepointName, "SAVEPOINT"}, {savepointID, "avepoint ID"}, {sizes, "SIZE"}, {sinkState, "out  maps  SIZE"}, {columns, "  "}} {
+			}{{savepointName, "SAVEPOINT"}, {savepointID, "avepoint ID"}, {sizes, "SIZE"}, {sinkState, "out  maps  SIZE"}, {listNames, "holds [LISTS]"}, {columns, "  "}} {
 				text = r.what.ReplaceAllString(text, r.by)
 			}
 			golden(t, "plan_"+name+".txt", text)

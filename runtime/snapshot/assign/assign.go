@@ -155,7 +155,7 @@ func (a *assigner) checkManifest() {
 			a.m.MaxParallelism, a.shape.MaxParallelism, a.m.MaxParallelism)
 	}
 	if a.m.Stop == record.StopDrain && !a.o.AllowDrained {
-		a.problemf("the job was drained with it, so what it held back has been emitted already: resume from another savepoint, or allow drained state (spec.restoreFrom.path with allowDrained, or --allow-drained) to go on from it all the same")
+		a.problemf("the job was drained with it, so what it held back has been emitted already: resume from another savepoint, or set spec.restoreFrom.allowDrained beside its path (--allow-drained) to go on from it all the same")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/operator"
@@ -73,8 +74,11 @@ type OperatorError struct {
 	Err      error
 }
 
-// Error names the operator and the cause.
-func (e *OperatorError) Error() string { return fmt.Sprintf("operator %q: %v", e.Operator, e.Err) }
+// Error names the operator and the cause, which may name it as well.
+func (e *OperatorError) Error() string {
+	name := fmt.Sprintf("operator %q: ", e.Operator)
+	return name + strings.TrimPrefix(e.Err.Error(), name)
+}
 
 // Unwrap returns the cause.
 func (e *OperatorError) Unwrap() error { return e.Err }

@@ -88,13 +88,14 @@ func (a *App) operate(c *cobra.Command, f *apiFlags, start func(ctx context.Cont
 	ctx, cancel := a.bounded(c.Context(), f.timeout)
 	defer cancel()
 	op, err := start(ctx, client, id)
-	if err != nil {
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	if !op.Phase.Ended() {
-		if op, err = client.WaitOperation(ctx, id); err != nil {
-			return waiting(fmt.Errorf("waiting for the outcome of operation %s, which may still happen (ask again with --operation-id %s): %w", id, id, err))
-		}
+	if err == nil && !op.Phase.Ended() {
+		op, err = client.WaitOperation(ctx, id)
+	}
+	if err != nil {
+		return waiting(fmt.Errorf("waiting for the outcome of operation %s, which may still happen (ask again with --operation-id %s): %w", id, id, err))
 	}
 	return a.outcome(op)
 }

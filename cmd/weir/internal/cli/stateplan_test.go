@@ -86,7 +86,7 @@ var (
 	savepointID   = regexp.MustCompile(`avepoint \d+`)
 	sizes         = regexp.MustCompile(`\d+(\.\d+)? (B|kB|KiB|bytes)\b`)
 	columns       = regexp.MustCompile(`  +`)
-	listNames     = regexp.MustCompile(`holds \[[^\]]*\]`) // files that are being read have a list of their own
+	listNames     = regexp.MustCompile(`holds \[[^\]]*\]`)    // files that are being read have a list of their own
 	sinkState     = regexp.MustCompile(`out +maps +(-|SIZE)`) // what waits for a commit, if anything does
 )
 

@@ -3,6 +3,10 @@
 package cli
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -166,4 +170,17 @@ func TestStatus_SaysWhatIsStableAndWhatWasRolledBack(t *testing.T) {
 		t.Errorf("exit code %d, stderr %q", code, errs)
 	}
 	golden(t, "job_rolled_back.txt", out)
+}
+
+// A coordinator that takes a request and doesn't answer may do it all the same: it can be asked about again.
+func TestOperation_WithoutAnAnswerMayStillHappen(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // or the end of the connection isn't noticed
+		<-r.Context().Done()
+	}))
+	t.Cleanup(server.Close)
+	code, _, errs := weir(t, "savepoint", "--api", strings.TrimPrefix(server.URL, "http://"), "--timeout", "200ms", "--operation-id", "mine")
+	if code != exitTimeout || !strings.Contains(errs, "may still happen (ask again with --operation-id mine)") {
+		t.Errorf("exit code %d, want %d: %s", code, exitTimeout, errs)
+	}
 }

@@ -107,7 +107,7 @@ func (b *builder) files(p *plan, _ *columns.Schema, n *graph.Node) {
 	schema := p.schema
 	n.Bounded = bounded(p.op)
 	n.Transactional = spec.DeadLetterPath != "" // dead letters become visible like the files of a sink
-	n.CheckState = files.CheckState
+	n.CheckState = files.CheckState(n.Transactional)
 	var err error
 	n.NewSource, err = b.connectors.FilesSource(p.op.Name, spec, func() format.Decoder { return decoder(schema) })
 	if err != nil {

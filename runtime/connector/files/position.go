@@ -112,9 +112,13 @@ func encodeState(l listing, files []file) ([]operator.List, error) {
 	}, nil
 }
 
-// CheckState says whether restored operator state is that of a source of files, with dead letters or without.
-func CheckState(lists []operator.List) error {
-	return operator.OnlyLists(listingList, openList, finishedList, txn.ListName)(lists)
+// CheckState returns a check whether restored operator state is that of a source of files. Without dead letters, it has no use for some that are still to be committed.
+func CheckState(deadLetters bool) func([]operator.List) error {
+	names := []string{listingList, openList, finishedList}
+	if deadLetters {
+		names = append(names, txn.ListName)
+	}
+	return operator.OnlyLists(names...)
 }
 
 func appendFinished(dst []byte, f *file) []byte {

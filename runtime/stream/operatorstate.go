@@ -39,26 +39,13 @@ func (l *lists) add(o openList) ([][]byte, error) {
 			continue
 		}
 		if r.Mode != o.mode || r.Type != o.typ {
-			return nil, fmt.Errorf("opening list %q: it is of %s, mode %d in the snapshot but of %s, mode %d in the job; keep the type, or use another name for the new list",
-				o.name, r.Type, r.Mode, o.typ, o.mode)
+			return nil, &operator.StateError{Err: fmt.Errorf(
+				"opening list %q: it is of %s, mode %d in the snapshot but of %s, mode %d in the job; keep the type, or use another name for the new list",
+				o.name, r.Type, r.Mode, o.typ, o.mode)}
 		}
 		return r.Entries, nil
 	}
 	return nil, nil
-}
-
-// opened checks that every restored list with entries was asked for.
-func (l *lists) opened() error {
-	for _, r := range l.c.Restored {
-		used := len(r.Entries) == 0
-		for _, o := range l.open {
-			used = used || o.name == r.Name
-		}
-		if !used {
-			return fmt.Errorf("the snapshot holds list %q that the operator doesn't open any more: keep the list in the program, or rename the operator and allow non-restored state", r.Name)
-		}
-	}
-	return nil
 }
 
 // snapshot encodes all lists. They are small, so that this is part of the synchronous part.
@@ -109,10 +96,7 @@ func (a *apply[T, U]) Open(ctx context.Context, oc *operator.Context) error {
 	if err := a.each.Open(ctx, oc); err != nil {
 		return err
 	}
-	if err := a.f.Open(&a.ctx); err != nil {
-		return err
-	}
-	return a.ctx.lists.opened()
+	return a.f.Open(&a.ctx)
 }
 
 // Snapshot fixes the lists.

@@ -97,7 +97,7 @@ func TestOperatorLists_OtherTypeOrNoneIsRefused(t *testing.T) {
 	feed(r, 0, "a")
 	s := r.snapshot(0)
 	r.close()
-	for other, want := range map[bool]string{true: "it is of string, mode 0 in the snapshot but of int64", false: `holds list "split"`} {
+	for other, want := range map[bool]string{true: "it is of string, mode 0 in the snapshot but of int64", false: `holds ["split" "union"]`} {
 		o := newRig[string](t, 1, 16, "buffers", func(j *stream.Job) {
 			stream.Apply(nothing[string](j, "in"), "buffers", func() stream.Function[string, string] { return wrongLists{other} })
 		})

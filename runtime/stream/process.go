@@ -225,10 +225,7 @@ func (p *process[K, U]) Open(ctx context.Context, oc *operator.Context) error {
 	if err := p.base.Open(ctx, oc); err != nil {
 		return err
 	}
-	if err := p.open(&p.ctx); err != nil {
-		return err
-	}
-	return p.ctx.lists.opened()
+	return p.open(&p.ctx)
 }
 
 // Process begins a batch.

@@ -5,6 +5,7 @@ package stream_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -174,10 +175,11 @@ func (r *rig[U]) tryStart(p int, s *rigSnapshot) error {
 				}
 			}
 		}
-		if err := k.op.Open(r.tb.Context(), &operator.Context{
+		oc := &operator.Context{
 			Name: r.node.Name, Subtask: i, Parallelism: p, MaxParallelism: r.max, Out: k, Keyed: k.mem, Restored: restore.Lists,
 			Now: func() time.Time { return r.now }, Log: logr.Discard(), Counters: &k.counters,
-		}); err != nil {
+		}
+		if err := errors.Join(k.op.Open(r.tb.Context(), oc), oc.Unused()); err != nil {
 			return err
 		}
 		if k.mem != nil {

@@ -74,7 +74,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	release, err := orphans.Guard()
 	if err != nil {
-		return 1, err
+		return 1, errors.Join(err, environment.Stop())
 	}
 	defer func() {
 		if stopErr := errors.Join(environment.Stop(), release()); stopErr != nil && err == nil {

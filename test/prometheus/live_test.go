@@ -123,7 +123,7 @@ func (l *live) startAPIServer() string {
 	}
 	release, err := orphans.Guard()
 	if err != nil {
-		l.t.Fatal(err)
+		l.t.Fatal(errors.Join(err, environment.Stop()))
 	}
 	l.t.Cleanup(func() {
 		if err := errors.Join(environment.Stop(), release()); err != nil {

@@ -170,6 +170,11 @@ type JobReport struct {
 	// +optional
 	Restarts int64 `json:"restarts,omitempty"`
 
+	// recordsReplayed is about how many records the sources had emitted after the checkpoint when this coordinator restarted tasks from it,
+	// and so emitted again; what came after the last heartbeat before a failure, one second at most, is not counted.
+	// +optional
+	RecordsReplayed int64 `json:"recordsReplayed,omitempty"`
+
 	// startedAt is when the coordinator started.
 	// +optional
 	StartedAt metav1.Time `json:"startedAt,omitempty,omitzero"`
@@ -478,6 +483,16 @@ type RestoreReport struct {
 	// takenAt is when the snapshot was complete.
 	// +optional
 	TakenAt metav1.Time `json:"takenAt,omitempty,omitzero"`
+
+	// ageMillis is how old the snapshot was when the operator saw the job run from it, in milliseconds.
+	// +optional
+	AgeMillis int64 `json:"ageMillis,omitempty"`
+
+	// estimatedReplayMillis is how much processing is done again, in milliseconds of what the job did, and at most: the time from the
+	// snapshot until the job was last known to run. 0 after a savepoint that stopped the job. Absent after an empty start, and if the state
+	// is that of another StreamJob.
+	// +optional
+	EstimatedReplayMillis *int64 `json:"estimatedReplayMillis,omitempty"`
 
 	// reason says why the effective mode is not the requested one.
 	// +optional

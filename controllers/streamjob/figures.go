@@ -162,20 +162,6 @@ func restored(st *streamv1.StreamJobStatus) restore {
 	return restore{st.Deployment.Grant, origin{st.Restore.RequestedMode, st.Restore.EffectiveMode}}
 }
 
-// snapshotAge returns how old the snapshot was that the deployed version started from; ok is false when that isn't known.
-func (f *figures) snapshotAge() (age time.Duration, ok bool) {
-	st := f.status
-	if st.Restore == nil || st.Restore.TakenAt.IsZero() || st.Deployment == nil {
-		return 0, false
-	}
-	for i := range st.History {
-		if h := &st.History[i]; h.Grant == st.Deployment.Grant && !h.DeployedAt.IsZero() {
-			return max(0, h.DeployedAt.Sub(st.Restore.TakenAt.Time)), true
-		}
-	}
-	return 0, false
-}
-
 // histogram counts observations by [upgradeBuckets].
 type histogram struct {
 	count   uint64
@@ -242,8 +228,11 @@ func (s *sink) state(f *figures) {
 			s.gauge(s.d.upgrade, p.seconds, p.name)
 		}
 	}
-	if age, ok := f.snapshotAge(); ok {
-		s.gauge(s.d.snapshotAge, age.Seconds())
+	if r := st.Restore; r != nil && !r.TakenAt.IsZero() {
+		s.gauge(s.d.snapshotAge, seconds(r.AgeMillis))
+		if r.EstimatedReplayMillis != nil {
+			s.gauge(s.d.replay, seconds(*r.EstimatedReplayMillis))
+		}
 	}
 }
 
@@ -268,11 +257,12 @@ func (s *sink) checkpoints(f *figures) {
 
 // counts sends what was counted.
 func (s *sink) counts(f *figures, now time.Time) {
-	restarts := int64(0)
-	if f.status.Job != nil {
-		restarts = f.status.Job.Restarts
+	restarts, replayed := int64(0), int64(0)
+	if j := f.status.Job; j != nil {
+		restarts, replayed = j.Restarts, j.RecordsReplayed
 	}
 	s.send(s.d.restarts, prometheus.CounterValue, float64(restarts))
+	s.send(s.d.replayed, prometheus.CounterValue, float64(replayed))
 	s.send(s.d.rollbacks, prometheus.CounterValue, float64(f.rollbacks))
 	down := f.down
 	if !f.downSince.IsZero() {

@@ -40,6 +40,7 @@ type descriptions struct {
 	checkpointsHealthy, checkpoint, checkpointSeconds             *prometheus.Desc
 	checkpointBytes, interval, checkpoints, restarts, operation   *prometheus.Desc
 	upgrade, upgrades, rollbacks, restores, downtime, snapshotAge *prometheus.Desc
+	replay, replayed                                              *prometheus.Desc
 }
 
 func describe() descriptions {
@@ -68,7 +69,9 @@ func describe() descriptions {
 		rollbacks:         desc("rollbacks_total", "Rollbacks to the newest stable version."),
 		restores:          desc("restores_total", "Starts of a version, by where its state came from: effective is what was done, requested what was asked for.", "requested", "effective"),
 		downtime:          desc("downtime_seconds_total", "How long not all tasks ran although the job was started and should run."),
-		snapshotAge:       desc("restore_age_seconds", "How old the snapshot was when the deployed version started from it: what is processed again came in that time."),
+		snapshotAge:       desc("restore_age_seconds", "How old the snapshot was when the deployed version started from it."),
+		replay:            desc("restore_replay_seconds", "How much processing the deployed version did again when it started, at most; absent where that is not known."),
+		replayed:          desc("records_replayed_total", "About how many records sources emitted again after restarts of tasks since the coordinator started."),
 	}
 }
 
@@ -78,6 +81,7 @@ func (d *descriptions) all() []*prometheus.Desc {
 		d.checkpointsHealthy, d.checkpoint, d.checkpointSeconds,
 		d.checkpointBytes, d.interval, d.checkpoints, d.restarts, d.operation,
 		d.upgrade, d.upgrades, d.rollbacks, d.restores, d.downtime, d.snapshotAge,
+		d.replay, d.replayed,
 	}
 }
 

@@ -58,15 +58,14 @@ func TestMetrics_ShowEachStreamJob(t *testing.T) {
 	job.Spec.Checkpointing = &streamv1.Checkpointing{Interval: metav1.Duration{Duration: 10 * time.Second}}
 	st := &job.Status
 	st.Phase = streamv1.PhaseUpgrading
-	st.Job = &streamv1.JobReport{Restarts: 3}
+	st.Job = &streamv1.JobReport{Restarts: 3, RecordsReplayed: 500}
 	st.LastCheckpoint = &streamv1.SnapshotReport{CompletedAt: metav1.NewTime(metricsStart), DurationMillis: 1500, SizeBytes: 4096}
 	st.Checkpoints = &streamv1.CheckpointsReport{Completed: 17, Failed: 2}
 	st.Operation = &streamv1.OperationReport{Type: streamv1.UpgradeOperation, Phase: streamv1.OperationWaiting, Reason: streamv1.ReasonSavepointFailed}
 	st.LastUpgrade = &streamv1.UpgradeReport{WarmMillis: 2000, SaveMillis: 250}
 	st.LastStable = &streamv1.StableReport{Grant: st.Deployment.Grant}
 	st.Rollback = &streamv1.RollbackReport{Reason: streamv1.ReasonCrashLoop}
-	st.Restore = &streamv1.RestoreReport{TakenAt: metav1.NewTime(metricsStart.Add(-time.Minute))}
-	st.History = []streamv1.HistoryEntry{{Grant: st.Deployment.Grant, DeployedAt: metav1.NewTime(metricsStart.Add(-20 * time.Second))}}
+	st.Restore = &streamv1.RestoreReport{TakenAt: metav1.NewTime(metricsStart.Add(-time.Minute)), AgeMillis: 40_000, EstimatedReplayMillis: new(int64(2500))}
 	setCondition(job, streamv1.ConditionReady, metav1.ConditionTrue, "X")
 	setCondition(job, streamv1.ConditionRolledBack, metav1.ConditionTrue, "X")
 	setCondition(job, streamv1.ConditionCheckpointsHealthy, metav1.ConditionFalse, "X")
@@ -89,8 +88,10 @@ last_upgrade_seconds{part="warm",streamjob="words"} 2
 operation_info{phase="Waiting",streamjob="words",type="Upgrade"} 1
 paused{streamjob="words"} 1
 ready{streamjob="words"} 1
+records_replayed_total{streamjob="words"} 500
 restarts_total{streamjob="words"} 3
 restore_age_seconds{streamjob="words"} 40
+restore_replay_seconds{streamjob="words"} 2.5
 restores_total{effective="LastCheckpoint",requested="Savepoint",streamjob="words"} 0
 rollbacks_total{streamjob="words"} 0
 rolled_back{reason="CrashLoop",streamjob="words"} 1

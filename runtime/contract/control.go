@@ -125,6 +125,9 @@ type JobStatus struct {
 	RecordsIn  int64     `json:"recordsIn"`
 	RecordsOut int64     `json:"recordsOut"`
 	MeasuredAt time.Time `json:"measuredAt"`
+	// RecordsReplayed is an estimate of how many records the sources had emitted after the checkpoint when tasks of this coordinator were
+	// restarted from it, and so emitted again. What came after the last heartbeat before a failure is not in it.
+	RecordsReplayed int64 `json:"recordsReplayed"`
 
 	LastCheckpoint *SnapshotInfo `json:"lastCheckpoint,omitempty"`
 	LastSavepoint  *SnapshotInfo `json:"lastSavepoint,omitempty"`
@@ -204,6 +207,8 @@ type SnapshotInfo struct {
 	CompletedAt    time.Time `json:"completedAt,omitzero"`
 	SizeBytes      int64     `json:"sizeBytes,omitempty"`
 	DurationMillis int64     `json:"durationMillis,omitempty"`
+	// Stopped says that the job was stopped with it: nothing was processed after it. Only of what a job was restored from.
+	Stopped bool `json:"stopped,omitempty"`
 }
 
 // OperationType is what was asked for.

@@ -93,7 +93,7 @@ func TestClaim_DeletesTheSavepointOnceItIsNotNeeded(t *testing.T) {
 		r = c.start(o)
 		r.worker("w2")
 		s := r.await("a restart from its own checkpoint", func(s *contract.JobStatus) bool { return isRunning(s) && s.RestoredFrom != nil })
-		if s.RestoredFrom.Kind != "Checkpoint" {
+		if f := s.RestoredFrom; f.Kind != "Checkpoint" || f.Stopped || f.CompletedAt.IsZero() {
 			t.Errorf("restored from %+v", s.RestoredFrom)
 		}
 		r.ends()

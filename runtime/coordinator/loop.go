@@ -43,6 +43,7 @@ type loop struct {
 	exit *job.Exit
 	// records are those of the sources and sinks of the last attempt that ran.
 	records   records
+	replay    *replay
 	startedAt time.Time
 	// draining are the workers that wait for a checkpoint, by its operation.
 	draining map[string]*conn
@@ -284,6 +285,9 @@ func (l *loop) received(k *conn, m protocol.FromWorker) {
 		k.end(fmt.Errorf("the worker registered twice on one connection"))
 	case l.machine == nil: // nothing was asked of it yet
 	default:
+		if m.Ack != nil {
+			l.replay.acked(m.Ack)
+		}
 		l.machine.HandleFromWorker(now, k.register.Worker, m)
 	}
 }

@@ -22,7 +22,7 @@ type metrics struct {
 	control jobControl
 
 	state, restarts, workers, slots             *prometheus.Desc
-	recordsIn, recordsOut                       *prometheus.Desc
+	recordsIn, recordsOut, replayed             *prometheus.Desc
 	checkpoints, inFlight                       *prometheus.Desc
 	lastDuration, lastSize, lastTime, lastFinal *prometheus.Desc
 	swept, orphans, orphanBytes                 *prometheus.Desc
@@ -42,6 +42,7 @@ func newMetrics(c jobControl, namespace, name string) *metrics {
 		slots:        desc("slots", "Slots by whether they are offered or needed.", "kind"),
 		recordsIn:    desc("source_records", "Records emitted by the sources of the running attempt."),
 		recordsOut:   desc("sink_records", "Records taken by the sinks of the running attempt."),
+		replayed:     desc("source_records_replayed_total", "About how many records sources emitted again after restarts of this coordinator's tasks."),
 		checkpoints:  desc("checkpoints_total", "Snapshots of this coordinator by outcome.", "outcome"),
 		inFlight:     desc("checkpoints_in_flight", "Snapshots in flight."),
 		lastDuration: desc("last_checkpoint_duration_seconds", "From trigger to completion of the last checkpoint."),
@@ -65,7 +66,7 @@ func (m *metrics) handler() http.Handler {
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		m.state, m.restarts, m.workers, m.slots, m.recordsIn, m.recordsOut, m.checkpoints,
+		m.state, m.restarts, m.workers, m.slots, m.recordsIn, m.recordsOut, m.replayed, m.checkpoints,
 		m.inFlight, m.lastDuration, m.lastSize, m.lastTime, m.lastFinal, m.swept, m.orphans, m.orphanBytes,
 	} {
 		ch <- d
@@ -111,6 +112,7 @@ func (m *metrics) collectJob(ch chan<- prometheus.Metric, s *contract.JobStatus)
 	gauge(ch, m.slots, float64(s.SlotsNeeded), "needed")
 	gauge(ch, m.recordsIn, float64(s.RecordsIn))
 	gauge(ch, m.recordsOut, float64(s.RecordsOut))
+	counter(ch, m.replayed, s.RecordsReplayed)
 	m.collectSweeps(ch, s.Sweeps)
 }
 

@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"math/big"
 	mrand "math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/weir-stream/weir/runtime/checkpoint"
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/job"
@@ -70,7 +72,13 @@ func (c *Coordinator) newLoop(p *prepared) *loop {
 		prepared: p, workers: map[string]*conn{}, conns: map[*conn]bool{}, draining: map[string]*conn{}, ops: newOperations(),
 		slots: make(chan struct{}, maxStorageCalls), startedAt: time.Now(),
 		tracer: newTracer(c.o.Traces, &p.cfg),
+		replay: newReplay(p.isSource),
 	}
+}
+
+// isSource says whether a task reads from outside the job.
+func (p *prepared) isSource(t protocol.TaskID) bool {
+	return slices.ContainsFunc(p.plan.Vertices, func(v checkpoint.Vertex) bool { return v.Name == t.Vertex && len(v.Inputs) == 0 })
 }
 
 func (c *Coordinator) prepare(ctx context.Context) (*prepared, error) {

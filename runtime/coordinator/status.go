@@ -59,7 +59,10 @@ func (l *loop) report(now time.Time) *contract.JobStatus {
 		}
 	}
 	if r := s.Restored; r != nil && !r.Empty {
-		out.RestoredFrom = &contract.SnapshotInfo{ID: r.Checkpoint, Kind: l.kindOf(s, r.Path), Path: l.located(r.Path)}
+		out.RestoredFrom = &contract.SnapshotInfo{
+			ID: r.Checkpoint, Kind: kindName(s.Taken.Kind), Path: l.located(r.Path), CompletedAt: s.Taken.At, SizeBytes: s.Taken.Size,
+			DurationMillis: durationOf(s.History, r.Checkpoint).Milliseconds(), Stopped: s.Taken.Stop != record.StopNone,
+		}
 		out.Warnings = append(out.Warnings, leftOutWarnings(r.LeftOut)...)
 	}
 	out.Warnings = append(out.Warnings, unreadableWarnings(s.Checkpoints.Unreadable)...)
@@ -76,16 +79,6 @@ func (l *loop) report(now time.Time) *contract.JobStatus {
 	l.reportSnapshots(out, s)
 	out.Sweeps = l.reportSweeps()
 	return out
-}
-
-// kindOf tells a savepoint from a checkpoint by where it is.
-func (l *loop) kindOf(s job.Status, path string) string {
-	for _, c := range s.Completed {
-		if c.Path == path {
-			return kindName(record.Checkpoint)
-		}
-	}
-	return kindName(record.Savepoint)
 }
 
 func kindName(k record.SnapshotKind) string {
@@ -147,7 +140,8 @@ func (l *loop) counts(tasks []job.TaskInfo) map[protocol.TaskID]protocol.TaskMet
 
 // tally adds up the records of sources and sinks. Between attempts the numbers of the last one stay.
 func (l *loop) tally() {
-	counts := l.counts(l.machine.Status(time.Now()).Tasks)
+	status := l.machine.Status(time.Now())
+	counts := l.counts(status.Tasks)
 	if len(counts) == 0 {
 		return
 	}
@@ -174,6 +168,11 @@ func (l *loop) tally() {
 		}
 	}
 	l.records = sum
+	restored := int64(0)
+	if status.Restored != nil {
+		restored = status.Restored.Checkpoint
+	}
+	l.replay.heard(counts, restored)
 }
 
 // reportTasks adds tasks and workers with the counts that heartbeats brought.
@@ -191,6 +190,7 @@ func (l *loop) reportTasks(out *contract.JobStatus, s job.Status) {
 		})
 	}
 	out.RecordsIn, out.RecordsOut = l.records.in, l.records.out
+	out.RecordsReplayed = l.replay.total
 	for _, w := range s.Workers {
 		r := contract.WorkerReport{Name: w.Name, Slots: w.Slots, DataAddr: w.DataAddr}
 		if k := l.workers[w.Name]; k != nil {

@@ -53,6 +53,8 @@ type source struct {
 	tasks map[protocol.TaskID]protocol.TaskDeployment
 	id    int64
 	dir   string
+	// taken is what the manifest says of itself.
+	taken Taken
 	// leftOut are newer snapshots that are damaged.
 	leftOut []snapshot.LeftOut
 }
@@ -171,6 +173,7 @@ func (m *Machine) HandleManifestRead(now time.Time, r ManifestRead) {
 	}
 	m.message = ""
 	a.source.tasks, a.source.dir = tasks, dir
+	a.source.taken = Taken{Kind: r.Manifest.Kind, Stop: r.Manifest.Stop, At: r.Manifest.CreatedAt, Size: r.Manifest.StateSize()}
 	if a.source.foreign {
 		a.source.id = r.Manifest.Checkpoint
 		m.snapshots.SkipTo(r.Manifest.Checkpoint)
@@ -219,7 +222,7 @@ func (m *Machine) record(now time.Time) {
 	}, func(now time.Time) {
 		m.snapshots.LeaveOut(r.LeftOut)
 		if m.attempt == a && a.phase == recording {
-			m.restored = &r
+			m.restored, m.taken = &r, a.source.taken
 			m.deploy(now)
 		}
 	})

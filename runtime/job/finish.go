@@ -215,7 +215,7 @@ func (m *Machine) Status(now time.Time) Status {
 		s.LastFailure = new(*m.lastFailure)
 	}
 	if m.restored != nil {
-		s.Restored = new(*m.restored)
+		s.Restored, s.Taken = new(*m.restored), m.taken
 		s.StartedAt = m.restored.At
 	}
 	for _, n := range sortedKeys(m.workers) {

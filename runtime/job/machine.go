@@ -70,6 +70,7 @@ type Machine struct {
 	// deletions are those of objects that nothing refers to.
 	deletions deletions
 	restored  *snapshot.Restore
+	taken     Taken
 }
 
 // New returns a machine that has not started.

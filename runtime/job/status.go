@@ -7,6 +7,7 @@ import (
 
 	"github.com/weir-stream/weir/runtime/checkpoint"
 	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/record"
 	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
@@ -105,7 +106,9 @@ type Status struct {
 	LastFailure *Failure `json:"lastFailure,omitempty"`
 	// Restored says what the attempt started from.
 	Restored *snapshot.Restore `json:"restored,omitempty"`
-	Tasks    []TaskInfo        `json:"tasks,omitempty"`
+	// Taken describes the snapshot of Restored; the zero value after an empty start.
+	Taken Taken      `json:"taken,omitzero"`
+	Tasks []TaskInfo `json:"tasks,omitempty"`
 	// Regions of the graph, in order of their first vertices.
 	Regions []RegionInfo `json:"regions,omitempty"`
 	Workers []WorkerInfo `json:"workers,omitempty"`
@@ -120,4 +123,15 @@ type Status struct {
 	Completed []snapshot.CompletedCheckpoint `json:"completed,omitempty"`
 	// Operations are the finished ones that the head names.
 	Operations []snapshot.Operation `json:"operations,omitempty"`
+}
+
+// Taken is what the manifest of a snapshot says of how it was taken.
+type Taken struct {
+	Kind record.SnapshotKind `json:"kind,omitempty"`
+	// Stop says how the job was stopped with it, if it was.
+	Stop record.StopMode `json:"stop,omitempty"`
+	// At is when its manifest was written, by the clock of the coordinator then.
+	At time.Time `json:"at,omitzero"`
+	// Size is that of all state in it, in bytes.
+	Size int64 `json:"size,omitempty"`
 }

@@ -218,6 +218,8 @@ type AckMetrics struct {
 	Operators []OperatorCost `json:"operators,omitempty"`
 	// Load says how the task spent the time since the snapshot before.
 	Load Load `json:"load,omitzero"`
+	// Records is how many the task has taken in up to the barrier, since its deployment; those of a source are what it has emitted.
+	Records int64 `json:"records,omitempty"`
 }
 
 // ChannelRef names an input channel of a task by the task that produces it.

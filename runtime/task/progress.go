@@ -255,7 +255,7 @@ func (c *Core) noteBarrier(ch int, id int64) {
 // costs are what a snapshot has cost up to the end of its synchronous part, which began at start.
 func (c *Core) costs(id int64, start, end time.Time) protocol.AckMetrics {
 	f := c.progress.find(id)
-	m := protocol.AckMetrics{Sync: end.Sub(start)}
+	m := protocol.AckMetrics{Sync: end.Sub(start), Records: c.stats.in.Load()}
 	if f != nil {
 		m.Alignment, m.Waited, m.Last = f.since.Sub(f.first), start.Sub(f.since), c.progress.ref(f.lastChannel)
 	}

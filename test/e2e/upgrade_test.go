@@ -72,8 +72,8 @@ func TestSuspend_ResumesFromExactlyThatSavepoint(t *testing.T) {
 	rows := s.judge(job.Name).Rows
 
 	job = s.resume(job.Name)
-	if job.Status.Restore == nil || job.Status.Restore.Path != savepoint {
-		t.Errorf("it resumed from %+v, want %s", job.Status.Restore, savepoint)
+	if r := job.Status.Restore; r == nil || r.Path != savepoint || r.TakenAt.IsZero() || r.EstimatedReplayMillis == nil || *r.EstimatedReplayMillis != 0 {
+		t.Errorf("it resumed from %+v, want %s, with nothing to process again", r, savepoint)
 	}
 	s.progress(job)
 	s.finish(job.Name)

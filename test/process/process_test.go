@@ -43,6 +43,23 @@ func TestKilledWorkers_ThenRescaled(t *testing.T) {
 	}
 }
 
+// Without a checkpoint everything that was read is read again, and that is said.
+func TestKilledWorker_SaysHowMuchIsReadAgain(t *testing.T) {
+	c := newCluster(t, func(c *cluster) { c.cfg.Checkpointing.Interval = contract.Duration(time.Hour) })
+	coordinator := c.coordinator(1)
+	workers := c.workers(2)
+	before := c.until("records", func(s *contract.JobStatus) bool { return s.State == contract.JobRunning && s.RecordsIn > 0 })
+	if before.RecordsReplayed != 0 {
+		t.Errorf("%d records were read again before anything failed", before.RecordsReplayed)
+	}
+	c.kill(workers[0])
+	c.workers(1)
+	c.restarted(1)
+	c.until("the count of what is read again", func(s *contract.JobStatus) bool { return s.RecordsReplayed >= before.RecordsIn })
+	c.stop(coordinator)
+	c.judge()
+}
+
 // The coordinator is killed and comes back, with the same grant and with a higher one; snapshots are in S3.
 func TestKilledCoordinator(t *testing.T) {
 	s3 := storagetest.StartVersityGW(t)

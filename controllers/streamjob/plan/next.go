@@ -167,7 +167,7 @@ func (p *planner) hear() {
 		j.Restarts = e.Restarts
 	}
 	p.hearBack()
-	j.State = string(e.State)
+	j.State, j.RecordsReplayed = string(e.State), e.RecordsReplayed
 	if e.MaxParallelism > 0 {
 		j.MaxParallelism = int32(e.MaxParallelism)
 	}
@@ -212,6 +212,10 @@ func (p *planner) hearRestore(e *contract.JobStatus) {
 		r.EffectiveMode = string(streamv1.UpgradeFromLastCheckpoint)
 	}
 	r.Path, r.CheckpointID, r.TakenAt = from.Path, from.ID, Seconds(from.CompletedAt)
+	if !from.CompletedAt.IsZero() {
+		r.AgeMillis = max(0, p.now.Sub(from.CompletedAt)).Milliseconds()
+	}
+	r.EstimatedReplayMillis = p.replayOf(r, from)
 	p.noteRestore()
 	kind, reason := Normal, "Restored"
 	if r.RequestedMode == modeStateless && r.EffectiveMode != modeRestoreFrom || r.RequestedMode == string(streamv1.UpgradeFromSavepoint) && r.EffectiveMode != r.RequestedMode {

@@ -577,6 +577,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: maxParallelism
       type:
         scalar: numeric
+    - name: recordsReplayed
+      type:
+        scalar: numeric
     - name: restarts
       type:
         scalar: numeric
@@ -997,12 +1000,18 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.weir-stream.weir.api.v1alpha1.RestoreReport
   map:
     fields:
+    - name: ageMillis
+      type:
+        scalar: numeric
     - name: checkpointID
       type:
         scalar: numeric
     - name: effectiveMode
       type:
         scalar: string
+    - name: estimatedReplayMillis
+      type:
+        scalar: numeric
     - name: path
       type:
         scalar: string

@@ -156,6 +156,9 @@ func describeRestore(now time.Time, r *streamv1.RestoreReport) string {
 		if !r.TakenAt.IsZero() {
 			text += fmt.Sprintf(" taken %s ago", human.Duration(now.Sub(r.TakenAt.Time)))
 		}
+		if e := r.EstimatedReplayMillis; e != nil && *e > 0 {
+			text += fmt.Sprintf(" (at most %s of processing done again)", human.Duration(time.Duration(*e)*time.Millisecond))
+		}
 		text += ", " + r.Path
 	}
 	if r.RequestedMode != "" && r.RequestedMode != r.EffectiveMode && r.RequestedMode != "Resume" {

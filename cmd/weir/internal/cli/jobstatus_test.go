@@ -36,3 +36,17 @@ func TestPrintJob_StabilityWithoutCheckpoints(t *testing.T) {
 		t.Errorf("got\n%s\nwant in it %q", b.String(), want)
 	}
 }
+
+func TestDescribeRestore_SaysWhatIsProcessedAgain(t *testing.T) {
+	r := &streamv1.RestoreReport{
+		RequestedMode: "LastCheckpoint", EffectiveMode: "LastCheckpoint", Path: "s3://b/c", CheckpointID: 7,
+		TakenAt: metav1.NewTime(noon.Add(-time.Minute)), EstimatedReplayMillis: new(int64(2500)),
+	}
+	if got, want := describeRestore(noon, r), "LastCheckpoint, snapshot 7 taken 1m0s ago (at most 2.5s of processing done again), s3://b/c"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	r.EstimatedReplayMillis = new(int64(0))
+	if got, want := describeRestore(noon, r), "LastCheckpoint, snapshot 7 taken 1m0s ago, s3://b/c"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

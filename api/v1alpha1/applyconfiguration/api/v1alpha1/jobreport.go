@@ -24,6 +24,9 @@ type JobReportApplyConfiguration struct {
 	MaxParallelism *int32 `json:"maxParallelism,omitempty"`
 	// restarts counts the restarts of the tasks in the life of the job.
 	Restarts *int64 `json:"restarts,omitempty"`
+	// recordsReplayed is about how many records the sources had emitted after the checkpoint when this coordinator restarted tasks from it,
+	// and so emitted again; what came after the last heartbeat before a failure, one second at most, is not counted.
+	RecordsReplayed *int64 `json:"recordsReplayed,omitempty"`
 	// startedAt is when the coordinator started.
 	StartedAt *v1.Time `json:"startedAt,omitempty"`
 	// lastFailure is what ended the last attempt that failed.
@@ -73,6 +76,14 @@ func (b *JobReportApplyConfiguration) WithMaxParallelism(value int32) *JobReport
 // If called multiple times, the Restarts field is set to the value of the last call.
 func (b *JobReportApplyConfiguration) WithRestarts(value int64) *JobReportApplyConfiguration {
 	b.Restarts = &value
+	return b
+}
+
+// WithRecordsReplayed sets the RecordsReplayed field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RecordsReplayed field is set to the value of the last call.
+func (b *JobReportApplyConfiguration) WithRecordsReplayed(value int64) *JobReportApplyConfiguration {
+	b.RecordsReplayed = &value
 	return b
 }
 

@@ -24,6 +24,12 @@ type RestoreReportApplyConfiguration struct {
 	CheckpointID *int64 `json:"checkpointID,omitempty"`
 	// takenAt is when the snapshot was complete.
 	TakenAt *v1.Time `json:"takenAt,omitempty"`
+	// ageMillis is how old the snapshot was when the operator saw the job run from it, in milliseconds.
+	AgeMillis *int64 `json:"ageMillis,omitempty"`
+	// estimatedReplayMillis is how much processing is done again, in milliseconds of what the job did, and at most: the time from the
+	// snapshot until the job was last known to run. 0 after a savepoint that stopped the job. Absent after an empty start, and if the state
+	// is that of another StreamJob.
+	EstimatedReplayMillis *int64 `json:"estimatedReplayMillis,omitempty"`
 	// reason says why the effective mode is not the requested one.
 	Reason *string `json:"reason,omitempty"`
 }
@@ -71,6 +77,22 @@ func (b *RestoreReportApplyConfiguration) WithCheckpointID(value int64) *Restore
 // If called multiple times, the TakenAt field is set to the value of the last call.
 func (b *RestoreReportApplyConfiguration) WithTakenAt(value v1.Time) *RestoreReportApplyConfiguration {
 	b.TakenAt = &value
+	return b
+}
+
+// WithAgeMillis sets the AgeMillis field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the AgeMillis field is set to the value of the last call.
+func (b *RestoreReportApplyConfiguration) WithAgeMillis(value int64) *RestoreReportApplyConfiguration {
+	b.AgeMillis = &value
+	return b
+}
+
+// WithEstimatedReplayMillis sets the EstimatedReplayMillis field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the EstimatedReplayMillis field is set to the value of the last call.
+func (b *RestoreReportApplyConfiguration) WithEstimatedReplayMillis(value int64) *RestoreReportApplyConfiguration {
+	b.EstimatedReplayMillis = &value
 	return b
 }
 

@@ -79,5 +79,8 @@ func explainTypes(problems []string) []string {
 	if strings.Contains(all, `must be of type string: "number"`) || strings.Contains(all, `must be of type string: "integer"`) {
 		details = append(details, `a text that looks like a number must be quoted ("1.5"), and a duration needs a unit (10s)`)
 	}
+	if strings.Contains(all, "(([KMGTPE]i)|[numkMGTPE]|") { // of the pattern of quantities
+		details = append(details, "a quantity is a number and right behind it, without a space, its unit: 2Gi and 512Mi of memory, 500m for half a core")
+	}
 	return details
 }

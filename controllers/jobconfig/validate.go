@@ -130,7 +130,7 @@ func checkObject(ctx context.Context, object map[string]any, kind string, defini
 		return refused(err.Error())
 	}
 	if len(unknown) > 0 {
-		return refused(unknownFields(unknown)...)
+		return nil, &InvalidError{Kind: kind, Name: u.GetName(), Problems: unknownFields(unknown), Details: explainUnknown(s.structural, unknown)}
 	}
 	delete(object, "status") // as the API server does: status is not the user's to write
 	s.setDefaults(object)

@@ -149,6 +149,29 @@ func TestValidate_ExplainsInDetails(t *testing.T) {
 			file: rulestest.WithSpec("restart: {exponentialDelay: {multiplier: 1.5}}"),
 			want: []string{`a text that looks like a number must be quoted ("1.5"), and a duration needs a unit (10s)`},
 		},
+		"quantity with a space": {
+			file: rulestest.WithSpec("stateBackend: {memoryBudget: 2 GB}"),
+			want: []string{"a quantity is a number and right behind it, without a space, its unit: 2Gi and 512Mi of memory, 500m for half a core"},
+		},
+		"field that is misspelled": {
+			file: rulestest.WithOperators("{name: in, generater: {rows: 1}}", rulestest.End),
+			want: []string{"spec.dataflow.operators[0].generater: did you mean generator?"},
+		},
+		"field in another place": {
+			file: rulestest.WithSpec("minPause: 1s"),
+			want: []string{"spec.minPause: a field of this name is at spec.checkpointing.minPause"},
+		},
+		"field in one of two other places": {
+			file: rulestest.WithSpec("interval: 1s"),
+			want: []string{"spec.interval: a field of this name is at spec.checkpointing.interval and spec.restart.failureRate.interval"},
+		},
+		"field of another case": {
+			file: rulestest.WithSpec("Restart: {none: {}}"),
+			want: []string{"spec.Restart: did you mean restart?"},
+		},
+		"field of which nothing is known": {
+			file: rulestest.WithSpec("zebra: 1"),
+		},
 		"previous name of two": {
 			file: rulestest.WithOperators("{name: in, previousNames: [b], generator: {rows: 1}}", "{name: out, previousNames: [b], inputs: [in], log: {}}"),
 			want: []string{

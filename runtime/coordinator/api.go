@@ -300,6 +300,7 @@ func decode(r *http.Request, into any) error {
 			return &contract.APIError{
 				Status:  http.StatusRequestEntityTooLarge,
 				Message: fmt.Sprintf("the request is larger than %d bytes", contract.MaxRequestBytes),
+				Remedy:  oneObject,
 			}
 		}
 		return badRequest(fmt.Sprintf("the request can't be read: %v", err), oneObject)

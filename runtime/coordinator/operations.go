@@ -109,8 +109,12 @@ func (l *loop) outcome(op snapshot.Operation) contract.Operation {
 		out.Phase = contract.OperationUnknown
 	default:
 		out.Phase = contract.OperationFailed
-		if op.Outcome == snapshot.OutcomeStopFailed {
+		_, recorded := l.inHead(op.ID)
+		switch {
+		case op.Outcome == snapshot.OutcomeStopFailed:
 			out.Remedy = "the job goes on from the savepoint; stop it again"
+		case recorded:
+			out.Remedy = "this id stands for the attempt that failed: try again with another one, when the cause is gone"
 		}
 		if out.Error == "" {
 			out.Error = string(op.Outcome)
@@ -192,12 +196,20 @@ func (c *Coordinator) operation(ctx context.Context, id string, wait time.Durati
 
 // recorded finds an operation that the head names.
 func (l *loop) recorded(id string) (contract.Operation, bool) {
+	op, ok := l.inHead(id)
+	if !ok {
+		return contract.Operation{}, false
+	}
+	return l.outcome(op), true
+}
+
+func (l *loop) inHead(id string) (snapshot.Operation, bool) {
 	for _, op := range l.machine.Status(time.Now()).Operations {
 		if op.ID == id {
-			return l.outcome(op), true
+			return op, true
 		}
 	}
-	return contract.Operation{}, false
+	return snapshot.Operation{}, false
 }
 
 func unavailable(err error) error {

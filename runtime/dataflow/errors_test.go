@@ -65,8 +65,12 @@ func TestBuild_Mistakes(t *testing.T) {
 			`operator "f": expression "lin == ''": column 1: undeclared reference to 'lin' (the columns are: line String)`,
 		}},
 		"wrong type": {job(src, mapOf("m", "src", "a", "line + 1", "b", "size(line)", "c", "line.split(',')"), logOf("log", "m")), []string{
-			`operator "m": column "a": expression "line + 1": column 6: found no matching overload for '_+_' applied to '(string, int)'`,
+			`operator "m": column "a": expression "line + 1": column 6: found no matching overload for '_+_' applied to '(string, int)' ` +
+				`(both sides must have one type: string(x) makes a text of a value, int(x) or double(x) a number of a text)`,
 			`operator "m": column "c": expression "line.split(',')": it yields list(string), where an int, double, bool or string is needed`,
+		}},
+		"int and double": {job(src, mapOf("m", "src", "a", "size(line) * 1.5"), logOf("log", "m")), []string{
+			`operator "m": column "a": expression "size(line) * 1.5": column 12: found no matching overload for '_*_' applied to '(int, double)' (both sides must have one type: double(x) makes a double of an int, int(x) an int of a double)`,
 		}},
 		"syntax": {job(src, filterOf("f", "src", "line =="), logOf("log", "f")), []string{
 			`operator "f": expression "line ==": column 8: Syntax error: mismatched input '<EOF>' expecting`,

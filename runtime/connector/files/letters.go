@@ -21,9 +21,9 @@ type letter struct {
 	Offset int64  `json:"offset"`
 	Byte   int    `json:"byte"`
 	Reason string `json:"reason"`
-	// Line is the line; Base64 instead when it isn't UTF-8.
-	Line   string `json:"line,omitempty"`
-	Base64 string `json:"base64,omitempty"`
+	// Line is the line, also an empty one; Base64 instead when it isn't UTF-8.
+	Line   *string `json:"line,omitempty"`
+	Base64 string  `json:"base64,omitempty"`
 }
 
 // letters writes malformed lines beside a source, exactly once like the rows.
@@ -54,13 +54,7 @@ func (d *letters) current(create bool) *transaction {
 }
 
 func (d *letters) add(file string, at int64, bad *format.MalformedError, line []byte) {
-	l := letter{File: file, Offset: at, Byte: bad.Offset, Reason: bad.Reason}
-	if utf8.Valid(line) {
-		l.Line = string(line)
-	} else {
-		l.Base64 = base64.StdEncoding.EncodeToString(line)
-	}
-	b, err := json.Marshal(l)
+	b, err := json.Marshal(newLetter(file, at, bad, line))
 	if err != nil {
 		d.tx.failure.Store(&err) // strings and numbers always encode
 		return
@@ -68,6 +62,16 @@ func (d *letters) add(file string, at int64, bad *format.MalformedError, line []
 	if x := d.current(true); x != nil {
 		x.buf = append(append(x.buf, b...), '\n')
 	}
+}
+
+func newLetter(file string, at int64, bad *format.MalformedError, line []byte) letter {
+	l := letter{File: file, Offset: at, Byte: bad.Offset, Reason: bad.Reason}
+	if utf8.Valid(line) {
+		l.Line = new(string(line))
+	} else {
+		l.Base64 = base64.StdEncoding.EncodeToString(line)
+	}
+	return l
 }
 
 // room says whether more lines may be added; false also after a failure, see err.

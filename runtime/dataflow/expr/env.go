@@ -161,6 +161,7 @@ func (e *Env) explain(text string, issues *cel.Issues) error {
 		if strings.Contains(msg, "undeclared reference") {
 			msg += " (the columns are: " + e.schema.Names() + ")"
 		}
+		msg += conversion(msg)
 		at := fmt.Sprintf("column %d", is.Location.Column()+1)
 		if strings.Contains(text, "\n") {
 			at = fmt.Sprintf("line %d %s", is.Location.Line(), at)
@@ -168,6 +169,18 @@ func (e *Env) explain(text string, issues *cel.Issues) error {
 		out.Problems = append(out.Problems, at+": "+msg)
 	}
 	return out
+}
+
+// conversion says how the sides of an operator get one type, if a message is about two that differ; else nothing.
+func conversion(message string) string {
+	switch _, types, _ := strings.Cut(message, "applied to "); types {
+	case "'(int, double)'", "'(double, int)'":
+		return " (both sides must have one type: double(x) makes a double of an int, int(x) an int of a double)"
+	case "'(string, int)'", "'(int, string)'", "'(string, double)'", "'(double, string)'", "'(string, bool)'", "'(bool, string)'":
+		return " (both sides must have one type: string(x) makes a text of a value, int(x) or double(x) a number of a text)"
+	default:
+		return ""
+	}
 }
 
 // checkPatterns finds literal patterns of matches() that are no regular expressions.

@@ -5,8 +5,10 @@ package cli
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -81,13 +83,23 @@ func (a *App) configCommand() *cobra.Command {
 
 func (a *App) certsCommand() *cobra.Command {
 	var hosts []string
+	var replace bool
 	c := &cobra.Command{
 		Use: "certs DIR", GroupID: "other", Args: exactArgs("DIR"),
 		Short: "Make a set of certificates for trying mutual TLS",
 		Long: `Make an authority and, signed by it, a certificate and key each for a coordinator, its workers and
-callers of its control API. The key of the authority is not kept.`,
+callers of its control API. The key of the authority is not kept, so nothing can be added to a set: a
+directory that holds one is left alone, unless it is to be replaced as a whole.`,
 		RunE: func(_ *cobra.Command, args []string) error {
+			if ca := transport.CertFiles(args[0], "client").CAFile; !replace {
+				if _, err := os.Lstat(ca); err == nil {
+					return fmt.Errorf("%s is there already: give another directory, or make a new set in its place with --replace", ca)
+				}
+			}
 			if err := transport.GenerateCerts(args[0], hosts); err != nil {
+				if errors.Is(err, fs.ErrPermission) {
+					return fmt.Errorf("%w: give a directory that you may write to", err)
+				}
 				return err
 			}
 			a.printf("wrote ca.crt and certificate and key of coordinator, worker and client to %s\n", args[0])
@@ -95,6 +107,7 @@ callers of its control API. The key of the authority is not kept.`,
 		},
 	}
 	c.Flags().StringSliceVar(&hosts, "host", nil, "further host names and addresses the certificates are good for")
+	c.Flags().BoolVar(&replace, "replace", false, "write over the set that DIR holds")
 	return c
 }
 

@@ -155,6 +155,10 @@ func (a *App) snapshotVerify(ctx context.Context, s *program.Snapshots, asJSON b
 	if err != nil {
 		return err
 	}
+	r.Manifest = s.Located(r.Manifest)
+	for i := range r.Damages {
+		r.Damages[i].Object = s.Located(r.Damages[i].Object)
+	}
 	if asJSON {
 		if err := printJSON(a.Out, r); err != nil {
 			return err

@@ -28,10 +28,14 @@ Or check a StreamSnapshot: the schema and the rules, and whether its path is in 
 			if err != nil {
 				return err
 			}
-			if jobconfig.KindOf(text) == "StreamSnapshot" {
+			switch kind := jobconfig.KindOf(text); kind {
+			case "StreamSnapshot":
 				return a.validateSnapshot(c.Context(), args[0], text)
+			case "StreamJob", "":
+				return a.validateJob(c.Context(), args[0], text)
+			default:
+				return fmt.Errorf("%s: kind: Invalid value: %q: must be StreamJob or StreamSnapshot", args[0], kind)
 			}
-			return a.validateJob(c.Context(), args[0], text)
 		},
 	}
 }

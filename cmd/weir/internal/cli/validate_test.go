@@ -44,3 +44,14 @@ func TestValidate_ChecksSnapshots(t *testing.T) {
 		})
 	}
 }
+
+func TestValidate_NamesTheKindsThatItChecks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.yaml")
+	if err := os.WriteFile(path, []byte("apiVersion: stream.weir.dev/v1alpha1\nkind: StreamSnapshots\nmetadata: {name: a}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := weir(t, "validate", path)
+	if code != exitFailed || out != "" || !strings.Contains(errs, `kind: Invalid value: "StreamSnapshots": must be StreamJob or StreamSnapshot`) {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, out, errs)
+	}
+}

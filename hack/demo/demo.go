@@ -88,7 +88,7 @@ func (d *demo) prepare(ctx context.Context) (err error) {
 	if d.dir, err = os.MkdirTemp("", "weir-demo-"); err != nil {
 		return err
 	}
-	d.first, d.second, err = words.Gather(d.dir)
+	d.first, d.second, err = words.Gather(ctx, d.dir)
 	return err
 }
 

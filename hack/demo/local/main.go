@@ -66,7 +66,7 @@ func demo(ctx context.Context) (err error) {
 	defer s3.stop()
 	sayf("VersityGW serves S3 on %s", s3.endpoint)
 
-	first, second, err := words.Gather(dir)
+	first, second, err := words.Gather(ctx, dir)
 	if err != nil {
 		return err
 	}

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -31,8 +31,12 @@ func (h *Half) String() string {
 }
 
 // Gather joins the Go sources of each folder below GOROOT/src into one text file below dir/text, and deals them into two halves.
-func Gather(dir string) (first, second Half, err error) {
-	root := filepath.Join(runtime.GOROOT(), "src") //nolint:staticcheck // the demonstration runs where Go is
+func Gather(ctx context.Context, dir string) (first, second Half, err error) {
+	goroot, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+	if err != nil {
+		return first, second, fmt.Errorf("asking Go where its source files are: %w", err)
+	}
+	root := filepath.Join(strings.TrimSpace(string(goroot)), "src")
 	out := filepath.Join(dir, "text")
 	if err := os.Mkdir(out, 0o750); err != nil {
 		return first, second, err

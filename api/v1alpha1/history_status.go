@@ -195,7 +195,7 @@ type HistoryEntry struct {
 	// +kubebuilder:validation:MaxLength=64
 	EffectiveMode string `json:"effectiveMode,omitempty"`
 
-	// restoredFrom is the snapshot that it started from.
+	// restoredFrom is the snapshot that its tasks started from, also if they never all ran.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	RestoredFrom string `json:"restoredFrom,omitempty"`

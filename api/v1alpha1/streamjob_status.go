@@ -71,11 +71,11 @@ type StreamJobStatus struct {
 	Job *JobReport `json:"job,omitempty"`
 
 	// lastCheckpoint is the newest completed checkpoint that the operator has heard of. It is updated when something
-	// else changes, and otherwise at most every 30 seconds.
+	// else changes, and otherwise at most every 30 seconds. Without storage it has no path, and goes with its coordinator.
 	// +optional
 	LastCheckpoint *SnapshotReport `json:"lastCheckpoint,omitempty"`
 
-	// lastSavepoint is the newest completed savepoint.
+	// lastSavepoint is the newest completed savepoint. It may have been deleted since, by whoever took it or with its StreamSnapshot.
 	// +optional
 	LastSavepoint *SnapshotReport `json:"lastSavepoint,omitempty"`
 
@@ -124,7 +124,7 @@ type StreamJobStatus struct {
 	// +optional
 	Stability *StabilityReport `json:"stability,omitempty"`
 
-	// lastStable is the newest version that counted as stable: what a rollback goes back to.
+	// lastStable is the newest version that counted as stable: what a rollback goes back to, unless the deployed one began without its state.
 	// +optional
 	LastStable *StableReport `json:"lastStable,omitempty"`
 
@@ -463,8 +463,8 @@ type OperationReport struct {
 
 // RestoreReport says where the state of the deployed version came from.
 type RestoreReport struct {
-	// requestedMode is what the spec asked for: Fresh, RestoreFrom, Savepoint, LastCheckpoint, Stateless, Resume or
-	// Rollback.
+	// requestedMode is what was asked for, by the spec or by what was found: Fresh, RestoreFrom, Savepoint, LastCheckpoint, Stateless, Resume,
+	// Rollback, or Adopted where storage held state of a job of this name.
 	// +optional
 	RequestedMode string `json:"requestedMode,omitempty"`
 
@@ -489,7 +489,8 @@ type RestoreReport struct {
 	AgeMillis int64 `json:"ageMillis,omitempty"`
 
 	// estimatedReplayMillis is how much processing is done again, in milliseconds of what the job did, and at most: the time from the
-	// snapshot until the job was last known to run. 0 after a savepoint that stopped the job. Absent after an empty start, and if the state
+	// snapshot until the job was last known to run. 0 after a savepoint that stopped the job, unless that is gone back to from a version which
+	// had begun since. Absent after an empty start, and if the state
 	// is that of another StreamJob.
 	// +optional
 	EstimatedReplayMillis *int64 `json:"estimatedReplayMillis,omitempty"`
@@ -505,7 +506,7 @@ type UpgradeReport struct {
 	// +optional
 	FromRevision string `json:"fromRevision,omitempty"`
 
-	// toRevision is the version that runs since.
+	// toRevision is the version that it led to, which runs since completedAt.
 	// +optional
 	ToRevision string `json:"toRevision,omitempty"`
 

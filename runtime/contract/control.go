@@ -107,6 +107,8 @@ type JobStatus struct {
 	Attempt string `json:"attempt,omitempty"`
 	// Restarts counts restarts in the life of the job.
 	Restarts int64 `json:"restarts"`
+	// DeployedAt is when the tasks of the newest attempt were sent to the workers, which were all there then; zero before the first attempt.
+	DeployedAt time.Time `json:"deployedAt,omitzero"`
 	// StartedAt is when this coordinator started.
 	StartedAt time.Time `json:"startedAt"`
 	// LastFailure is what ended the last attempt that failed.

@@ -39,6 +39,7 @@ func (l *loop) report(now time.Time) *contract.JobStatus {
 		Durable:        l.o.Durable,
 		Message:        s.Message,
 		PolicyRevision: l.machine.Policy().Revision,
+		DeployedAt:     s.StartedAt,
 	}
 	if s.State == job.StateInitializing && s.Message != "" {
 		out.Problem = &contract.Problem{Reason: contract.StorageUnavailable, Message: s.Message, Since: l.startedAt}

@@ -40,25 +40,45 @@ type gist struct {
 
 // news says whether a report is worth telling, and remembers it as told if so.
 func (w *watch) news(r *plan.Engine, now time.Time) bool {
-	g := gistOf(r)
-	checkpoint := lastCheckpoint(r)
-	switch {
-	case g != w.told:
+	g, checkpoint := gistOf(r), checkpointOf(r.Status)
+	changed, tells := w.tells(g, checkpoint, now)
+	if changed {
 		w.changedAt = now
-	case checkpoint == w.toldCheckpoint:
-		return false
-	case w.toldCheckpoint != 0 && now.Sub(w.toldAt) < checkpointNews:
-		return false
 	}
-	w.told, w.toldCheckpoint, w.toldAt = g, checkpoint, now
-	return true
+	if tells {
+		w.told, w.toldCheckpoint, w.toldAt = g, checkpoint, now
+	}
+	return tells
 }
 
-func lastCheckpoint(r *plan.Engine) int64 {
-	if r.Status == nil || r.Status.LastCheckpoint == nil {
+// tells says whether something is worth telling, and whether that is because something has changed at once that matters.
+func (w *watch) tells(gist string, checkpoint int64, now time.Time) (changed, tells bool) {
+	switch {
+	case gist != w.told:
+		return true, true
+	case checkpoint == w.toldCheckpoint:
+		return false, false
+	default:
+		return false, w.toldCheckpoint == 0 || now.Sub(w.toldAt) >= checkpointNews
+	}
+}
+
+// outdates says that a status is about to be told with a checkpoint that is newer than the history of checkpoints which would be told with it.
+func (w *watch) outdates(s *contract.JobStatus, now time.Time) bool {
+	r, checkpoint := w.report, checkpointOf(s)
+	r.Status, r.UnreachableSince = s, time.Time{}
+	if checkpoint == w.historyCheckpoint {
+		return false
+	}
+	_, tells := w.tells(gistOf(&r), checkpoint, now)
+	return tells
+}
+
+func checkpointOf(s *contract.JobStatus) int64 {
+	if s == nil || s.LastCheckpoint == nil {
 		return 0
 	}
-	return r.Status.LastCheckpoint.ID
+	return s.LastCheckpoint.ID
 }
 
 // gistOf returns what matters of a report in a form that can be compared.

@@ -346,6 +346,24 @@ func TestPoller_TellsOfCheckpointsNowAndThen(t *testing.T) {
 	})
 }
 
+// The history that is told with a checkpoint knows of it, whenever it was asked for before.
+func TestPoller_TellsOfACheckpointWithItsHistory(t *testing.T) {
+	play(t, func(t *testing.T, b *bench) {
+		b.Watch(jobKey, engine.Target{Addr: "a:1"})
+		pass(time.Millisecond)
+		b.changes()
+		b.at("a:1").set(func(c *coordinator) {
+			c.status.LastCheckpoint = &contract.SnapshotInfo{ID: 7}
+			c.checkpoints.Completed = 1
+		})
+		pass(2 * time.Second)
+		r := b.Report(jobKey)
+		if b.changes() != 1 || r.Status.LastCheckpoint == nil || r.Checkpoints.Completed != 1 {
+			t.Errorf("told of %+v with the history %+v", r.Status.LastCheckpoint, r.Checkpoints)
+		}
+	})
+}
+
 func TestPoller_AsksRightAfterACommand(t *testing.T) {
 	play(t, func(t *testing.T, b *bench) {
 		b.Watch(jobKey, engine.Target{Addr: "a:1"})

@@ -50,9 +50,11 @@ type watch struct {
 	// The rest belongs to the goroutine that polls.
 	told           string
 	toldCheckpoint int64
-	toldAt         time.Time
-	changedAt      time.Time
-	checkpointsAt  time.Time
+	// historyCheckpoint was the newest when the history of checkpoints was asked for.
+	historyCheckpoint int64
+	toldAt            time.Time
+	changedAt         time.Time
+	checkpointsAt     time.Time
 }
 
 // end ends the watch. The caller holds the lock of the poller.
@@ -114,10 +116,10 @@ func (p *Poller) poll(ctx context.Context, w *watch) {
 		return
 	}
 	var history *contract.CheckpointsReport
-	if now := p.Clock.Now(); err == nil && now.Sub(w.checkpointsAt) >= checkpointsEvery {
+	if now := p.Clock.Now(); err == nil && (now.Sub(w.checkpointsAt) >= checkpointsEvery || w.outdates(status, now)) {
 		// A coordinator that answers the other question is there: without a history the last one stays.
 		if h, historyErr := p.askCheckpoints(ctx, w); historyErr == nil {
-			history, w.checkpointsAt = h, now
+			history, w.checkpointsAt, w.historyCheckpoint = h, now, checkpointOf(status)
 		}
 	}
 	if report, ok := p.publish(w, status, history, err); ok && w.news(&report, p.Clock.Now()) {

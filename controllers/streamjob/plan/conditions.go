@@ -44,6 +44,8 @@ func (p *planner) conditions() {
 		p.set(streamv1.ConditionReconciling, metav1.ConditionTrue, v.reason, v.message)
 	case p.paused():
 		p.set(streamv1.ConditionReconciling, metav1.ConditionFalse, streamv1.ReasonPaused, pausedText)
+	case v.stalled:
+		p.set(streamv1.ConditionReconciling, metav1.ConditionFalse, v.reason, "")
 	default:
 		p.set(streamv1.ConditionReconciling, metav1.ConditionFalse, streamv1.ReasonUpToDate, "")
 	}

@@ -190,7 +190,7 @@ func (p *planner) leaveState(id string) {
 func newestText(st *streamv1.StreamJobStatus) string {
 	saved, checkpoint := st.LastSavepoint, st.LastCheckpoint
 	if saved == nil || checkpoint != nil && checkpoint.ID > saved.ID {
-		return ", its newest checkpoint in " + checkpoint.Path
+		return ", its newest known checkpoint in " + checkpoint.Path
 	}
 	return ", its newest savepoint in " + saved.Path
 }

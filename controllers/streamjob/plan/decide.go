@@ -89,6 +89,7 @@ func (p *planner) end(how streamv1.JobEnd) {
 	}
 	p.st.Deployment.Ended = how
 	p.st.Operation, p.st.Stability = nil, nil
+	p.forgetMemory()
 	if p.st.Job != nil {
 		p.st.Job.State = string(how)
 	}

@@ -173,16 +173,23 @@ func (p *planner) hear() {
 	}
 	if started := Seconds(e.StartedAt); !started.Equal(&j.StartedAt) {
 		p.st.Checkpoints = nil // what is there is of a coordinator before
+		p.forgetMemory()
 		j.StartedAt = started
 	}
 	if f := e.LastFailure; f != nil {
 		j.LastFailure = &streamv1.FailureReport{At: Seconds(f.At), Message: cut(f.Message)}
 	}
 	if s := e.LastCheckpoint; s != nil && (p.st.LastCheckpoint == nil || s.ID >= p.st.LastCheckpoint.ID) {
-		p.st.LastCheckpoint = snapshot(s)
+		p.st.LastCheckpoint = known(p.st.LastCheckpoint, s)
+		if !e.Durable {
+			p.st.LastCheckpoint.Path = "" // it goes with the coordinator
+		}
 	}
 	if s := e.LastSavepoint; s != nil && (p.st.LastSavepoint == nil || s.ID >= p.st.LastSavepoint.ID) {
-		p.st.LastSavepoint = snapshot(s)
+		p.st.LastSavepoint = known(p.st.LastSavepoint, s)
+	}
+	if h := p.entry(); h != nil && e.RestoredFrom != nil {
+		h.RestoredFrom = cmp.Or(h.RestoredFrom, e.RestoredFrom.Path) // its tasks have begun, though they may never all run
 	}
 	p.hearCheckpoints()
 	p.hearRestore(e)
@@ -278,6 +285,26 @@ const (
 	modeRollback    = "Rollback"
 	modeStateless   = string(streamv1.UpgradeStateless)
 )
+
+// forgetMemory forgets a checkpoint that was in the memory of a coordinator which has ended.
+func (p *planner) forgetMemory() {
+	if c := p.st.LastCheckpoint; c != nil && c.Path == "" {
+		p.st.LastCheckpoint = nil
+	}
+}
+
+// known is what is reported of a snapshot with what was known of it before: another coordinator than the one that took it doesn't know how
+// long that took.
+func known(was *streamv1.SnapshotReport, s *contract.SnapshotInfo) *streamv1.SnapshotReport {
+	out := snapshot(s)
+	if was != nil && was.ID == out.ID && was.Path == out.Path {
+		out.SizeBytes, out.DurationMillis = cmp.Or(out.SizeBytes, was.SizeBytes), cmp.Or(out.DurationMillis, was.DurationMillis)
+		if out.CompletedAt.IsZero() {
+			out.CompletedAt = was.CompletedAt
+		}
+	}
+	return out
+}
 
 func snapshot(s *contract.SnapshotInfo) *streamv1.SnapshotReport {
 	return &streamv1.SnapshotReport{

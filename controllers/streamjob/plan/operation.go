@@ -270,7 +270,7 @@ func (p *planner) driveStarting() {
 	up := p.st.LastUpgrade
 	e := p.engine()
 	if up != nil && up.PodsMillis == 0 && e != nil && e.SlotsNeeded > 0 && e.SlotsOffered >= e.SlotsNeeded {
-		up.PodsMillis = p.sincePhase()
+		up.PodsMillis = max(1, p.sincePhase()-sinceDeployed(e))
 	}
 	if p.running() {
 		if up != nil {
@@ -285,6 +285,14 @@ func (p *planner) driveStarting() {
 	if p.wantsUpgrade() || p.stopWanted() || p.hopeless() {
 		p.drop() // the spec has gone on, and this version may never come up
 	}
+}
+
+// sinceDeployed is how long the coordinator has had all workers, in milliseconds by its own clock: the pods may have come between two looks.
+func sinceDeployed(e *contract.JobStatus) int64 {
+	if e.DeployedAt.IsZero() {
+		return 0
+	}
+	return max(0, e.MeasuredAt.Sub(e.DeployedAt)).Milliseconds()
 }
 
 // hopeless says that the deployed version can't come up as it is: its coordinator found the state in other hands, or what it is made from was deleted.
@@ -357,7 +365,7 @@ func (p *planner) suspendSaving() {
 // savedAt says what a suspended job goes on from: checkpoints and savepoints of a job are numbered together.
 func savedAt(st *streamv1.StreamJobStatus) string {
 	switch saved, checkpoint := st.LastSavepoint, st.LastCheckpoint; {
-	case saved == nil && checkpoint == nil:
+	case saved == nil && (checkpoint == nil || checkpoint.Path == ""):
 		return ""
 	case saved == nil || checkpoint != nil && checkpoint.ID > saved.ID:
 		return "; it goes on from checkpoint " + checkpoint.Path
@@ -413,9 +421,9 @@ func (p *planner) fence(how streamv1.JobEnd) {
 	}
 	if n := agent.Result.Newest; n != nil {
 		if n.Kind == "Savepoint" {
-			p.st.LastSavepoint = snapshot(n)
+			p.st.LastSavepoint = known(p.st.LastSavepoint, n)
 		} else {
-			p.st.LastCheckpoint = snapshot(n)
+			p.st.LastCheckpoint = known(p.st.LastCheckpoint, n)
 		}
 	}
 	switch {

@@ -30,18 +30,25 @@ func TestNext_SaysHowMuchIsProcessedAgain(t *testing.T) {
 		conditions []metav1.Condition
 		last       *streamv1.SnapshotReport
 		want       *int64
+		failed     *streamv1.HistoryEntry
 	}{
-		"savepoint that stopped the job":            {"Savepoint", savepoint, notSince(30 * time.Second), nil, new(int64(0))},
-		"resumed from such":                         {"Resume", savepoint, notSince(10 * time.Second), nil, new(int64(0))},
-		"rolled back to such, a version ran since":  {"Rollback", savepoint, notSince(15 * time.Second), nil, new(int64(25 * millis))},
-		"rolled back to such, none ran since":       {"Rollback", savepoint, notSince(41 * time.Second), nil, new(int64(0))},
-		"savepoint that was taken before":           {"LastCheckpoint", onDemand, notSince(30 * time.Second), nil, new(int64(10 * millis))},
-		"checkpoint":                                {"LastCheckpoint", checkpoint, notSince(30 * time.Second), nil, new(int64(10 * millis))},
-		"checkpoint that took 3 s":                  {"LastCheckpoint", checkpoint, notSince(30 * time.Second), &streamv1.SnapshotReport{ID: 7, DurationMillis: 3 * millis}, new(int64(13 * millis))},
-		"checkpoint, never seen not to run":         {"LastCheckpoint", checkpoint, nil, nil, new(int64(40 * millis))},
-		"checkpoint in place of a savepoint":        {"Savepoint", checkpoint, notSince(30 * time.Second), nil, new(int64(10 * millis))},
-		"snapshot of another StreamJob":             {"RestoreFrom", savepoint, notSince(30 * time.Second), nil, nil},
-		"state of a StreamJob that was here before": {"Adopted", checkpoint, notSince(30 * time.Second), nil, nil},
+		"savepoint that stopped the job":           {"Savepoint", savepoint, notSince(30 * time.Second), nil, new(int64(0)), nil},
+		"resumed from such":                        {"Resume", savepoint, notSince(10 * time.Second), nil, new(int64(0)), nil},
+		"rolled back to such, a version ran since": {"Rollback", savepoint, notSince(15 * time.Second), nil, new(int64(25 * millis)), nil},
+		"rolled back to such, none ran since":      {"Rollback", savepoint, notSince(41 * time.Second), nil, new(int64(0)), nil},
+		"rolled back to such, one crashed since without being seen to run": {
+			"Rollback", savepoint, notSince(41 * time.Second), nil, new(int64(30 * millis)), &streamv1.HistoryEntry{Grant: 1, Revision: "bad", RestoredFrom: "s3://bkt/sp-8/"},
+		},
+		"rolled back to such, the tasks of one never began": {
+			"Rollback", savepoint, notSince(41 * time.Second), nil, new(int64(0)), &streamv1.HistoryEntry{Grant: 1, Revision: "bad"},
+		},
+		"savepoint that was taken before":           {"LastCheckpoint", onDemand, notSince(30 * time.Second), nil, new(int64(10 * millis)), nil},
+		"checkpoint":                                {"LastCheckpoint", checkpoint, notSince(30 * time.Second), nil, new(int64(10 * millis)), nil},
+		"checkpoint that took 3 s":                  {"LastCheckpoint", checkpoint, notSince(30 * time.Second), &streamv1.SnapshotReport{ID: 7, DurationMillis: 3 * millis}, new(int64(13 * millis)), nil},
+		"checkpoint, never seen not to run":         {"LastCheckpoint", checkpoint, nil, nil, new(int64(40 * millis)), nil},
+		"checkpoint in place of a savepoint":        {"Savepoint", checkpoint, notSince(30 * time.Second), nil, new(int64(10 * millis)), nil},
+		"snapshot of another StreamJob":             {"RestoreFrom", savepoint, notSince(30 * time.Second), nil, nil, nil},
+		"state of a StreamJob that was here before": {"Adopted", checkpoint, notSince(30 * time.Second), nil, nil, nil},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -51,6 +58,10 @@ func TestNext_SaysHowMuchIsProcessedAgain(t *testing.T) {
 					Grant: 2, Job: &streamv1.JobReport{ID: "000011"}, Restore: &streamv1.RestoreReport{RequestedMode: tc.requested},
 					Deployment: &streamv1.DeploymentReport{Grant: 2, Revision: "r"}, Conditions: tc.conditions, LastCheckpoint: tc.last,
 				},
+			}
+			if tc.failed != nil {
+				job.Status.History = []streamv1.HistoryEntry{*tc.failed}
+				job.Status.Rollback = &streamv1.RollbackReport{FromRevision: tc.failed.Revision, ToRevision: "r", Grant: 1, At: metav1.NewTime(now.Add(-10 * time.Second))}
 			}
 			o := plan.Observation{
 				Job: job, Revision: "r", PolicyRevision: "p",

@@ -158,6 +158,9 @@ func (p *planner) failedWhat() (reason, what string) {
 func (p *planner) checkpointTaken(o *contract.Operation) {
 	if p.st.LastCheckpoint == nil || p.st.LastCheckpoint.ID < o.Checkpoint {
 		p.st.LastCheckpoint = &streamv1.SnapshotReport{ID: o.Checkpoint, Path: o.Path, CompletedAt: Seconds(o.EndedAt)}
+		if e := p.engine(); e != nil && !e.Durable {
+			p.st.LastCheckpoint.Path = ""
+		}
 	}
 	p.event(Normal, "CheckpointCompleted", "Checkpoint", fmt.Sprintf("Checkpoint %d, which was asked for, is complete", o.Checkpoint))
 }

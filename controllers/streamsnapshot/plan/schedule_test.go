@@ -248,25 +248,25 @@ func TestUsers(t *testing.T) {
 			jobs: job(func(j *streamv1.StreamJob) {
 				j.Status.LastCheckpoint, j.Status.Restore = nil, &streamv1.RestoreReport{Path: path}
 			}),
-			want: []string{"StreamJob fork (status.restore)"},
+			want: []string{"StreamJob fork (status.restore, until its version is stable and nothing is under way)"},
 		},
 		"a version that may be rolled back": {
 			jobs: job(func(j *streamv1.StreamJob) {
 				j.Status.Stability, j.Status.LastSavepoint = &streamv1.StabilityReport{}, &streamv1.SnapshotReport{Path: path}
 			}),
-			want: []string{"StreamJob fork (status.lastSavepoint)"},
+			want: []string{"StreamJob fork (status.lastSavepoint, until its version is stable and nothing is under way)"},
 		},
 		"a suspended job": {
 			jobs: job(func(j *streamv1.StreamJob) {
 				j.Status.Deployment.Ended, j.Status.LastSavepoint = streamv1.EndStopped, &streamv1.SnapshotReport{Path: path}
 			}),
-			want: []string{"StreamJob fork (status.lastSavepoint)"},
+			want: []string{"StreamJob fork (status.lastSavepoint, which it goes on from when it is run again)"},
 		},
 		"an upgrade under way": {
 			jobs: job(func(j *streamv1.StreamJob) {
 				j.Status.Operation = &streamv1.OperationReport{Type: streamv1.UpgradeOperation, Path: path}
 			}),
-			want: []string{"StreamJob fork (status.operation)"},
+			want: []string{"StreamJob fork (status.operation, until that has ended)"},
 		},
 		"another StreamSnapshot": {
 			others: []streamv1.StreamSnapshot{

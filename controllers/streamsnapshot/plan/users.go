@@ -41,13 +41,16 @@ func needs(job *streamv1.StreamJob, s *streamv1.StreamSnapshot) string {
 	trial := st.Stability != nil || (st.Operation != nil && st.Operation.Type != streamv1.SavepointOperation) // a rollback may need what was there before
 	switch {
 	case st.Operation != nil && samePath(st.Operation.Path, s.Status.Path):
-		return "status.operation"
+		return "status.operation, until that has ended"
 	case st.Restore != nil && samePath(st.Restore.Path, s.Status.Path) && (trial || st.LastCheckpoint == nil || goesBack(st.Restore)):
-		return "status.restore"
+		return "status.restore, until its version is stable and nothing is under way"
 	case st.LastSavepoint != nil && samePath(st.LastSavepoint.Path, s.Status.Path) && (trial || (st.Deployment != nil && st.Deployment.Ended != "")):
-		return "status.lastSavepoint"
+		if trial {
+			return "status.lastSavepoint, until its version is stable and nothing is under way"
+		}
+		return "status.lastSavepoint, which it goes on from when it is run again"
 	case st.LastUpgrade != nil && samePath(st.LastUpgrade.Path, s.Status.Path) && trial:
-		return "status.lastUpgrade"
+		return "status.lastUpgrade, until its version is stable and nothing is under way"
 	default:
 		return ""
 	}

@@ -49,6 +49,9 @@ func (s *session) history(ctx context.Context, format string) error {
 
 // startOf says what a version started from.
 func startOf(h *streamv1.HistoryEntry) string {
+	if h.EffectiveMode == "" && h.RestoredFrom != "" {
+		return "- (asked for: " + orDash(h.RequestedMode) + "; not all tasks ran) " + h.RestoredFrom
+	}
 	text := orDash(h.EffectiveMode)
 	if h.EffectiveMode != "" && h.RequestedMode != "" && h.RequestedMode != h.EffectiveMode {
 		text += " (asked for: " + h.RequestedMode + ")"

@@ -87,6 +87,9 @@ func (p *jobPrinter) summary() {
 		}
 	}
 	parallelism := strconv.Itoa(int(st.Parallelism))
+	if st.Parallelism == 0 {
+		parallelism = "none runs yet"
+	}
 	if st.Job != nil && st.Job.MaxParallelism > 0 {
 		parallelism += fmt.Sprintf(" of at most %d", st.Job.MaxParallelism)
 	}
@@ -131,6 +134,8 @@ func (p *jobPrinter) stability() {
 		text := fmt.Sprintf("grant %d, revision %s, of generation %d", s.Grant, orDash(s.Revision), s.Generation)
 		if st.Deployment != nil && st.Deployment.Grant == s.Grant {
 			text = "the deployed one"
+		} else if st.Deployment != nil && st.Deployment.DiscardState != "" {
+			text += ", no way back: the deployed one began without its state"
 		}
 		if !s.At.IsZero() {
 			text += ", since " + p.ago(s.At.Time)
@@ -182,6 +187,9 @@ func describeUpgrade(now time.Time, u *streamv1.UpgradeReport) string {
 	text += fmt.Sprintf(": check %s%s, save %s, pods %s, restore %s", millis(u.CheckMillis), warm, millis(u.SaveMillis), millis(u.PodsMillis), millis(u.RestoreMillis))
 	if u.Path != "" {
 		text += ", through " + u.Path
+	}
+	if u.CompletedAt.IsZero() {
+		text += "; the new version has not run"
 	}
 	return text
 }

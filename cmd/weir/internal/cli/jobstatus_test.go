@@ -15,12 +15,17 @@ import (
 
 func TestDescribeUpgrade_NamesTheTimeOfItsPods(t *testing.T) {
 	u := &streamv1.UpgradeReport{FromRevision: "a", ToRevision: "b", CheckMillis: 1200, WarmMillis: 2600, SaveMillis: 340, PodsMillis: 1, RestoreMillis: 450}
-	if got, want := describeUpgrade(noon, u), "a to b: check 1.2s, warm 2.6s, save 340ms, pods 1ms, restore 450ms"; got != want {
+	u.StartedAt, u.CompletedAt = metav1.NewMicroTime(noon.Add(-9*time.Second)), metav1.NewMicroTime(noon.Add(-4*time.Second))
+	if got, want := describeUpgrade(noon, u), "a to b, 4.0s ago, took 5.0s: check 1.2s, warm 2.6s, save 340ms, pods 1ms, restore 450ms"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	u.WarmMillis = 0
-	if got, want := describeUpgrade(noon, u), "a to b: check 1.2s, save 340ms, pods 1ms, restore 450ms"; got != want {
+	if got, want := describeUpgrade(noon, u), "a to b, 4.0s ago, took 5.0s: check 1.2s, save 340ms, pods 1ms, restore 450ms"; got != want {
 		t.Errorf("without surge: got  %s\nwant %s", got, want)
+	}
+	u = &streamv1.UpgradeReport{FromRevision: "a", ToRevision: "b", SaveMillis: 340, PodsMillis: 1}
+	if got, want := describeUpgrade(noon, u), "a to b: check 0s, save 340ms, pods 1ms, restore 0s; the new version has not run"; got != want {
+		t.Errorf("of a version that did not run: got  %s\nwant %s", got, want)
 	}
 }
 

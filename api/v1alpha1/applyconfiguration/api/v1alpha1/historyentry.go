@@ -30,7 +30,7 @@ type HistoryEntryApplyConfiguration struct {
 	RequestedMode *string `json:"requestedMode,omitempty"`
 	// effectiveMode is what was done.
 	EffectiveMode *string `json:"effectiveMode,omitempty"`
-	// restoredFrom is the snapshot that it started from.
+	// restoredFrom is the snapshot that its tasks started from, also if they never all ran.
 	RestoredFrom *string `json:"restoredFrom,omitempty"`
 	// message says why, where it was rolled back or failed.
 	Message *string `json:"message,omitempty"`

@@ -13,8 +13,8 @@ import (
 //
 // RestoreReport says where the state of the deployed version came from.
 type RestoreReportApplyConfiguration struct {
-	// requestedMode is what the spec asked for: Fresh, RestoreFrom, Savepoint, LastCheckpoint, Stateless, Resume or
-	// Rollback.
+	// requestedMode is what was asked for, by the spec or by what was found: Fresh, RestoreFrom, Savepoint, LastCheckpoint, Stateless, Resume,
+	// Rollback, or Adopted where storage held state of a job of this name.
 	RequestedMode *string `json:"requestedMode,omitempty"`
 	// effectiveMode is what was done. Adopted means that storage held state of a job of this name.
 	EffectiveMode *string `json:"effectiveMode,omitempty"`
@@ -27,7 +27,8 @@ type RestoreReportApplyConfiguration struct {
 	// ageMillis is how old the snapshot was when the operator saw the job run from it, in milliseconds.
 	AgeMillis *int64 `json:"ageMillis,omitempty"`
 	// estimatedReplayMillis is how much processing is done again, in milliseconds of what the job did, and at most: the time from the
-	// snapshot until the job was last known to run. 0 after a savepoint that stopped the job. Absent after an empty start, and if the state
+	// snapshot until the job was last known to run. 0 after a savepoint that stopped the job, unless that is gone back to from a version which
+	// had begun since. Absent after an empty start, and if the state
 	// is that of another StreamJob.
 	EstimatedReplayMillis *int64 `json:"estimatedReplayMillis,omitempty"`
 	// reason says why the effective mode is not the requested one.

@@ -28,9 +28,9 @@ type StreamJobStatusApplyConfiguration struct {
 	// job is what the engine reported last.
 	Job *JobReportApplyConfiguration `json:"job,omitempty"`
 	// lastCheckpoint is the newest completed checkpoint that the operator has heard of. It is updated when something
-	// else changes, and otherwise at most every 30 seconds.
+	// else changes, and otherwise at most every 30 seconds. Without storage it has no path, and goes with its coordinator.
 	LastCheckpoint *SnapshotReportApplyConfiguration `json:"lastCheckpoint,omitempty"`
-	// lastSavepoint is the newest completed savepoint.
+	// lastSavepoint is the newest completed savepoint. It may have been deleted since, by whoever took it or with its StreamSnapshot.
 	LastSavepoint *SnapshotReportApplyConfiguration `json:"lastSavepoint,omitempty"`
 	// checkpoints sums up how the checkpoints of the running version go. It is updated when one fails, and otherwise together
 	// with lastCheckpoint. `kubectl weir checkpoints` shows more.
@@ -55,7 +55,7 @@ type StreamJobStatusApplyConfiguration struct {
 	DiscardedState *string `json:"discardedState,omitempty"`
 	// stability says how far the deployed version is on its way to count as stable. Absent: it is stable, or was never deployed.
 	Stability *StabilityReportApplyConfiguration `json:"stability,omitempty"`
-	// lastStable is the newest version that counted as stable: what a rollback goes back to.
+	// lastStable is the newest version that counted as stable: what a rollback goes back to, unless the deployed one began without its state.
 	LastStable *StableReportApplyConfiguration `json:"lastStable,omitempty"`
 	// rollback says which version was rolled back, and why. It goes when a version made from a newer spec is deployed.
 	Rollback *RollbackReportApplyConfiguration `json:"rollback,omitempty"`

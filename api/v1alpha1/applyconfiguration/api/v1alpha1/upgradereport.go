@@ -15,7 +15,7 @@ import (
 type UpgradeReportApplyConfiguration struct {
 	// fromRevision and toRevision are the versions.
 	FromRevision *string `json:"fromRevision,omitempty"`
-	// toRevision is the version that runs since.
+	// toRevision is the version that it led to, which runs since completedAt.
 	ToRevision *string `json:"toRevision,omitempty"`
 	// path of the savepoint it went through.
 	Path *string `json:"path,omitempty"`

@@ -85,6 +85,9 @@ func TestNext_NamesWhatItWaitsFor(t *testing.T) {
 			if ready.Reason != tc.reason || !strings.Contains(ready.Message, tc.names) || apimeta.IsStatusConditionTrue(job.Status.Conditions, streamv1.ConditionStalled) != tc.stalled {
 				t.Errorf("Ready is %s %s: %s; want %s, a word of %q and Stalled %t", ready.Status, ready.Reason, ready.Message, tc.reason, tc.names, tc.stalled)
 			}
+			if c := apimeta.FindStatusCondition(job.Status.Conditions, streamv1.ConditionReconciling); tc.stalled && (c.Status != metav1.ConditionFalse || c.Reason != tc.reason) {
+				t.Errorf("Stalled is True with %s, and Reconciling is %s with %s", tc.reason, c.Status, c.Reason)
+			}
 			if tc.agent != nil && (job.Status.Operation == nil || job.Status.Operation.Message != "no savepoint") {
 				t.Errorf("why it is fenced is forgotten: %+v", job.Status.Operation)
 			}

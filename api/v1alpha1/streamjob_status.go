@@ -489,8 +489,8 @@ type RestoreReport struct {
 	AgeMillis int64 `json:"ageMillis,omitempty"`
 
 	// estimatedReplayMillis is how much processing is done again, in milliseconds of what the job did, and at most: the time from the
-	// snapshot until the job was last known to run. 0 after a savepoint that stopped the job, unless that is gone back to from a version which
-	// had begun since. Absent after an empty start, and if the state
+	// snapshot until the job was last known to run. 0 after a savepoint that stopped the job, unless another version had begun
+	// from it before. Absent after an empty start, and if the state
 	// is that of another StreamJob.
 	// +optional
 	EstimatedReplayMillis *int64 `json:"estimatedReplayMillis,omitempty"`

@@ -39,6 +39,9 @@ const (
 	// recoverTimeout is how long that may take. Back-offs of Kubernetes are a part of it: a container that was killed five times in a
 	// row is started again after 80 s or more.
 	recoverTimeout = 8 * time.Minute
+	// quickRestarts is how often the container of the operator is started again without much of a back-off. Then its pod is replaced, else the
+	// operator would be away most of the time, and nothing be tried out.
+	quickRestarts = 2
 	// leastForRollbacks is the shortest run in which some version must have been rolled back.
 	leastForRollbacks = 10 * time.Minute
 )
@@ -218,7 +221,7 @@ func (c *chaos) fault() int {
 // inject makes a fault of a kind.
 func (c *chaos) inject(f fault, job string) int {
 	c.Helper()
-	ctx, cancel := context.WithTimeout(c.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(c.Context(), 5*time.Second) // what can't be made while another fault lasts is not waited for
 	defer cancel()
 	if err := f.do(ctx, c, job); err != nil {
 		c.missed[f.name]++
@@ -449,6 +452,9 @@ func (c *chaos) operator(ctx context.Context, sig stage.Signal, thawAfter time.D
 	}
 	if thawAfter > 0 {
 		c.thaw(pod, thawAfter)
+	}
+	if sig == stage.Kill && len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].RestartCount >= quickRestarts {
+		return client.IgnoreNotFound(suite.client.Delete(ctx, pod, client.GracePeriodSeconds(0)))
 	}
 	return nil
 }

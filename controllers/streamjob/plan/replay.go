@@ -3,7 +3,6 @@
 package plan
 
 import (
-	"slices"
 	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -13,19 +12,16 @@ import (
 	"github.com/weir-stream/weir/runtime/contract"
 )
 
-// began says that tasks of a revision were started from a snapshot.
-func (p *planner) began(revision string) bool {
-	return slices.ContainsFunc(p.was.History, func(h streamv1.HistoryEntry) bool { return h.Revision == revision && h.RestoredFrom != "" })
-}
-
 // replayOf returns how much of what the job had processed is processed again after a restore, as a time that is never too short: from the
-// snapshot until the job was last known to run. It is nothing after a savepoint that stopped the job, unless a version has run since, which
-// is rolled back; nil if when the job ran before isn't known: its state is that of another StreamJob, or an earlier one.
+// snapshot until the job was last known to run, or a version that had begun from the same snapshot was given up. It is nothing after a
+// savepoint that stopped the job, unless there was such a version; nil if when the job ran before isn't known: its state is that of another
+// StreamJob, or an earlier one.
 func (p *planner) replayOf(r *streamv1.RestoreReport, from *contract.SnapshotInfo) *int64 {
-	switch {
-	case r.EffectiveMode == modeRestoreFrom, r.EffectiveMode == modeAdopted, from.CompletedAt.IsZero():
+	if r.EffectiveMode == modeRestoreFrom || r.EffectiveMode == modeAdopted || from.CompletedAt.IsZero() {
 		return nil
-	case from.Stopped && r.RequestedMode != modeRollback:
+	}
+	tried := p.triedUntil(from.Path)
+	if from.Stopped && tried.IsZero() {
 		return new(int64(0))
 	}
 	began := from.CompletedAt // what is in it is what came before its barriers
@@ -36,8 +32,21 @@ func (p *planner) replayOf(r *streamv1.RestoreReport, from *contract.SnapshotInf
 	if c := apimeta.FindStatusCondition(p.was.Conditions, streamv1.ConditionRunning); c != nil && c.Status != metav1.ConditionTrue {
 		until = c.LastTransitionTime.Time
 	}
-	if b := p.was.Rollback; r.RequestedMode == modeRollback && b != nil && p.began(b.FromRevision) && b.At.After(until) {
-		until = b.At.Time // what failed had begun to process, though it may never have been seen to run
+	if tried.After(until) {
+		until = tried
 	}
 	return new(max(0, until.Sub(began)).Milliseconds())
+}
+
+// triedUntil is when the last version before the deployed one was given up whose tasks had begun from a snapshot, though they may never all
+// have run; zero if there was none.
+func (p *planner) triedUntil(path string) time.Time {
+	var until time.Time
+	for i := range p.was.History {
+		h := &p.was.History[i]
+		if h.RestoredFrom == path && h.Grant != p.was.Deployment.Grant && h.EndedAt.After(until) {
+			until = h.EndedAt.Time
+		}
+	}
+	return until
 }

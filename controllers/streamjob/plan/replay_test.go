@@ -21,6 +21,7 @@ func TestNext_SaysHowMuchIsProcessedAgain(t *testing.T) {
 	checkpoint := contract.SnapshotInfo{ID: 7, Kind: "Checkpoint", Path: "s3://bkt/j/checkpoints/chk-7/", CompletedAt: taken}
 	savepoint := contract.SnapshotInfo{ID: 8, Kind: "Savepoint", Path: "s3://bkt/sp-8/", CompletedAt: taken, Stopped: true}
 	onDemand := contract.SnapshotInfo{ID: 8, Kind: "Savepoint", Path: "s3://bkt/sp-8/", CompletedAt: taken}
+	ago := func(d time.Duration) metav1.Time { return metav1.NewTime(now.Add(-d)) }
 	notSince := func(since time.Duration) []metav1.Condition {
 		return []metav1.Condition{{Type: streamv1.ConditionRunning, Status: metav1.ConditionFalse, Reason: "x", LastTransitionTime: metav1.NewTime(now.Add(-since))}}
 	}
@@ -32,15 +33,20 @@ func TestNext_SaysHowMuchIsProcessedAgain(t *testing.T) {
 		want       *int64
 		failed     *streamv1.HistoryEntry
 	}{
-		"savepoint that stopped the job":           {"Savepoint", savepoint, notSince(30 * time.Second), nil, new(int64(0)), nil},
-		"resumed from such":                        {"Resume", savepoint, notSince(10 * time.Second), nil, new(int64(0)), nil},
-		"rolled back to such, a version ran since": {"Rollback", savepoint, notSince(15 * time.Second), nil, new(int64(25 * millis)), nil},
-		"rolled back to such, none ran since":      {"Rollback", savepoint, notSince(41 * time.Second), nil, new(int64(0)), nil},
+		"savepoint that stopped the job": {"Savepoint", savepoint, notSince(30 * time.Second), nil, new(int64(0)), nil},
+		"resumed from such":              {"Resume", savepoint, notSince(10 * time.Second), nil, new(int64(0)), nil},
+		"rolled back to such, a version ran since": {
+			"Rollback", savepoint, notSince(15 * time.Second), nil, new(int64(25 * millis)), &streamv1.HistoryEntry{RestoredFrom: "s3://bkt/sp-8/", EndedAt: ago(15 * time.Second)},
+		},
+		"rolled back to such, none ran since": {"Rollback", savepoint, notSince(41 * time.Second), nil, new(int64(0)), nil},
 		"rolled back to such, one crashed since without being seen to run": {
-			"Rollback", savepoint, notSince(41 * time.Second), nil, new(int64(30 * millis)), &streamv1.HistoryEntry{Grant: 1, Revision: "bad", RestoredFrom: "s3://bkt/sp-8/"},
+			"Rollback", savepoint, notSince(41 * time.Second), nil, new(int64(30 * millis)), &streamv1.HistoryEntry{RestoredFrom: "s3://bkt/sp-8/", EndedAt: ago(10 * time.Second)},
+		},
+		"replaced one that crashed without being seen to run": {
+			"Savepoint", savepoint, notSince(41 * time.Second), nil, new(int64(30 * millis)), &streamv1.HistoryEntry{RestoredFrom: "s3://bkt/sp-8/", EndedAt: ago(10 * time.Second)},
 		},
 		"rolled back to such, the tasks of one never began": {
-			"Rollback", savepoint, notSince(41 * time.Second), nil, new(int64(0)), &streamv1.HistoryEntry{Grant: 1, Revision: "bad"},
+			"Rollback", savepoint, notSince(41 * time.Second), nil, new(int64(0)), &streamv1.HistoryEntry{EndedAt: ago(10 * time.Second)},
 		},
 		"savepoint that was taken before":           {"LastCheckpoint", onDemand, notSince(30 * time.Second), nil, new(int64(10 * millis)), nil},
 		"checkpoint":                                {"LastCheckpoint", checkpoint, notSince(30 * time.Second), nil, new(int64(10 * millis)), nil},
@@ -61,7 +67,7 @@ func TestNext_SaysHowMuchIsProcessedAgain(t *testing.T) {
 			}
 			if tc.failed != nil {
 				job.Status.History = []streamv1.HistoryEntry{*tc.failed}
-				job.Status.Rollback = &streamv1.RollbackReport{FromRevision: tc.failed.Revision, ToRevision: "r", Grant: 1, At: metav1.NewTime(now.Add(-10 * time.Second))}
+				job.Status.History[0].Grant = 1
 			}
 			o := plan.Observation{
 				Job: job, Revision: "r", PolicyRevision: "p",

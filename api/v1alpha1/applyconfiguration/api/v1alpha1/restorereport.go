@@ -27,8 +27,8 @@ type RestoreReportApplyConfiguration struct {
 	// ageMillis is how old the snapshot was when the operator saw the job run from it, in milliseconds.
 	AgeMillis *int64 `json:"ageMillis,omitempty"`
 	// estimatedReplayMillis is how much processing is done again, in milliseconds of what the job did, and at most: the time from the
-	// snapshot until the job was last known to run. 0 after a savepoint that stopped the job, unless that is gone back to from a version which
-	// had begun since. Absent after an empty start, and if the state
+	// snapshot until the job was last known to run. 0 after a savepoint that stopped the job, unless another version had begun
+	// from it before. Absent after an empty start, and if the state
 	// is that of another StreamJob.
 	EstimatedReplayMillis *int64 `json:"estimatedReplayMillis,omitempty"`
 	// reason says why the effective mode is not the requested one.

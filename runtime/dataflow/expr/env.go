@@ -173,7 +173,7 @@ func (e *Env) explain(text string, issues *cel.Issues) error {
 
 // conversion says how the sides of an operator get one type, if a message is about two that differ; else nothing.
 func conversion(message string) string {
-	switch _, types, _ := strings.Cut(message, "applied to "); types {
+	switch _, sides, _ := strings.Cut(message, "applied to "); sides {
 	case "'(int, double)'", "'(double, int)'":
 		return " (both sides must have one type: double(x) makes a double of an int, int(x) an int of a double)"
 	case "'(string, int)'", "'(int, string)'", "'(string, double)'", "'(double, string)'", "'(string, bool)'", "'(bool, string)'":

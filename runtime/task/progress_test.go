@@ -96,7 +96,7 @@ func TestCore_AckSaysHowLongTheBarrierWaitedForRoom(t *testing.T) {
 	m.room = true
 	m.must(m.core.Resume())
 	m.finishAsync(1, nil)
-	want := protocol.AckMetrics{Total: 2 * time.Second, Waited: 2 * time.Second, Load: protocol.Load{Time: 2 * time.Second}}
+	want := protocol.AckMetrics{Total: 2 * time.Second, Waited: 2 * time.Second, Load: protocol.Load{Time: 2 * time.Second}, Records: 1}
 	if diff := cmp.Diff(want, m.acks[1]); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
 	}

@@ -197,7 +197,7 @@ func (s *session) suspend(ctx context.Context) error {
 func (s *session) printSuspended(job *streamv1.StreamJob) {
 	saved, checkpoint := job.Status.LastSavepoint, job.Status.LastCheckpoint
 	switch {
-	case saved == nil && (checkpoint == nil || checkpoint.Path == ""): // what was in the memory of its coordinator is gone
+	case saved == nil && checkpoint == nil:
 		s.sayf("suspended without any snapshot: it will start empty")
 	case saved == nil || checkpoint != nil && checkpoint.ID > saved.ID:
 		s.sayf("suspended without a savepoint: it will go on from its newest checkpoint")

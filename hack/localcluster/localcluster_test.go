@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -148,6 +149,30 @@ func TestCluster_FindsProcessesThatNobodyRemembers(t *testing.T) {
 	if s.alive() {
 		t.Error("it still runs")
 	}
+}
+
+// Whoever looks for a process right after it was started finds it, rather than starting another one.
+func TestExecuted_HasArguments(t *testing.T) {
+	sleep := lookPath(t, "sleep")
+	var all sync.WaitGroup
+	for range 8 { // side by side, for this program to go on before the one that it has started
+		all.Go(func() {
+			for range 100 {
+				cmd := exec.Command(sleep, "1000")
+				if err := cmd.Start(); err != nil {
+					t.Error(err)
+					return
+				}
+				s, err := executed(cmd.Process.Pid)
+				if args := arguments(s.pid); err != nil || len(args) != 2 {
+					t.Errorf("got the arguments %q, %v", args, err)
+				}
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+			}
+		})
+	}
+	all.Wait()
 }
 
 // A component must not hold a lock for ever that a caller holds around the program, as flock does.

@@ -90,11 +90,24 @@ func (c *cluster) start(p component) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting %s: %w", p.name, err)
 	}
-	ticks, _, err := processStart(cmd.Process.Pid)
+	s, err := executed(cmd.Process.Pid)
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", p.name, err)
 	}
-	return errors.Join(c.remember(p.name, started{cmd.Process.Pid, ticks}), cmd.Process.Release())
+	return errors.Join(c.remember(p.name, s), cmd.Process.Release())
+}
+
+// executed returns a process that has just been started, as soon as find can find it: for a moment after the kernel has
+// closed the files of the program before, which is what exec.Cmd waits for, a process has no arguments. One that has ended
+// already has none either.
+func executed(pid int) (started, error) {
+	for {
+		ticks, state, err := processStart(pid)
+		if err != nil || state == "Z" || len(arguments(pid)) > 0 {
+			return started{pid, ticks}, err
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
 }
 
 // keepFiles sees to it that no process gets the files that this program has got from the one that started it: a lock in one of

@@ -78,12 +78,9 @@ func faultsOfTheCluster() []fault {
 // crashing is a version that crashes over and over and is left where it is until it was rolled back.
 var crashing = fault{name: "version that crashes, until it is rolled back", weight: 2, do: func(ctx context.Context, c *chaos, job string) error {
 	const bad = "seq / (seq - seq)"
-	if err := c.setExpression(ctx, job, bad); err != nil {
-		return err
-	}
 	c.afterRollback(job, func(spec *streamv1.StreamJobSpec) bool { return rowsOf(spec.Dataflow.Operators) == bad },
 		func(ctx context.Context) error { return c.setExpression(ctx, job, "seq") })
-	return nil
+	return c.setExpression(ctx, job, bad)
 }}
 
 // faultsOfVersions are versions that can't run.
@@ -95,12 +92,9 @@ func faultsOfVersions() []fault {
 			return c.takeBack(ctx, job, c.setAbsentImage)
 		}},
 		{name: "image that does not exist, until it is rolled back", weight: 1, do: func(ctx context.Context, c *chaos, job string) error {
-			if err := c.setAbsentImage(ctx, job, true); err != nil {
-				return err
-			}
 			c.afterRollback(job, func(spec *streamv1.StreamJobSpec) bool { return spec.Workers.PodTemplate != nil },
 				func(ctx context.Context) error { return c.setAbsentImage(ctx, job, false) })
-			return nil
+			return c.setAbsentImage(ctx, job, true)
 		}},
 		{name: "incompatible state", weight: 2, do: func(ctx context.Context, c *chaos, job string) error {
 			return c.takeBack(ctx, job, c.setMisfit)
@@ -118,22 +112,16 @@ func (c *chaos) storage(ctx context.Context, sig stage.Signal, after time.Durati
 		return errors.New("what stands before the storage has no pod")
 	}
 	pod := &list.Items[0]
-	if err := suite.access.SignalContainer(ctx, pod, "", sig); err != nil {
-		return err
-	}
 	if after > 0 {
 		c.thaw(pod, after)
 	}
-	return nil
+	return suite.access.SignalContainer(ctx, pod, "", sig)
 }
 
 // storageMode has the object store fail for a while.
 func (c *chaos) storageMode(ctx context.Context, mode string, d time.Duration) error {
-	if err := c.store.change(ctx, mode); err != nil {
-		return err
-	}
 	c.later("storage", d, func(ctx context.Context) error { return c.store.change(ctx, "ok") })
-	return nil
+	return c.store.change(ctx, mode)
 }
 
 // evict evicts a pod if its disruption budget lets it.
@@ -150,10 +138,10 @@ func (c *chaos) drain(ctx context.Context, job string) error {
 		return err
 	}
 	node := first.Spec.NodeName
+	c.later("letting pods onto node "+node, c.between(2*time.Second, 10*time.Second), func(ctx context.Context) error { return setUnschedulable(ctx, node, false) })
 	if err := setUnschedulable(ctx, node, true); err != nil {
 		return err
 	}
-	c.later("letting pods onto node "+node, c.between(2*time.Second, 10*time.Second), func(ctx context.Context) error { return setUnschedulable(ctx, node, false) })
 	evicted := 0
 	for _, component := range []string{worker, coordinator} {
 		pods, err := c.deployedPods(ctx, job, component)
@@ -176,13 +164,10 @@ func (c *chaos) doubleOperator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := suite.client.Create(ctx, second); err != nil {
-		return err
-	}
 	c.later("ending the second operator", c.between(15*time.Second, time.Minute), func(ctx context.Context) error {
 		return client.IgnoreNotFound(suite.client.Delete(ctx, second))
 	})
-	return nil
+	return suite.client.Create(ctx, second)
 }
 
 // breakVersion asks for a version that can't run, and takes that back after a while.
@@ -198,11 +183,8 @@ func (c *chaos) breakVersion(ctx context.Context, name string) error {
 
 // takeBack makes a change and takes it back after a while.
 func (c *chaos) takeBack(ctx context.Context, name string, set func(ctx context.Context, name string, broken bool) error) error {
-	if err := set(ctx, name, true); err != nil {
-		return err
-	}
 	c.later("repairing "+name, c.between(2*time.Second, 20*time.Second), func(ctx context.Context) error { return set(ctx, name, false) })
-	return nil
+	return set(ctx, name, true)
 }
 
 // afterRollback repairs a job once the version that can't run was rolled back, or was not for long: other faults may come between.

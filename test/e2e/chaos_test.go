@@ -42,6 +42,8 @@ const (
 	// quickRestarts is how often the container of the operator is started again without much of a back-off. Then its pod is replaced, else the
 	// operator would be away most of the time, and nothing be tried out.
 	quickRestarts = 2
+	// faultTimeout bounds making a fault, and putting it right. What can't be made while another fault lasts is not waited for.
+	faultTimeout = 5 * time.Second
 	// leastForRollbacks is the shortest run in which some version must have been rolled back.
 	leastForRollbacks = 10 * time.Minute
 )
@@ -221,7 +223,7 @@ func (c *chaos) fault() int {
 // inject makes a fault of a kind.
 func (c *chaos) inject(f fault, job string) int {
 	c.Helper()
-	ctx, cancel := context.WithTimeout(c.Context(), 5*time.Second) // what can't be made while another fault lasts is not waited for
+	ctx, cancel := context.WithTimeout(c.Context(), faultTimeout)
 	defer cancel()
 	if err := f.do(ctx, c, job); err != nil {
 		c.missed[f.name]++
@@ -239,7 +241,8 @@ func (c *chaos) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(c.rng.Int64N(int64(most-least)))
 }
 
-// later has something put right after a time.
+// later has something put right after a time. A fault asks for that before it is made: one that seems to have failed, because a frozen API server or storage
+// didn't answer in time, may come about all the same.
 func (c *chaos) later(what string, after time.Duration, do func(context.Context) error) {
 	c.undo = append(c.undo, undo{what, time.Now().Add(after), do})
 }
@@ -261,7 +264,7 @@ func (c *chaos) putRight(ctx context.Context, all bool) {
 			left = append(left, u)
 			continue
 		}
-		once, cancel := context.WithTimeout(ctx, 10*time.Second)
+		once, cancel := context.WithTimeout(ctx, faultTimeout)
 		if err := u.do(once); err != nil {
 			if !errors.Is(err, errNotYet) {
 				c.Logf("%s %s: not yet: %v", clock(), u.what, err)
@@ -403,11 +406,8 @@ func (c *chaos) freezeAny(ctx context.Context, name, component string, least, mo
 	if err != nil {
 		return err
 	}
-	if err := suite.access.SignalContainer(ctx, pod, "", stage.Stop); err != nil {
-		return err
-	}
 	c.thaw(pod, c.between(least, most))
-	return nil
+	return suite.access.SignalContainer(ctx, pod, "", stage.Stop)
 }
 
 // thaw lets the processes of a container go on after a while, unless they have ended meanwhile.
@@ -447,11 +447,11 @@ func (c *chaos) operator(ctx context.Context, sig stage.Signal, thawAfter time.D
 		return fmt.Errorf("the operator has no pod")
 	}
 	pod := &list.Items[c.rng.IntN(len(list.Items))]
-	if err := suite.access.SignalContainer(ctx, pod, "", sig); err != nil {
-		return err
-	}
 	if thawAfter > 0 {
 		c.thaw(pod, thawAfter)
+	}
+	if err := suite.access.SignalContainer(ctx, pod, "", sig); err != nil {
+		return err
 	}
 	if sig == stage.Kill && len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].RestartCount >= quickRestarts {
 		return client.IgnoreNotFound(suite.client.Delete(ctx, pod, client.GracePeriodSeconds(0)))
@@ -489,9 +489,7 @@ func (c *chaos) deleteChildren(ctx context.Context, name string) error {
 
 // component freezes a component of the cluster for a while.
 func (c *chaos) component(ctx context.Context, name string, d time.Duration) error {
-	if err := suite.cluster.SignalComponent(ctx, name, stage.Stop); err != nil {
-		return err
-	}
-	c.later("thawing "+name, d, func(ctx context.Context) error { return suite.cluster.SignalComponent(ctx, name, stage.Continue) })
-	return nil
+	thaw := func(ctx context.Context) error { return suite.cluster.SignalComponent(ctx, name, stage.Continue) }
+	c.undo = slices.Insert(c.undo, 0, undo{"thawing " + name, time.Now().Add(d), thaw}) // before all else that is due, which may wait for it
+	return suite.cluster.SignalComponent(ctx, name, stage.Stop)
 }

@@ -418,7 +418,7 @@ func (c *chaos) thaw(pod *corev1.Pod, after time.Duration) {
 		if err != nil || now.UID != pod.UID {
 			return client.IgnoreNotFound(err) // it is gone
 		}
-		err = suite.access.SignalContainer(ctx, pod, "", stage.Continue)
+		err = suite.access.SignalContainer(ctx, now, "", stage.Continue) // that of pod may not have run yet
 		if err != nil && strings.Contains(err.Error(), "no process") {
 			return nil // it was ended and started again
 		}

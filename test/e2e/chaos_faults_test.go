@@ -115,7 +115,18 @@ func (c *chaos) storage(ctx context.Context, sig stage.Signal, after time.Durati
 	if after > 0 {
 		c.thaw(pod, after)
 	}
-	return suite.access.SignalContainer(ctx, pod, "", sig)
+	if err := suite.access.SignalContainer(ctx, pod, "", sig); err != nil {
+		return err
+	}
+	return replaceAfter(ctx, pod, sig)
+}
+
+// replaceAfter deletes the pod of a container that was killed and has been before.
+func replaceAfter(ctx context.Context, pod *corev1.Pod, sig stage.Signal) error {
+	if sig != stage.Kill || len(pod.Status.ContainerStatuses) == 0 || pod.Status.ContainerStatuses[0].RestartCount < quickRestarts {
+		return nil
+	}
+	return client.IgnoreNotFound(suite.client.Delete(ctx, pod, client.GracePeriodSeconds(0)))
 }
 
 // storageMode has the object store fail for a while.

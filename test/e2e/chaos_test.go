@@ -39,8 +39,8 @@ const (
 	// recoverTimeout is how long that may take. Back-offs of Kubernetes are a part of it: a container that was killed five times in a
 	// row is started again after 80 s or more.
 	recoverTimeout = 8 * time.Minute
-	// quickRestarts is how often the container of the operator is started again without much of a back-off. Then its pod is replaced, else the
-	// operator would be away most of the time, and nothing be tried out.
+	// quickRestarts is how often a container is started again without much of a back-off. Then the pod of the operator, or of what stands before the
+	// storage, is replaced, else it would be away most of the time, and nothing be tried out.
 	quickRestarts = 2
 	// faultTimeout bounds making a fault, and putting it right. What can't be made while another fault lasts is not waited for.
 	faultTimeout = 5 * time.Second
@@ -453,10 +453,7 @@ func (c *chaos) operator(ctx context.Context, sig stage.Signal, thawAfter time.D
 	if err := suite.access.SignalContainer(ctx, pod, "", sig); err != nil {
 		return err
 	}
-	if sig == stage.Kill && len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].RestartCount >= quickRestarts {
-		return client.IgnoreNotFound(suite.client.Delete(ctx, pod, client.GracePeriodSeconds(0)))
-	}
-	return nil
+	return replaceAfter(ctx, pod, sig)
 }
 
 // edit patches a job.

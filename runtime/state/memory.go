@@ -25,6 +25,7 @@ type Memory struct {
 	seen     int64
 
 	pool    pagePool
+	pages   pageMaker // of the owner, for state that isn't small; what it makes is counted by alloc
 	retired []retiredPage
 	lists   [][]snapPage // of released snapshots, for the next one
 	bytes   meter        // all memory taken
@@ -202,8 +203,10 @@ func (m *Memory) alloc(bytes int, zeroed bool) unsafe.Pointer {
 		}
 		return p
 	}
-	m.bytes.Add(int64(bytes))
-	return newPage(bytes)
+	if m.bytes.Add(int64(bytes)); m.bytes.Load() < populateFrom {
+		return newPage(bytes)
+	}
+	return m.pages.make(bytes)
 }
 
 // retire gives up a page that was stamped with epoch from. It is reused once no snapshot needs it.

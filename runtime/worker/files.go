@@ -34,7 +34,15 @@ type files struct {
 	// local keeps copies; nil for none. checkpoint is what files are written for.
 	local      *localCopies
 	checkpoint int64
+	// pace spreads the files over time; nil for as fast as can be.
+	pace *state.Pace
 }
+
+// Large checkpoints are written at this pace, by each subtask: see [state.Pace].
+const (
+	paceFree = 64 << 20
+	paceRate = 256 << 20
+)
 
 // createdFiles are the keys of shared files that one asynchronous part has created, or may have.
 type createdFiles struct {
@@ -80,6 +88,9 @@ func (f files) WriteShared(ctx context.Context, data []byte) (state.File, error)
 
 // write stores data under a new name; place says which key and path go with it.
 func (f files) write(ctx context.Context, data []byte, place func(name string) (key, path string)) (state.File, error) {
+	if err := f.keepPace(ctx, len(data)); err != nil {
+		return state.File{}, fmt.Errorf("writing a state file: %w", err)
+	}
 	for try := 1; ; try++ {
 		key, path := place(uuid.NewString())
 		err := f.store.PutIfAbsent(ctx, key, data)
@@ -91,6 +102,25 @@ func (f files) write(ctx context.Context, data []byte, place func(name string) (
 		default:
 			return state.File{}, fmt.Errorf("writing a state file: %w", err)
 		}
+	}
+}
+
+// keepPace waits until n bytes more may be written.
+func (f files) keepPace(ctx context.Context, n int) error {
+	if f.pace == nil {
+		return nil
+	}
+	d := f.pace.Wait(time.Now(), n)
+	if d == 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

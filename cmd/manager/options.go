@@ -46,7 +46,7 @@ func flags(o *options, getenv func(string) string) *flag.FlagSet {
 	f.StringVar(&o.config, "config", "", "file with what is in force where a StreamJob leaves a field unset; it is followed while the manager runs (default: none)")
 	f.StringVar(&o.namespace, "operator-namespace", "", "namespace of the manager, which network policies of jobs let in (default: that of the pod)")
 	f.IntVar(&o.concurrency, "concurrency", 8, "how many StreamJobs, and how many StreamSnapshots, are worked on at once")
-	f.IntVar(&o.verbosity, "v", 0, "how much is logged: 0 for what changes, 1 for each pass, 2 for more")
+	f.IntVar(&o.verbosity, "v", 0, "how much is logged: 0 for what changes, 1 for each object that is applied, 2 for more")
 	f.BoolVar(&o.version, "version", false, "print the version and end")
 	return f
 }

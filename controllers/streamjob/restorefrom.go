@@ -42,7 +42,9 @@ func (s *scope) resolveRestore(ctx context.Context) (*plan.Trouble, error) {
 	case st.State == streamv1.SnapshotFailed:
 		return missing("failed, and there will be no snapshot: name another one (%s)", st.Message)
 	case st.State != streamv1.SnapshotCompleted || st.Path == "":
-		return missing("is not complete yet: the job starts when it is (%s)", st.Message)
+		t, err := missing("is not complete yet: the job starts when it is (%s)", st.Message)
+		t.Reason = streamv1.ReasonPending // nobody has to do anything
+		return t, err
 	}
 	resolved := from.DeepCopy()
 	resolved.Snapshot, resolved.Path = "", streamv1.Location(snap.Status.Path)

@@ -59,6 +59,14 @@ func TestReconcile_StartsFromTheSnapshotThatItNames(t *testing.T) {
 				return
 			}
 			c := apimeta.FindStatusCondition(got.Status.Conditions, streamv1.ConditionStalled)
+			if name == "not complete" {
+				pending := apimeta.FindStatusCondition(got.Status.Conditions, streamv1.ConditionReconciling)
+				if err == nil || c == nil || c.Status != metav1.ConditionFalse || pending == nil || pending.Status != metav1.ConditionTrue ||
+					pending.Reason != streamv1.ReasonPending || !strings.Contains(pending.Message, tc.want) {
+					t.Errorf("it was started, or says %+v and %+v", c, pending)
+				}
+				return
+			}
 			if err == nil || c == nil || c.Status != metav1.ConditionTrue || c.Reason != streamv1.ReasonRestoreNotFound || !strings.Contains(c.Message, tc.want) {
 				t.Errorf("it was started, or says %+v", c)
 			}

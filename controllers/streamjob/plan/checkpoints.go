@@ -118,7 +118,8 @@ func (p *planner) checkpointsCondition() {
 			return
 		}
 	}
-	if p.st.LastCheckpoint != nil {
+	// What a coordinator before this one completed counts, what an earlier version did doesn't.
+	if c := p.st.LastCheckpoint; c != nil && (p.st.Restore == nil || c.ID > p.st.Restore.CheckpointID) {
 		healthy(metav1.ConditionTrue, streamv1.ReasonCheckpointing, p.outageText())
 		return
 	}

@@ -118,6 +118,12 @@ func (p *planner) verdict() verdict {
 	switch {
 	case p.job.DeletionTimestamp != nil:
 		return verdict{reason: streamv1.ReasonDeleting, message: cmp.Or(p.operationMessage(), "The StreamJob is being deleted"), phase: streamv1.PhaseDeleting, reconciling: true}
+	case p.blocked != nil && p.blocked.Reason == streamv1.ReasonPending:
+		v := verdict{reason: p.blocked.Reason, message: p.blocked.Message, phase: streamv1.PhasePending, reconciling: true}
+		if p.running() && live(p.st) {
+			v.phase = streamv1.PhaseRunning
+		}
+		return v
 	case p.blocked != nil:
 		return p.stall(p.blocked.Reason, p.blocked.Message)
 	case p.st.Operation != nil && p.st.Operation.Type != streamv1.SavepointOperation && p.st.Operation.Type != streamv1.CheckpointOperation:
@@ -142,11 +148,15 @@ func (p *planner) verdict() verdict {
 
 // stall is a verdict that asks for somebody to change something. What runs goes on meanwhile.
 func (p *planner) stall(reason, message string) verdict {
-	phase := streamv1.PhaseStalled
+	return verdict{reason: reason, message: cut(message), phase: p.stalledPhase(), stalled: true}
+}
+
+// stalledPhase is that of a job of which somebody has to change something.
+func (p *planner) stalledPhase() streamv1.Phase {
 	if p.running() && live(p.st) {
-		phase = streamv1.PhaseRunning
+		return streamv1.PhaseRunning
 	}
-	return verdict{reason: reason, message: cut(message), phase: phase, stalled: true}
+	return streamv1.PhaseStalled
 }
 
 // phaseOfRunning is that of a job that has pods.
@@ -205,6 +215,9 @@ func (p *planner) operationVerdict(op *streamv1.OperationReport) verdict {
 	v := verdict{reason: cmp.Or(why, reason), message: p.operationMessage(), phase: phase, reconciling: true}
 	if stalls(why) {
 		v.stalled, v.reconciling = true, false
+		if op.Type == streamv1.UpgradeOperation {
+			v.phase = p.stalledPhase()
+		}
 	}
 	return v
 }

@@ -27,7 +27,7 @@ type Observation struct {
 	Agents []Agent
 	// NamespaceEnding says that the namespace is being deleted: no pod can be made in it.
 	NamespaceEnding bool
-	// RestoreTrouble says why there is no snapshot that restoreFrom names; nil: there is, or it names none.
+	// RestoreTrouble says why there is no snapshot that restoreFrom names; nil: there is, or it names none. Its reason is Pending while there will be one.
 	RestoreTrouble *Trouble
 }
 

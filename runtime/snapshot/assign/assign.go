@@ -186,7 +186,7 @@ func (a *assigner) match() {
 		}
 	}
 	if len(lost) > 0 && !a.o.AllowNonRestoredState {
-		a.problemf("the graph has no operator for the state of %s: give the old name to the operator that takes it, or list it there in previousNames, or set allowNonRestoredState to drop it",
+		a.problemf("the graph has no operator for the state of %s: give the old name to the operator that takes it, or list it there in previousNames, or set upgrade.allowNonRestoredState to drop it",
 			strings.Join(lost, ", "))
 	}
 }
@@ -348,7 +348,7 @@ func (a *assigner) addKeyed(op Operator, old *snapshot.OperatorState, restores [
 	}
 	if !op.Keyed {
 		if !a.o.AllowNonRestoredState {
-			a.problemf("operator %q has keyed state in the snapshot and is not keyed in the graph: key its input, or set allowNonRestoredState to drop that state", op.Name)
+			a.problemf("operator %q has keyed state in the snapshot and is not keyed in the graph: key its input, or set upgrade.allowNonRestoredState to drop that state", op.Name)
 		}
 		return
 	}

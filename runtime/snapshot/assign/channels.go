@@ -69,7 +69,7 @@ func (a *assigner) addChannels(op Operator, old *snapshot.OperatorState, restore
 		}
 	}
 	if len(lost) > 0 && !a.o.AllowNonRestoredState {
-		a.problemf("the snapshot holds rows on their way to operator %q that it has no such input for any more: from %s; keep the input and its type, or resume from a savepoint, which holds no rows in flight, or set allowNonRestoredState to drop them",
+		a.problemf("the snapshot holds rows on their way to operator %q that it has no such input for any more: from %s; keep the input and its type, or resume from a savepoint, which holds no rows in flight, or set upgrade.allowNonRestoredState to drop them",
 			op.Name, strings.Join(slices.Sorted(maps.Keys(lost)), ", "))
 	}
 }

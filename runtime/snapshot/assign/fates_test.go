@@ -34,7 +34,7 @@ func TestFates_OfEveryOperator(t *testing.T) {
 			{Name: "map"},
 			{
 				Name: "count", Kind: Incompatible, Bytes: 30,
-				Why: `operator "count" has keyed state in the snapshot and is not keyed in the graph: key its input, or set allowNonRestoredState to drop that state`,
+				Why: `operator "count" has keyed state in the snapshot and is not keyed in the graph: key its input, or set upgrade.allowNonRestoredState to drop that state`,
 			},
 			{Name: "sink", Bytes: 2},
 		}},

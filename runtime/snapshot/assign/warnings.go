@@ -23,7 +23,7 @@ func Warnings(shape Shape, m *snapshot.Manifest, o Options) []string {
 	}
 	for i := range m.Operators {
 		if old := &m.Operators[i]; !taken[old] && !old.Empty() {
-			out = append(out, fmt.Sprintf("the state of %q is dropped: the graph has no operator for it, and allowNonRestoredState is set", old.Name))
+			out = append(out, fmt.Sprintf("the state of %q is dropped: the graph has no operator for it, and upgrade.allowNonRestoredState is set", old.Name))
 		}
 	}
 	for _, v := range shape.Vertices {

@@ -29,11 +29,11 @@ func TestWarnings(t *testing.T) {
 		"a new name for a stateless": {change: rename("map")},
 		"a renamed operator":         {change: rename("count", "count")},
 		"a new keyed operator": {change: rename("count"), want: []string{
-			`the state of "count" is dropped: the graph has no operator for it, and allowNonRestoredState is set`,
+			`the state of "count" is dropped: the graph has no operator for it, and upgrade.allowNonRestoredState is set`,
 			`"new" starts with empty state: the snapshot doesn't know it`,
 		}},
 		"a new source": {change: rename("src"), want: []string{
-			`the state of "src" is dropped: the graph has no operator for it, and allowNonRestoredState is set`,
+			`the state of "src" is dropped: the graph has no operator for it, and upgrade.allowNonRestoredState is set`,
 			`source "new" reads from its beginning: the snapshot doesn't know it`,
 		}},
 	}

@@ -345,13 +345,6 @@ func pathOf(r *streamv1.SnapshotReport) string {
 	return r.Path
 }
 
-func restoredPath(job *streamv1.StreamJob) string {
-	if job.Status.Restore == nil {
-		return "-"
-	}
-	return orDash(job.Status.Restore.Path)
-}
-
 func lastFailure(job *streamv1.StreamJob) string {
 	if job.Status.Job == nil || job.Status.Job.LastFailure == nil {
 		return "the engine gave no reason"

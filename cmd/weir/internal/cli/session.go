@@ -197,7 +197,7 @@ func (s *session) suspend(ctx context.Context) error {
 func (s *session) printSuspended(job *streamv1.StreamJob) {
 	saved, checkpoint := job.Status.LastSavepoint, job.Status.LastCheckpoint
 	switch {
-	case saved == nil && checkpoint == nil:
+	case saved == nil && (checkpoint == nil || checkpoint.Path == ""):
 		s.sayf("suspended without any snapshot: it will start empty")
 	case saved == nil || checkpoint != nil && checkpoint.ID > saved.ID:
 		s.sayf("suspended without a savepoint: it will go on from its newest checkpoint")
@@ -221,7 +221,7 @@ func (s *session) resume(ctx context.Context) error {
 		switch job.Status.Phase {
 		case streamv1.PhaseRunning, streamv1.PhaseCompleted:
 			s.sayf("%s", headline(job))
-			s.app.printf("%s\n", restoredPath(job))
+			s.printRestored(job)
 			return true, nil
 		case streamv1.PhaseFailed:
 			return false, fmt.Errorf("StreamJob %s failed: %s", s.name, lastFailure(job))
@@ -229,6 +229,15 @@ func (s *session) resume(ctx context.Context) error {
 			return false, nil
 		}
 	})
+}
+
+// printRestored prints the snapshot that a job went on from. Without one nothing is printed for a script to read.
+func (s *session) printRestored(job *streamv1.StreamJob) {
+	if r := job.Status.Restore; r != nil && r.Path != "" {
+		s.app.printf("%s\n", r.Path)
+		return
+	}
+	s.sayf("it began without state")
 }
 
 // checkpoints shows the history of checkpoints as the coordinator tells it.

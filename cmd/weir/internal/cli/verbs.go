@@ -126,7 +126,7 @@ func (s *session) restart(ctx context.Context) error {
 	return s.until(ctx, job.Generation, func(job *streamv1.StreamJob) (bool, error) {
 		switch r := job.Status.Rollback; {
 		case job.Status.RestartNonce == nonce:
-			s.app.printf("%s\n", restoredPath(job))
+			s.printRestored(job)
 			return true, nil
 		case job.Spec.RestartNonce != nonce:
 			return false, errors.New("spec.restartNonce was changed by somebody else before the job ran again")

@@ -50,6 +50,15 @@ func TestVerbs_SetOneFieldAndWait(t *testing.T) {
 			wantPatch: []string{`{"spec":{"restartNonce":"TRIGGER"}}`}, wantOut: "s3://b/new\n",
 			wantErr: looking + "12:00:00 page-views: Running, upgrade saving\n",
 		},
+		"restart of a job without state": {
+			args: []string{"restart", "page-views"}, job: pageViews(),
+			steps: []func(*streamv1.StreamJob){func(job *streamv1.StreamJob) {
+				restarted(job)
+				job.Status.Restore.Path = ""
+			}},
+			wantPatch: []string{`{"spec":{"restartNonce":"TRIGGER"}}`},
+			wantErr:   looking + "12:00:00 page-views: it began without state\n",
+		},
 		"restart without waiting": {
 			args: []string{"restart", "page-views", "--wait=false"}, job: pageViews(),
 			wantPatch: []string{`{"spec":{"restartNonce":"TRIGGER"}}`},

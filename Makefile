@@ -43,7 +43,7 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies and the API 
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/v1alpha1
 	@mkdir -p docs/reference
 	$(CRD_REF_DOCS) --config=hack/crd-ref-docs.yaml --source-path=api --renderer=markdown \
-		--output-path=docs/reference/api.md --log-level=ERROR
+		--output-path=docs/reference/api.md --log-level=ERROR --max-depth=20
 
 .PHONY: manifests
 manifests: $(CONTROLLER_GEN) ## Generate the custom resource definitions, the role of the operator, and the Helm chart.

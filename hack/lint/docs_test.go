@@ -76,6 +76,18 @@ func TestTree_LinksOfDocumentsLeadSomewhere(t *testing.T) {
 	}
 }
 
+// TestTree_APIReferenceShowsAllFields finds structures of which the generator shows Go's text in place of their fields, as it does with those that are nested too deep.
+func TestTree_APIReferenceShowsAllFields(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(load(t).root, "docs/reference/api.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before, _, found := strings.Cut(string(text), "[struct{"); found {
+		t.Errorf("docs/reference/api.md lacks the fields of a structure in line %d: raise --max-depth of crd-ref-docs in the Makefile", 1+strings.Count(before, "\n"))
+	}
+}
+
 func TestTestReferences(t *testing.T) {
 	t.Parallel()
 	text := "`runtime/barrier TestAligner/one channel`, `TestAlone`; not TestBare nor `Tester`, `runtime/x FuzzX`"

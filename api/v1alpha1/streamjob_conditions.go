@@ -33,7 +33,7 @@ const (
 	ReasonSuspended = "Suspended"
 	// ReasonCompleted means that all input was read to its end.
 	ReasonCompleted = "Completed"
-	// ReasonPending means that nothing has been done yet.
+	// ReasonPending means that nothing has been done yet, or that the StreamSnapshot to start from is not complete yet.
 	ReasonPending = "Pending"
 	// ReasonStarting means that pods are being started or tasks are being deployed.
 	ReasonStarting = "Starting"
@@ -143,7 +143,7 @@ const (
 	ReasonCheckpointDeclined = "CheckpointDeclined"
 	// ReasonCheckpointNotWritten means that manifest or head of the newest checkpoint could not be written.
 	ReasonCheckpointNotWritten = "CheckpointNotWritten"
-	// ReasonNoCheckpointYet means that no checkpoint has completed yet.
+	// ReasonNoCheckpointYet means that the running version has not completed a checkpoint yet.
 	ReasonNoCheckpointYet = "NoCheckpointYet"
 	// ReasonCheckpointingDisabled means that the job has no checkpoints.
 	ReasonCheckpointingDisabled = "CheckpointingDisabled"

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -42,8 +43,14 @@ func (s *scope) resolveRestore(ctx context.Context) (*plan.Trouble, error) {
 	case st.State == streamv1.SnapshotFailed:
 		return missing("failed, and there will be no snapshot: name another one (%s)", st.Message)
 	case st.State != streamv1.SnapshotCompleted || st.Path == "":
-		t, err := missing("is not complete yet: the job starts when it is (%s)", st.Message)
-		t.Reason = streamv1.ReasonPending // nobody has to do anything
+		text := "is not complete yet: the job starts when it is"
+		if st.Message != "" {
+			text += " (" + st.Message + ")"
+		}
+		t, err := missing("%s", text)
+		if st.Attempts <= 1 && !apimeta.IsStatusConditionTrue(st.Conditions, streamv1.ConditionStalled) {
+			t.Reason = streamv1.ReasonPending // nobody has to do anything
+		}
 		return t, err
 	}
 	resolved := from.DeepCopy()

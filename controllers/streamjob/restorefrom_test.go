@@ -25,6 +25,14 @@ func TestReconcile_StartsFromTheSnapshotThatItNames(t *testing.T) {
 		"not complete": {
 			&streamv1.StreamSnapshot{Status: streamv1.StreamSnapshotStatus{State: streamv1.SnapshotInProgress}}, "not complete yet",
 		},
+		"stalled": {
+			&streamv1.StreamSnapshot{Status: streamv1.StreamSnapshotStatus{State: streamv1.SnapshotPending, Message: "the job is suspended", Conditions: []metav1.Condition{
+				{Type: streamv1.ConditionStalled, Status: metav1.ConditionTrue, Reason: streamv1.ReasonJobNotRunning},
+			}}}, "the job starts when it is (the job is suspended)",
+		},
+		"tried again": {
+			&streamv1.StreamSnapshot{Status: streamv1.StreamSnapshotStatus{State: streamv1.SnapshotInProgress, Attempts: 2}}, "not complete yet",
+		},
 		"failed": {
 			&streamv1.StreamSnapshot{Status: streamv1.StreamSnapshotStatus{State: streamv1.SnapshotFailed, Message: "the job is gone"}}, "the job is gone",
 		},

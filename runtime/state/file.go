@@ -38,6 +38,13 @@ type SharedWriter interface {
 	WriteShared(ctx context.Context, data []byte) (File, error)
 }
 
+// PacedWriter is a FileWriter that wants to be asked before each file, when its data is there. Who writes through it and measures asks first.
+type PacedWriter interface {
+	FileWriter
+	// KeepPace waits until n bytes more should be written. The error is that of the context.
+	KeepPace(ctx context.Context, n int) error
+}
+
 // FileReader reads n bytes of f from offset off; fewer are an error.
 type FileReader interface {
 	ReadFile(ctx context.Context, f File, off, n int64) ([]byte, error)

@@ -6,13 +6,16 @@ import "time"
 
 // Pace spreads the files of a large snapshot over time. Writing a snapshot takes processor time and memory bandwidth from the records: written as fast as a disk can, the
 // files of a gigabyte left less than half of the throughput meanwhile. What is written is no less and processing loses no less in all, but at no time most of it. The first Free bytes are written at once, so
-// small snapshots are as fast as they can be. Use one Pace for one snapshot of one subtask. Not safe for concurrent use.
+// small snapshots are as fast as they can be; and nothing waits for longer than Most in all, so that a huge one is hardly later. Use one Pace for one snapshot of one subtask. Not safe for concurrent use.
 type Pace struct {
 	// Free is how many bytes are written at once, Rate how many of the others in a second; 0 for no bound.
 	Free, Rate int64
+	// Most is how long all waits together last at most.
+	Most time.Duration
 
-	begun time.Time
-	bytes int64
+	begun  time.Time
+	bytes  int64
+	waited time.Duration
 }
 
 // Wait returns for how long to wait, from now on, before n more bytes are written; 0 for not at all.
@@ -30,5 +33,7 @@ func (p *Pace) Wait(now time.Time, n int) time.Duration {
 	}
 	// In two steps, since the bytes of a large state times a billion don't fit.
 	after := time.Duration(ahead/p.Rate)*time.Second + time.Duration(ahead%p.Rate)*time.Second/time.Duration(p.Rate)
-	return max(p.begun.Add(after).Sub(now), 0)
+	d := min(max(p.begun.Add(after).Sub(now), 0), p.Most-p.waited)
+	p.waited += d
+	return d
 }

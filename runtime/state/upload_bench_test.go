@@ -50,7 +50,7 @@ func (f *folder) WriteShared(ctx context.Context, data []byte) (File, error) {
 // empty deletes all files, for another snapshot.
 func (f *folder) empty(ctx context.Context) error {
 	keys := f.keys
-	f.keys, f.pace = nil, Pace{Free: 64 << 20, Rate: 256 << 20}
+	f.keys, f.pace = nil, Pace{Free: 64 << 20, Rate: 256 << 20, Most: 5 * time.Second}
 	return f.store.Delete(ctx, keys...)
 }
 

@@ -5,6 +5,7 @@ package task
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -236,6 +237,11 @@ func (m *meter) WriteShared(ctx context.Context, data []byte) (state.File, error
 }
 
 func (m *meter) measure(ctx context.Context, data []byte, write func(context.Context, []byte) (state.File, error)) (state.File, error) {
+	if p, ok := m.FileWriter.(state.PacedWriter); ok { // such a wait is no time in storage
+		if err := p.KeepPace(ctx, len(data)); err != nil {
+			return state.File{}, fmt.Errorf("writing a state file: %w", err)
+		}
+	}
 	n, began := int64(len(data)), m.now()
 	f, err := write(ctx, data)
 	m.time.Add(int64(m.now().Sub(began)))

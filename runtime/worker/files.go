@@ -42,6 +42,7 @@ type files struct {
 const (
 	paceFree = 64 << 20
 	paceRate = 256 << 20
+	paceMost = 5 * time.Second
 )
 
 // createdFiles are the keys of shared files that one asynchronous part has created, or may have.
@@ -88,9 +89,6 @@ func (f files) WriteShared(ctx context.Context, data []byte) (state.File, error)
 
 // write stores data under a new name; place says which key and path go with it.
 func (f files) write(ctx context.Context, data []byte, place func(name string) (key, path string)) (state.File, error) {
-	if err := f.keepPace(ctx, len(data)); err != nil {
-		return state.File{}, fmt.Errorf("writing a state file: %w", err)
-	}
 	for try := 1; ; try++ {
 		key, path := place(uuid.NewString())
 		err := f.store.PutIfAbsent(ctx, key, data)
@@ -105,8 +103,8 @@ func (f files) write(ctx context.Context, data []byte, place func(name string) (
 	}
 }
 
-// keepPace waits until n bytes more may be written.
-func (f files) keepPace(ctx context.Context, n int) error {
+// KeepPace implements [state.PacedWriter].
+func (f files) KeepPace(ctx context.Context, n int) error {
 	if f.pace == nil {
 		return nil
 	}

@@ -149,6 +149,9 @@ func (c *chaos) drain(ctx context.Context, job string) error {
 		return err
 	}
 	node := first.Spec.NodeName
+	if node == "" {
+		return errors.New("the worker has no node yet")
+	}
 	c.later("letting pods onto node "+node, c.between(2*time.Second, 10*time.Second), func(ctx context.Context) error { return setUnschedulable(ctx, node, false) })
 	if err := setUnschedulable(ctx, node, true); err != nil {
 		return err

@@ -42,8 +42,9 @@ const (
 	// quickRestarts is how often a container is started again without much of a back-off. Then the pod of the operator, or of what stands before the
 	// storage, is replaced, else it would be away most of the time, and nothing be tried out.
 	quickRestarts = 2
-	// faultTimeout bounds making a fault, and putting it right. What can't be made while another fault lasts is not waited for.
+	// faultTimeout bounds making a fault, undoTimeout a try to put it right. What can't be made while another fault lasts is not waited for.
 	faultTimeout = 5 * time.Second
+	undoTimeout  = 10 * time.Second
 	// leastForRollbacks is the shortest run in which some version must have been rolled back.
 	leastForRollbacks = 10 * time.Minute
 )
@@ -264,7 +265,7 @@ func (c *chaos) putRight(ctx context.Context, all bool) {
 			left = append(left, u)
 			continue
 		}
-		once, cancel := context.WithTimeout(ctx, faultTimeout)
+		once, cancel := context.WithTimeout(ctx, undoTimeout)
 		if err := u.do(once); err != nil {
 			if !errors.Is(err, errNotYet) {
 				c.Logf("%s %s: not yet: %v", clock(), u.what, err)
@@ -291,8 +292,12 @@ func (c *chaos) calm() {
 // settle waits until everything is put right.
 func (c *chaos) settle() {
 	c.Helper()
+	end := time.Now().Add(recoverTimeout + rollbackPatience)
 	for len(c.undo) > 0 {
 		c.rest(time.Second)
+		if time.Now().After(end) {
+			c.Fatalf("%d faults can't be put right: %s and others", len(c.undo), c.undo[0].what)
+		}
 		if c.Context().Err() != nil {
 			c.Fatal("the test was ended")
 		}
@@ -419,8 +424,8 @@ func (c *chaos) thaw(pod *corev1.Pod, after time.Duration) {
 			return client.IgnoreNotFound(err) // it is gone
 		}
 		err = suite.access.SignalContainer(ctx, now, "", stage.Continue) // that of pod may not have run yet
-		if err != nil && strings.Contains(err.Error(), "no process") {
-			return nil // it was ended and started again
+		if err != nil && (strings.Contains(err.Error(), "no process") || strings.Contains(err.Error(), "no running container")) {
+			return nil // it was ended and started again, or never began
 		}
 		return err
 	})

@@ -148,15 +148,11 @@ func (p *planner) verdict() verdict {
 
 // stall is a verdict that asks for somebody to change something. What runs goes on meanwhile.
 func (p *planner) stall(reason, message string) verdict {
-	return verdict{reason: reason, message: cut(message), phase: p.stalledPhase(), stalled: true}
-}
-
-// stalledPhase is that of a job of which somebody has to change something.
-func (p *planner) stalledPhase() streamv1.Phase {
+	phase := streamv1.PhaseStalled
 	if p.running() && live(p.st) {
-		return streamv1.PhaseRunning
+		phase = streamv1.PhaseRunning
 	}
-	return streamv1.PhaseStalled
+	return verdict{reason: reason, message: cut(message), phase: phase, stalled: true}
 }
 
 // phaseOfRunning is that of a job that has pods.
@@ -215,9 +211,6 @@ func (p *planner) operationVerdict(op *streamv1.OperationReport) verdict {
 	v := verdict{reason: cmp.Or(why, reason), message: p.operationMessage(), phase: phase, reconciling: true}
 	if stalls(why) {
 		v.stalled, v.reconciling = true, false
-		if op.Type == streamv1.UpgradeOperation {
-			v.phase = p.stalledPhase()
-		}
 	}
 	return v
 }

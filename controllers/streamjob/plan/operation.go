@@ -456,7 +456,7 @@ func (p *planner) fenced() {
 	case p.wouldLose():
 		why := "the consent to start without state was taken back"
 		if p.o.RestoreTrouble != nil {
-			why = "what spec.restoreFrom names was gone"
+			why = "there was no snapshot that spec.restoreFrom names"
 		}
 		p.deployBack(modeResume, why+" when the version before was already shut out")
 	default:

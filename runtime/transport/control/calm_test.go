@@ -25,12 +25,12 @@ type tapped struct {
 	wire *wire
 }
 
+// Write notes what it is about to send: the answer may be there before it returns.
 func (c tapped) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
 	c.wire.mu.Lock()
-	defer c.wire.mu.Unlock()
-	c.wire.sent.Write(b[:n])
-	return n, err
+	c.wire.sent.Write(b)
+	c.wire.mu.Unlock()
+	return c.Conn.Write(b)
 }
 
 func (c tapped) Read(b []byte) (int, error) {

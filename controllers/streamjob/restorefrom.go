@@ -29,29 +29,25 @@ func (s *scope) resolveRestore(ctx context.Context) (*plan.Trouble, error) {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("reading the StreamSnapshot that restoreFrom names: %w", err)
 	}
-	missing := func(format string, args ...any) (*plan.Trouble, error) {
-		return &plan.Trouble{
-			Reason:  streamv1.ReasonRestoreNotFound,
-			Message: fmt.Sprintf("spec.restoreFrom.snapshot: StreamSnapshot %s ", from.Snapshot) + fmt.Sprintf(format, args...),
-		}, nil
+	trouble := func(reason, message string) (*plan.Trouble, error) {
+		return &plan.Trouble{Reason: reason, Message: fmt.Sprintf("spec.restoreFrom.snapshot: StreamSnapshot %s %s", from.Snapshot, message)}, nil
 	}
 	switch st := &snap.Status; {
 	case err != nil:
-		return missing("does not exist: create it, or name another one")
+		return trouble(streamv1.ReasonRestoreNotFound, "does not exist: create it, or name another one")
 	case isDeleting(snap):
-		return missing("is being deleted: name another one")
+		return trouble(streamv1.ReasonRestoreNotFound, "is being deleted: name another one")
 	case st.State == streamv1.SnapshotFailed:
-		return missing("failed, and there will be no snapshot: name another one (%s)", st.Message)
+		return trouble(streamv1.ReasonRestoreNotFound, "failed, and there will be no snapshot: name another one ("+st.Message+")")
 	case st.State != streamv1.SnapshotCompleted || st.Path == "":
 		text := "is not complete yet: the job starts when it is"
 		if st.Message != "" {
 			text += " (" + st.Message + ")"
 		}
-		t, err := missing("%s", text)
-		if st.Attempts <= 1 && !apimeta.IsStatusConditionTrue(st.Conditions, streamv1.ConditionStalled) {
-			t.Reason = streamv1.ReasonPending // nobody has to do anything
+		if st.Attempts > 1 || apimeta.IsStatusConditionTrue(st.Conditions, streamv1.ConditionStalled) {
+			return trouble(streamv1.ReasonRestoreNotFound, text)
 		}
-		return t, err
+		return trouble(streamv1.ReasonPending, text) // nobody has to do anything
 	}
 	resolved := from.DeepCopy()
 	resolved.Snapshot, resolved.Path = "", streamv1.Location(snap.Status.Path)

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Requirements returns the modules that the text of a go.mod file requires, directly or not.
-func Requirements(goMod string) []string {
-	var modules []string
+// Requirements returns the modules that the text of a go.mod file requires, directly or not, with their versions.
+func Requirements(goMod string) map[string]string {
+	modules := map[string]string{}
 	inBlock := false
 	for line := range strings.Lines(goMod) {
 		fields := strings.Fields(line)
@@ -20,16 +20,16 @@ func Requirements(goMod string) []string {
 		case fields[0] == ")":
 			inBlock = false
 		case inBlock && len(fields) >= 2 && fields[0] != "//":
-			modules = append(modules, fields[0])
+			modules[fields[0]] = fields[1]
 		case len(fields) >= 3 && fields[0] == "require":
-			modules = append(modules, fields[1])
+			modules[fields[1]] = fields[2]
 		}
 	}
 	return modules
 }
 
 // DirectModules returns those of the modules that packages of this module or their tests import.
-func DirectModules(packages []Package, modules []string) []string {
+func DirectModules(packages []Package, modules map[string]string) []string {
 	var direct []string
 	for i := range packages {
 		for _, imported := range packages[i].DirectImports() {
@@ -43,9 +43,9 @@ func DirectModules(packages []Package, modules []string) []string {
 }
 
 // moduleOf returns the module with the longest path that holds a package.
-func moduleOf(importPath string, modules []string) string {
+func moduleOf(importPath string, modules map[string]string) string {
 	longest := ""
-	for _, m := range modules {
+	for m := range modules {
 		if within(importPath, m) && len(m) > len(longest) {
 			longest = m
 		}

@@ -3,6 +3,7 @@
 package lint
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -203,8 +204,8 @@ func TestTree_DependenciesAreExplained(t *testing.T) {
 func TestRequirements(t *testing.T) {
 	t.Parallel()
 	got := Requirements("module m\n\nrequire a.b/one v1\n\nrequire (\n\ta.b/two v2 // indirect\n\t// comment\n\ta.b/two/v3 v3.0.0\n)\nreplace (\n\ta.b/x => y\n)\n")
-	want := []string{"a.b/one", "a.b/two", "a.b/two/v3"}
-	if !slices.Equal(got, want) {
+	want := map[string]string{"a.b/one": "v1", "a.b/two": "v2", "a.b/two/v3": "v3.0.0"}
+	if !maps.Equal(got, want) {
 		t.Errorf("Requirements = %q, want %q", got, want)
 	}
 	packages := []Package{{Imports: []string{"fmt", "a.b/two/v3/p", "a.b/twofold"}, TestImports: []string{"a.b/one"}}}

@@ -5,7 +5,6 @@ package lint
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"testing"
 )
 
@@ -35,9 +34,5 @@ func requirements(t *testing.T, file string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^(?:require )?\t?([\w./~-]+\.[\w./~-]+) (v\S+)`).FindAllStringSubmatch(string(text), -1) {
-		out[m[1]] = m[2]
-	}
-	return out
+	return Requirements(string(text))
 }

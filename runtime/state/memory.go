@@ -25,7 +25,7 @@ type Memory struct {
 	seen     int64
 
 	pool    pagePool
-	pages   pageMaker // of the owner, for state that isn't small; what it makes is counted by alloc
+	pages   pageMaker // of the owner, for state that isn't small
 	retired []retiredPage
 	lists   [][]snapPage // of released snapshots, for the next one
 	bytes   meter        // all memory taken
@@ -203,9 +203,11 @@ func (m *Memory) alloc(bytes int, zeroed bool) unsafe.Pointer {
 		}
 		return p
 	}
-	if m.bytes.Add(int64(bytes)); m.bytes.Load() < populateFrom {
+	if m.bytes.Load() < populateFrom {
+		m.bytes.Add(int64(bytes))
 		return newPage(bytes)
 	}
+	defer m.pages.count(m)
 	return m.pages.make(bytes)
 }
 

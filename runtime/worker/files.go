@@ -108,18 +108,10 @@ func (f files) KeepPace(ctx context.Context, n int) error {
 	if f.pace == nil {
 		return nil
 	}
-	d := f.pace.Wait(time.Now(), n)
-	if d == 0 {
-		return nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if d := f.pace.Wait(time.Now(), n); d > 0 && !pause(ctx, d) {
 		return context.Cause(ctx)
 	}
+	return nil
 }
 
 // discard deletes the shared files that were created, none of which was acknowledged. What can't be deleted is left for a sweep.

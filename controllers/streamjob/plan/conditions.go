@@ -118,14 +118,15 @@ func (p *planner) verdict() verdict {
 	switch {
 	case p.job.DeletionTimestamp != nil:
 		return verdict{reason: streamv1.ReasonDeleting, message: cmp.Or(p.operationMessage(), "The StreamJob is being deleted"), phase: streamv1.PhaseDeleting, reconciling: true}
-	case p.blocked != nil && p.blocked.Reason == streamv1.ReasonPending:
-		v := verdict{reason: p.blocked.Reason, message: p.blocked.Message, phase: streamv1.PhasePending, reconciling: true}
-		if p.running() && live(p.st) {
-			v.phase = streamv1.PhaseRunning
+	case p.blocked != nil:
+		v := p.stall(p.blocked.Reason, p.blocked.Message)
+		if !stalls(v.reason) { // it passes by itself
+			v.stalled, v.reconciling = false, true
+			if v.phase == streamv1.PhaseStalled {
+				v.phase = streamv1.PhasePending
+			}
 		}
 		return v
-	case p.blocked != nil:
-		return p.stall(p.blocked.Reason, p.blocked.Message)
 	case p.st.Operation != nil && p.st.Operation.Type != streamv1.SavepointOperation && p.st.Operation.Type != streamv1.CheckpointOperation:
 		return p.operationVerdict(p.st.Operation)
 	case p.invalid() != "":
@@ -293,7 +294,7 @@ func (p *planner) unreachable() bool {
 // stalls says that a reason needs somebody to change something, even if it is tried again.
 func stalls(reason string) bool {
 	switch reason {
-	case "", streamv1.ReasonSavepointFailed, streamv1.ReasonStorageUnavailable, streamv1.ReasonCoordinatorUnreachable,
+	case "", streamv1.ReasonPending, streamv1.ReasonSavepointFailed, streamv1.ReasonStorageUnavailable, streamv1.ReasonCoordinatorUnreachable,
 		streamv1.ReasonRetainedState, streamv1.ReasonUpgrading, streamv1.ReasonSuspending, streamv1.ReasonChecking,
 		streamv1.ReasonCancelling, streamv1.ReasonRollingBack, streamv1.ReasonCheckpointNotTaken, streamv1.ReasonDeletionDeadline:
 		return false

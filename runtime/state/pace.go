@@ -18,6 +18,9 @@ type Pace struct {
 	waited time.Duration
 }
 
+// CheckpointPace is that of one checkpoint of one subtask: 64 MiB at once, and the rest at 256 MiB/s, waiting 5 s at most.
+func CheckpointPace() *Pace { return &Pace{Free: 64 << 20, Rate: 256 << 20, Most: 5 * time.Second} }
+
 // Wait returns for how long to wait, from now on, before n more bytes are written; 0 for not at all.
 func (p *Pace) Wait(now time.Time, n int) time.Duration {
 	if p.Rate <= 0 {

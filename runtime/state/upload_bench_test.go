@@ -19,7 +19,7 @@ import (
 type folder struct {
 	store *filestore.Store
 	keys  []string
-	pace  Pace
+	pace  *Pace
 }
 
 func newFolder(tb testing.TB) *folder {
@@ -29,9 +29,7 @@ func newFolder(tb testing.TB) *folder {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = store.Close() })
-	f := &folder{store: store}
-	_ = f.empty(tb.Context())
-	return f
+	return &folder{store: store, pace: CheckpointPace()}
 }
 
 func (f *folder) WriteFile(ctx context.Context, data []byte) (File, error) {
@@ -50,7 +48,7 @@ func (f *folder) WriteShared(ctx context.Context, data []byte) (File, error) {
 // empty deletes all files, for another snapshot.
 func (f *folder) empty(ctx context.Context) error {
 	keys := f.keys
-	f.keys, f.pace = nil, Pace{Free: 64 << 20, Rate: 256 << 20, Most: 5 * time.Second}
+	f.keys, f.pace = nil, CheckpointPace()
 	return f.store.Delete(ctx, keys...)
 }
 

@@ -54,7 +54,7 @@ func (e *taskEnv) StartAsync(b record.Barrier, run task.Async) {
 		f := files{store: e.s.a.job.store, dir: b.Target, shared: b.Shared, created: &createdFiles{}}
 		if b.Kind == record.Checkpoint {
 			f.local, f.checkpoint = e.s.a.job.local, b.Checkpoint
-			f.pace = &state.Pace{Free: paceFree, Rate: paceRate, Most: paceMost} // a savepoint is waited for
+			f.pace = state.CheckpointPace() // a savepoint is waited for
 		}
 		r, err := e.part(ctx, f, run)
 		posted := e.s.mail.Post(func(c *task.Core) error {

@@ -38,13 +38,6 @@ type files struct {
 	pace *state.Pace
 }
 
-// Large checkpoints are written at this pace, by each subtask: see [state.Pace].
-const (
-	paceFree = 64 << 20
-	paceRate = 256 << 20
-	paceMost = 5 * time.Second
-)
-
 // createdFiles are the keys of shared files that one asynchronous part has created, or may have.
 type createdFiles struct {
 	mu   sync.Mutex

@@ -15,7 +15,8 @@ import (
 // TestFiles_KeepPace writes three seconds' worth beyond what is free, and gives up another one.
 func TestFiles_KeepPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := files{pace: &state.Pace{Free: paceFree, Rate: paceRate, Most: paceMost}}
+		f := files{pace: state.CheckpointPace()}
+		paceFree, paceRate, paceMost := int(f.pace.Free), int(f.pace.Rate), f.pace.Most
 		start := time.Now()
 		keep := func(n int, want time.Duration) {
 			t.Helper()

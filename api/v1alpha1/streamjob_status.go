@@ -168,7 +168,7 @@ type JobReport struct {
 
 	// restarts counts the restarts of the tasks in the life of the job.
 	// +optional
-	Restarts int64 `json:"restarts,omitempty"`
+	Restarts int64 `json:"restarts"`
 
 	// recordsReplayed is about how many records the sources had emitted after the checkpoint when this coordinator restarted tasks from it,
 	// and so emitted again; what came after the last heartbeat before a failure, one second at most, is not counted.

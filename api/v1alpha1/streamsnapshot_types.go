@@ -15,8 +15,8 @@ import (
 // +kubebuilder:printcolumn:name="Job",type=string,JSONPath=`.spec.jobRef.name`
 // +kubebuilder:printcolumn:name="Kind",type=string,JSONPath=`.status.kind`
 // +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
-// +kubebuilder:printcolumn:name="Size",type=integer,JSONPath=`.status.sizeBytes`,description="bytes"
-// +kubebuilder:printcolumn:name="Duration",type=integer,JSONPath=`.status.durationMillis`,description="milliseconds"
+// +kubebuilder:printcolumn:name="Bytes",type=integer,JSONPath=`.status.sizeBytes`,description="size of the snapshot"
+// +kubebuilder:printcolumn:name="Milliseconds",type=integer,JSONPath=`.status.durationMillis`,description="time it took"
 // +kubebuilder:printcolumn:name="Completed",type=date,JSONPath=`.status.completedAt`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Path",type=string,priority=1,JSONPath=`.status.path`

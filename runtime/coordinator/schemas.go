@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,10 +62,15 @@ func (c *Coordinator) schemaProblems(ctx context.Context, p *prepared) (problems
 			if !n.Keyed || n.NewOperator == nil || n.Transactional {
 				continue
 			}
-			err := c.tryOpen(ctx, p, n, p.someState(v, n.Name), files)
-			if _, ok := errors.AsType[*state.SchemaError](err); ok {
+			err := c.tryOpen(ctx, p, n, p.stateOf(v, n.Name), files)
+			_, other := errors.AsType[*state.SchemaError](err)
+			unused, lost := errors.AsType[*state.UnusedError](err)
+			switch {
+			case lost && p.cfg.AllowNonRestoredState:
+				warnings = append(warnings, fmt.Sprintf("state %q of operator %q is dropped: the operator doesn't use it any more, and upgrade.allowNonRestoredState is set", unused.States, n.Name))
+			case other || lost:
 				problems = append(problems, schemaProblem{n.Name, err})
-			} else if err != nil {
+			case err != nil:
 				warnings = append(warnings, fmt.Sprintf("whether operator %q can take its state was not found out: %v", n.Name, err))
 			}
 		}
@@ -86,21 +92,23 @@ func (p *prepared) checkLists(v *graph.Vertex, n *graph.Node) error {
 	return nil
 }
 
-// someState returns the files with the state of the first subtask of an operator that takes any.
-func (p *prepared) someState(v *graph.Vertex, name string) []state.File {
+// stateOf returns the files with the keyed state of an operator, by subtask, but for subtasks that have none.
+func (p *prepared) stateOf(v *graph.Vertex, name string) [][]state.File {
+	var all [][]state.File
 	for s := range v.Parallelism {
 		if files := p.tasks[protocol.TaskID{Vertex: v.Name, Subtask: s}].Operators[name].Keyed; len(files) > 0 {
-			return files
+			all = append(all, files)
 		}
 	}
-	return nil
+	return all
 }
 
-// tryOpen opens and closes an operator over the first key group that its state has entries of.
-func (c *Coordinator) tryOpen(ctx context.Context, p *prepared, n *graph.Node, old []state.File, files state.FileReader) (err error) {
-	first := 0
-	if len(old) > 0 {
-		first = old[0].FirstGroup
+// tryOpen opens and closes an operator over the first key group that its state has entries of, and looks whether it has asked for all states that have any, in
+// whatever group.
+func (c *Coordinator) tryOpen(ctx context.Context, p *prepared, n *graph.Node, all [][]state.File, files state.FileReader) (err error) {
+	first, old := 0, []state.File(nil)
+	if len(all) > 0 {
+		first, old = all[0][0].FirstGroup, all[0]
 	}
 	keyed, err := state.NewMemory(state.Options{MaxParallelism: p.cfg.MaxParallelism, First: first, Last: first})
 	if err != nil {
@@ -116,11 +124,26 @@ func (c *Coordinator) tryOpen(ctx context.Context, p *prepared, n *graph.Node, o
 	}()
 	op := n.NewOperator()
 	defer func() { err = errors.Join(err, op.Close()) }()
-	return op.Open(ctx, &operator.Context{
+	if err := op.Open(ctx, &operator.Context{
 		JobID: p.cfg.JobID, JobName: p.cfg.Name, Name: n.Name, Parallelism: 1, MaxParallelism: p.cfg.MaxParallelism, Attempt: "check",
 		Out: nowhere{}, Keyed: keyed, RestoredFrom: p.from.manifest.Checkpoint, Checkpointed: true, Wake: func() {}, Now: time.Now,
 		Log: c.o.Log.WithValues("operator", n.Name), Counters: &operator.Counters{},
-	})
+	}); err != nil {
+		return err
+	}
+	return unusedState(ctx, keyed.Unasked(), slices.Concat(all...), files)
+}
+
+// unusedState is a [state.UnusedError] if some of the named states have entries.
+func unusedState(ctx context.Context, names []string, all []state.File, files state.FileReader) error {
+	if len(names) == 0 {
+		return nil
+	}
+	lost, err := state.WithEntries(ctx, all, files, names)
+	if err != nil || len(lost) == 0 {
+		return err
+	}
+	return &state.UnusedError{States: lost}
 }
 
 // nowhere takes what an operator emits that is only tried.

@@ -95,8 +95,10 @@ func progressLine(before, s *contract.JobStatus) string {
 	case c.CompletedAt.IsZero():
 		fmt.Fprintf(&b, "  checkpoint %d", c.ID)
 	default:
-		fmt.Fprintf(&b, "  checkpoint %d %s ago, %s in %s", c.ID, human.Duration(s.MeasuredAt.Sub(c.CompletedAt)),
-			human.Bytes(c.SizeBytes), human.Duration(time.Duration(c.DurationMillis)*time.Millisecond))
+		fmt.Fprintf(&b, "  checkpoint %d %s ago, %s", c.ID, human.Duration(s.MeasuredAt.Sub(c.CompletedAt)), human.Bytes(c.SizeBytes))
+		if c.DurationMillis > 0 {
+			fmt.Fprintf(&b, " in %s", human.Duration(time.Duration(c.DurationMillis)*time.Millisecond))
+		}
 	}
 	if s.Restarts > 0 {
 		fmt.Fprintf(&b, "  %s", human.Count(s.Restarts, "restart"))

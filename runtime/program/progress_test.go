@@ -45,6 +45,13 @@ func TestProgressLine(t *testing.T) {
 			}),
 			"running  in 5,000  out 4,000  checkpoint 7 1.5s ago, 2.0 KiB in 12ms",
 		},
+		"checkpoint of a coordinator before": {
+			nil,
+			status(func(s *contract.JobStatus) {
+				s.LastCheckpoint = &contract.SnapshotInfo{ID: 7, CompletedAt: noon.Add(-1500 * time.Millisecond), SizeBytes: 2048}
+			}),
+			"running  in 5,000  out 4,000  checkpoint 7 1.5s ago, 2.0 KiB",
+		},
 		"waiting": {
 			nil,
 			&contract.JobStatus{State: contract.JobWaiting, SlotsNeeded: 2, SlotsOffered: 1},

@@ -24,15 +24,20 @@ func (c Command) runCommand(signals <-chan os.Signal) *cobra.Command {
 	var parallelism int
 	var interval time.Duration
 	cmd := &cobra.Command{
-		Use: "run", Args: cobra.NoArgs,
+		Use: "run [-- ARGUMENT...]", Args: jobArguments,
 		Short: "Run the job on this machine",
 		Long: `Run the job on this machine, coordinator and worker in one process or with worker processes.
 
+What follows -- are arguments of the job, as spec.program.args of a StreamJob.
+
 Ctrl-C stops the job with a savepoint and prints its path; a second Ctrl-C cancels it.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := c.jobConfig(job)
 			if err != nil {
 				return err
+			}
+			if len(args) > 0 {
+				cfg.Args = args
 			}
 			if err := override(&cfg, parallelism, storage, interval); err != nil {
 				return err
@@ -65,6 +70,14 @@ Ctrl-C stops the job with a savepoint and prints its path; a second Ctrl-C cance
 	cmd.Flags().StringVar(&o.TLSDir, "tls", "", "directory with certificates, for mutual TLS of workers and control API")
 	cmd.Flags().CountVarP(&o.Verbose, "verbose", "v", "log more; repeat for even more")
 	return cmd
+}
+
+// jobArguments refuses arguments that don't follow --.
+func jobArguments(cmd *cobra.Command, args []string) error {
+	if n := cmd.ArgsLenAtDash(); len(args) > 0 && n != 0 {
+		return fmt.Errorf("unknown argument %q: arguments of the job follow --", args[0])
+	}
+	return nil
 }
 
 // override puts flags in place of what the configuration says.

@@ -69,6 +69,18 @@ func (m *Memory) Table(d Descriptor) (*Table, error) {
 	return t, nil
 }
 
+// Unasked names the restored states, with or without entries, that no Table call has asked for, in order of name.
+func (m *Memory) Unasked() []string {
+	var names []string
+	for _, t := range m.tables {
+		if !t.claimed {
+			names = append(names, t.desc.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // Unclaimed names the restored states that hold entries and that no Table call has asked for, in order of name.
 func (m *Memory) Unclaimed() []string {
 	var names []string

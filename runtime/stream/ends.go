@@ -5,6 +5,7 @@ package stream
 import (
 	"context"
 
+	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/record"
@@ -24,11 +25,12 @@ type Source[T any] interface {
 // its input upstream then: such a job never goes back behind a checkpoint that it may have heard of.
 func From[T any](j *Job, name string, newSource func() Source[T], opts ...Option) Stream[T] {
 	out := newStream[T](j, name, nil)
-	typ := out.typ
+	typ, cfg := out.typ, j.Config
 	j.add(&graph.Node{
 		Name: name, Output: out.output(), Trims: listens(newSource()),
 		NewSource: func() operator.Source {
 			s := newSource()
+			configure(s, cfg)
 			if st, ok := s.(operator.Stateful); ok {
 				return &statefulSource[T]{source[T]{Source: s, typ: typ}, st}
 			}
@@ -36,6 +38,18 @@ func From[T any](j *Job, name string, newSource func() Source[T], opts ...Option
 		},
 	}, opts)
 	return out
+}
+
+// Configured is what a source or sink implements that takes from the configuration of the job what it isn't told otherwise. [From] and [To] call
+// Configure once for each that they make, before it is opened.
+type Configured interface {
+	Configure(job contract.JobConfig)
+}
+
+func configure(end any, job contract.JobConfig) {
+	if c, ok := end.(Configured); ok {
+		c.Configure(job)
+	}
 }
 
 // listens says whether a source wants to hear how snapshots end. A wrapper passes on what it hears, if there is anybody.
@@ -86,7 +100,12 @@ type statefulSource[T any] struct {
 
 // To ends a stream in an operator that consumes batches of *record.Rows[T], made anew for each subtask.
 func To[T any](s Stream[T], name string, newSink func() operator.Operator, opts ...Option) {
-	s.job.add(&graph.Node{Name: name, Inputs: s.edges(0), NewOperator: newSink}, opts)
+	cfg := s.job.Config
+	s.job.add(&graph.Node{Name: name, Inputs: s.edges(0), NewOperator: func() operator.Operator {
+		sink := newSink()
+		configure(sink, cfg)
+		return sink
+	}}, opts)
 }
 
 // ForEach ends a stream in a function that is called for every row. What it does to the outside is done again

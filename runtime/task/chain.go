@@ -174,7 +174,7 @@ func (c *Core) openLink(ctx context.Context, l *link) error {
 		l.backend.DropUnclaimed()
 	}
 	if lost := l.backend.Unclaimed(); len(lost) > 0 {
-		return l.wrap(&FatalError{fmt.Errorf("the snapshot holds state %q that the operator doesn't use any more: keep the state in the program, or rename the operator and allow non-restored state", lost)})
+		return l.wrap(&FatalError{&state.UnusedError{States: lost}})
 	}
 	return nil
 }

@@ -167,10 +167,11 @@ func crash(pod *corev1.Pod, s *corev1.ContainerStatus, end *corev1.ContainerStat
 	if end != nil {
 		how = describeEnd(end)
 	}
-	return &plan.Trouble{
-		Reason: streamv1.ReasonPodCrashing, Message: fmt.Sprintf("container %s %s%s", s.Name, how, remedyOfEnd(pod, end)),
-		Alone: s.Name == pod.Labels[streamv1.LabelComponent],
+	own, remedy := s.Name == pod.Labels[streamv1.LabelComponent], remedyOfEnd(pod, end)
+	if own && end != nil && end.ExitCode == 0 {
+		remedy = strings.TrimSuffix(remedy, ")") + "; is the entry point of the image a program of the Weir SDK, which calls program.Main?)" // which goes on until it is told to end
 	}
+	return &plan.Trouble{Reason: streamv1.ReasonPodCrashing, Message: fmt.Sprintf("container %s %s%s", s.Name, how, remedy), Alone: own}
 }
 
 // notMade tells that a pod is refused by the API server.

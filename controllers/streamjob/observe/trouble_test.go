@@ -284,7 +284,7 @@ func TestTroubleOf_SaysWhatAndTheRemedy(t *testing.T) {
 		"ending cleanly over and over": {
 			newPod(phase(corev1.PodRunning), waiting("CrashLoopBackOff", "back-off"), crashed(3, end(0, "Completed", ""))),
 			streamv1.ReasonPodCrashing,
-			[]string{"ended with exit code 0 (its log"},
+			[]string{"ended with exit code 0 (its log", "--previous; is the entry point of the image a program of the Weir SDK, which calls program.Main?)"},
 		},
 		"restarted a moment ago": {
 			newPod(running(59*time.Second, false), crashed(2, end(1, "Error", "x"))),

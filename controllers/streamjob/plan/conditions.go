@@ -312,9 +312,18 @@ func (p *planner) trouble() *Trouble {
 		if problem.Reason == contract.RestoreNotFound && p.spec.RestoreFrom != nil && p.jobID() == "" {
 			message = "spec.restoreFrom: " + message + "; correct spec.restoreFrom.path, or name a StreamSnapshot in spec.restoreFrom.snapshot instead, and the job is started anew at once"
 		}
+		if problem.Reason == contract.StorageAccessDenied && p.readsSecret() {
+			message += "; pods read the secret when they start: when it is right, set spec.restartNonce to a new value (kubectl weir restart " + p.job.Name + ")"
+		}
 		return &Trouble{Reason: reason, Message: cut(message)}
 	}
 	return p.podTrouble()
+}
+
+// readsSecret says that the credentials of the storage come from a secret.
+func (p *planner) readsSecret() bool {
+	s := p.spec.Storage
+	return s != nil && s.S3 != nil && s.S3.CredentialsSecretRef != nil
 }
 
 // podTrouble is what keeps a container in a pod of the deployed version from running; nil: nothing does. While the tasks run, it is one of the user's own.

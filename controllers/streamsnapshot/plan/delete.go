@@ -113,7 +113,7 @@ func (p *planner) remove() {
 
 // inUse adds to a reason what can be done.
 func (p *planner) inUse(why string) string {
-	return why + ": wait for that or end it, set spec.reclaimPolicy to Retain to keep the snapshot in storage, or set the annotation " + streamv1.AnnotationForceDelete + " to true"
+	return why + ": see to that first, set spec.reclaimPolicy to Retain to keep the snapshot in storage, or set the annotation " + streamv1.AnnotationForceDelete + " to true"
 }
 
 // remains lets the StreamSnapshot go without its snapshot having been deleted.

@@ -237,12 +237,12 @@ func TestUsers(t *testing.T) {
 			j.Status.Restore = &streamv1.RestoreReport{Path: path}
 			j.Spec.RestoreFrom = &streamv1.RestoreFrom{Snapshot: "another"}
 		})},
-		"by name": {jobs: job(func(j *streamv1.StreamJob) { j.Spec.RestoreFrom = &streamv1.RestoreFrom{Snapshot: "mine"} }), want: []string{"StreamJob fork (spec.restoreFrom)"}},
+		"by name": {jobs: job(func(j *streamv1.StreamJob) { j.Spec.RestoreFrom = &streamv1.RestoreFrom{Snapshot: "mine"} }), want: []string{"StreamJob fork (spec.restoreFrom, to be taken out once the job has checkpoints of its own)"}},
 		"by path": {
 			jobs: job(func(j *streamv1.StreamJob) {
 				j.Spec.RestoreFrom = &streamv1.RestoreFrom{Path: "s3://bkt/savepoints/s1/_metadata"}
 			}),
-			want: []string{"StreamJob fork (spec.restoreFrom)"},
+			want: []string{"StreamJob fork (spec.restoreFrom, to be taken out once the job has checkpoints of its own)"},
 		},
 		"before its first checkpoint": {
 			jobs: job(func(j *streamv1.StreamJob) {

@@ -35,7 +35,7 @@ func Users(s *streamv1.StreamSnapshot, jobs []streamv1.StreamJob, others []strea
 // needs says what a StreamJob needs a snapshot for; empty: nothing.
 func needs(job *streamv1.StreamJob, s *streamv1.StreamSnapshot) string {
 	if from := job.Spec.RestoreFrom; from != nil && (from.Snapshot == s.Name || samePath(string(from.Path), s.Status.Path)) {
-		return "spec.restoreFrom"
+		return "spec.restoreFrom, to be taken out once the job has checkpoints of its own"
 	}
 	st := &job.Status
 	trial := st.Stability != nil || (st.Operation != nil && st.Operation.Type != streamv1.SavepointOperation) // a rollback may need what was there before

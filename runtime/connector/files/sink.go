@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"github.com/weir-stream/weir/runtime/connector/format"
+	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/operator/txn"
 )
@@ -20,6 +21,11 @@ type sink struct {
 	to         target
 	newEncoder func() format.Encoder
 	tx         *transactions
+}
+
+// Configure implements [stream.Configured].
+func (s *sink) Configure(job contract.JobConfig) {
+	s.to.settings = Connectors{Job: job}.settings(s.to.settings)
 }
 
 // Open implements [operator.Operator].

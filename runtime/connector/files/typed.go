@@ -20,7 +20,7 @@ type Input struct {
 	// Path is a file, a directory (all files below it), or a pattern, local or as s3://bucket/prefix. In a pattern * and ?
 	// stand for characters of one segment and ** for any number of segments.
 	Path string
-	// S3 is how to reach an s3:// path; nil: AWS_ENDPOINT_URL_S3 and AWS_REGION of the environment.
+	// S3 is how to reach an s3:// path; nil: as the storage of the job, or, if that is none of S3, as AWS_ENDPOINT_URL_S3 and AWS_REGION of the environment say.
 	S3 *contract.S3
 	// PollInterval is the time between two looks for new files; 0: the input is bounded, what is there at the start is
 	// read to its end. Give stream.Bounded() then.
@@ -40,6 +40,11 @@ func Lines(in Input) func() stream.Source[string] {
 type lineSource struct {
 	lineReader
 	taker stringTaker
+}
+
+// Configure implements [stream.Configured].
+func (s *lineSource) Configure(job contract.JobConfig) {
+	s.in.settings = Connectors{Job: job}.settings(s.in.settings)
 }
 
 // Open implements [stream.Source].
@@ -88,7 +93,7 @@ func (t *stringTaker) Append(line []byte) error {
 type Output struct {
 	// Path is a directory or s3://bucket/prefix.
 	Path string
-	// S3 is how to reach an s3:// path; nil: AWS_ENDPOINT_URL_S3 and AWS_REGION of the environment.
+	// S3 is how to reach an s3:// path; nil: as the storage of the job, or, if that is none of S3, as AWS_ENDPOINT_URL_S3 and AWS_REGION of the environment say.
 	S3 *contract.S3
 	// Suffix ends the names of the files. Default ".jsonl".
 	Suffix string

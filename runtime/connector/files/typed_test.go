@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/stream"
 )
@@ -69,5 +70,42 @@ func TestInput_MistakesComeWithOpen(t *testing.T) {
 	wantError(t, s.Open(t.Context(), sinkContext("in", "1", nil)), "path is empty")
 	if err := s.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestLinesAndSink_ReachS3AsTheStorageOfTheJob(t *testing.T) {
+	ofJob, own := &contract.S3{Endpoint: "http://job:9000", Region: "eu"}, &contract.S3{Endpoint: "http://own:9000"}
+	graphOf := func(job contract.JobConfig, s3 *contract.S3) (source, sinkSettings *contract.S3) {
+		j := &stream.Job{Config: job}
+		var last *lineSource
+		in := stream.From(j, "in", func() stream.Source[string] {
+			s := Lines(Input{Path: "s3://weir/in", S3: s3})()
+			last = s.(*lineSource)
+			return s
+		}, stream.Bounded())
+		stream.To(in, "out", Sink(Output{Path: "s3://weir/out", S3: s3}, func(dst []byte, row string) []byte { return append(dst, row...) }), stream.Transactional())
+		g, err := j.Graph()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Nodes[0].NewSource()
+		return last.in.settings, g.Nodes[1].NewOperator().(*sink).to.settings
+	}
+	tests := map[string]struct {
+		job       contract.JobConfig
+		own, want *contract.S3
+	}{
+		"storage on S3":            {contract.JobConfig{Storage: &contract.Storage{S3: ofJob}}, nil, ofJob},
+		"settings of its own":      {contract.JobConfig{Storage: &contract.Storage{S3: ofJob}}, own, own},
+		"storage on a volume":      {contract.JobConfig{Storage: &contract.Storage{}}, nil, nil},
+		"no storage":               {contract.JobConfig{}, nil, nil},
+		"settings, but no storage": {contract.JobConfig{}, own, own},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if source, sink := graphOf(tc.job, tc.own); source != tc.want || sink != tc.want {
+				t.Errorf("the source has %+v and the sink %+v instead of %+v", source, sink, tc.want)
+			}
+		})
 	}
 }

@@ -232,7 +232,7 @@ func describeReport(now time.Time, c *streamv1.SnapshotReport) string {
 	if c.DurationMillis > 0 {
 		text += ", took " + millis(c.DurationMillis)
 	}
-	return fmt.Sprintf("%s, %s, %s", text, human.Bytes(c.SizeBytes), c.Path)
+	return withPath(text, c.SizeBytes, c.Path)
 }
 
 func (p *jobPrinter) operation() {

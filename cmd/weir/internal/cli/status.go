@@ -103,7 +103,16 @@ func describeSnapshot(now time.Time, c *contract.SnapshotInfo) string {
 	if c.DurationMillis > 0 {
 		text += fmt.Sprintf(", took %s", human.Duration(time.Duration(c.DurationMillis)*time.Millisecond))
 	}
-	return fmt.Sprintf("%s, %s, %s", text, human.Bytes(c.SizeBytes), c.Path)
+	return withPath(text, c.SizeBytes, c.Path)
+}
+
+// withPath adds size and path of a snapshot to its description. One in the memory of the coordinator has no path.
+func withPath(text string, size int64, path string) string {
+	text += ", " + human.Bytes(size)
+	if path != "" {
+		text += ", " + path
+	}
+	return text
 }
 
 func operationResult(op contract.Operation) string {

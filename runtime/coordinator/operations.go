@@ -18,8 +18,8 @@ import (
 const (
 	// maxOperations bounds the operations that are remembered; those that ended first are forgotten first.
 	maxOperations = 256
-	// shownOperations is how many a status report shows.
-	shownOperations = 10
+	// shownOperations is how many of those that have ended a status report shows: more than end between two looks of somebody who waits for one of them.
+	shownOperations = 32
 )
 
 // operation is one that somebody asked for.
@@ -80,14 +80,23 @@ func (o *operations) endAll(now time.Time) {
 	}
 }
 
-// list returns the newest operations, newest first.
+// list returns all operations that have not ended, and those that ended last; newest first.
 func (o *operations) list() []contract.Operation {
-	var out []contract.Operation
-	for _, id := range slices.Backward(o.order) {
-		if len(out) == shownOperations {
-			break
+	var out, ended []contract.Operation
+	for _, op := range o.byID {
+		if op.Phase.Ended() {
+			ended = append(ended, op.Operation)
 		}
-		out = append(out, o.byID[id].Operation)
+	}
+	slices.SortFunc(ended, func(a, b contract.Operation) int { return b.EndedAt.Compare(a.EndedAt) })
+	shown := map[string]bool{}
+	for i := range ended[:min(len(ended), shownOperations)] {
+		shown[ended[i].ID] = true
+	}
+	for _, id := range slices.Backward(o.order) {
+		if op := o.byID[id]; shown[id] || !op.Phase.Ended() {
+			out = append(out, op.Operation)
+		}
 	}
 	return out
 }

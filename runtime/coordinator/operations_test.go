@@ -69,8 +69,26 @@ func TestOperations_ForgetOnlyWhatEnded(t *testing.T) {
 	if o.byID["running"] == nil {
 		t.Error("a running operation was forgotten")
 	}
-	if list := o.list(); len(list) != shownOperations || list[0].ID != fmt.Sprint(maxOperations+49) {
-		t.Errorf("the list has %d entries and begins with %s", len(list), list[0].ID)
+}
+
+// TestOperations_ListHidesNothingThatSomebodyWaitsFor shows that newer operations hide neither one that is under way nor one that has just ended.
+func TestOperations_ListHidesNothingThatSomebodyWaitsFor(t *testing.T) {
+	o := newOperations()
+	o.start(submission{id: "running"}, noon)
+	o.start(submission{id: "slow"}, noon)
+	for i := range 2 * shownOperations {
+		id, at := fmt.Sprint(i), noon.Add(time.Duration(i)*time.Second)
+		o.start(submission{id: id}, at)
+		o.end(id, contract.Operation{Phase: contract.OperationSucceeded}, at)
+	}
+	o.end("slow", contract.Operation{Phase: contract.OperationSucceeded}, noon.Add(time.Hour))
+	list := o.list()
+	if len(list) != shownOperations+1 {
+		t.Fatalf("%d operations are listed, want %d", len(list), shownOperations+1)
+	}
+	newest, last := list[0].ID, []string{list[shownOperations-1].ID, list[shownOperations].ID}
+	if newest != fmt.Sprint(2*shownOperations-1) || last[0] != "slow" || last[1] != "running" {
+		t.Errorf("the list begins with %s and ends with %s", newest, last)
 	}
 }
 

@@ -76,7 +76,8 @@ func Selector(job string) map[string]string {
 // or "client" for who calls the control API.
 func SecretName(job, component string) string { return job + "-" + component + "-tls" }
 
-// Owner returns the reference by which Kubernetes deletes an object after its StreamJob.
+// Owner returns the reference by which Kubernetes deletes an object after its StreamJob. It does not hold up a deletion in the foreground: the garbage collector would
+// delete at once what does, while the job is still to be stopped in order, with a savepoint maybe.
 func Owner(job *streamv1.StreamJob) *metav1ac.OwnerReferenceApplyConfiguration {
 	return metav1ac.OwnerReference().
 		WithAPIVersion(streamv1.SchemeGroupVersion.String()).
@@ -84,5 +85,5 @@ func Owner(job *streamv1.StreamJob) *metav1ac.OwnerReferenceApplyConfiguration {
 		WithName(job.Name).
 		WithUID(job.UID).
 		WithController(true).
-		WithBlockOwnerDeletion(true)
+		WithBlockOwnerDeletion(false)
 }

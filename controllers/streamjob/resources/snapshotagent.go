@@ -81,6 +81,6 @@ func SnapshotAgentPod(snap *streamv1.StreamSnapshot, s Settings, o SnapshotAgent
 			WithName(snap.Name).
 			WithUID(snap.UID).
 			WithController(true).
-			WithBlockOwnerDeletion(true)).
+			WithBlockOwnerDeletion(false)).
 		WithSpec(pod), nil
 }

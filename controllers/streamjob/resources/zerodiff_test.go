@@ -26,7 +26,7 @@ const newestFrozen = "form-3-all"
 var freeze = flag.String("freeze", "", "name of a new folder of testdata/stored, for the objects as this version makes them")
 
 // TestUpgradeOfTheOperator_RestartsNothing reads revisions that earlier versions of the operator stored, and builds their objects from nothing
-// else: they have to be what is in the cluster, or each running job would be restarted. Files below testdata/stored are never changed;
+// else: they have to be what is in the cluster, but for the reference to the owner, or each running job would be restarted. Files below testdata/stored are never changed;
 // what a later version does otherwise needs a new [Revision.Form].
 func TestUpgradeOfTheOperator_RestartsNothing(t *testing.T) {
 	if *freeze != "" {
@@ -57,12 +57,25 @@ func TestUpgradeOfTheOperator_RestartsNothing(t *testing.T) {
 					t.Fatal(err)
 				}
 				name, _ := want.(map[string]any)["kind"].(string)
+				unblock(t, want)
 				if diff := cmp.Diff(want, rebuilt[name]); diff != "" {
 					t.Errorf("document %d, the %s (-in the cluster +as it is built now):\n%s", i, name, diff)
 				}
 			}
 		})
 	}
+}
+
+// unblock makes the reference to the owner what it is now. Earlier versions of the operator made it hold up deletions in the foreground; taking that back changes nothing that a pod
+// is made of.
+func unblock(t *testing.T, object any) {
+	t.Helper()
+	metadata, _ := object.(map[string]any)["metadata"].(map[string]any)
+	owners, _ := metadata["ownerReferences"].([]any)
+	if len(owners) != 1 {
+		t.Fatalf("it has %d owners", len(owners))
+	}
+	owners[0].(map[string]any)["blockOwnerDeletion"] = false
 }
 
 // rebuild builds the objects of a grant from its config map, as they are after JSON, by kind.
@@ -190,6 +203,30 @@ func TestFreeze_HoldsWhatAnyVersionMayHave(t *testing.T) {
 	for _, kind := range []string{"ConfigMap", "Service", "Deployment", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy"} {
 		if !kinds[kind] {
 			t.Errorf("no %s is frozen in %s", kind, folder)
+		}
+	}
+}
+
+// TestChildren_HoldUpNoDeletionInTheForeground shows that nothing blocks the deletion of its owner: the garbage collector would delete it before the job was stopped in order.
+func TestChildren_HoldUpNoDeletionInTheForeground(t *testing.T) {
+	owner := Owner(withTemplates())
+	if owner.BlockOwnerDeletion == nil || *owner.BlockOwnerDeletion {
+		t.Errorf("the owner reference is %+v", owner)
+	}
+	for name, revision := range frozen() {
+		job := withTemplates()
+		objects, err := objectsOf(job, revision)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range objects {
+			text, err := json.Marshal(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Contains(text, []byte(`"blockOwnerDeletion":true`)) {
+				t.Errorf("%s: it holds up a deletion in the foreground: %s", name, text)
+			}
 		}
 	}
 }

@@ -312,9 +312,20 @@ func (p *planner) keep() {
 		p.again(poll)
 		return
 	}
+	p.holdTo()
 	if p.running() && p.engine().PolicyRevision != v.Stored.PolicyRevision {
 		p.do(SetPolicy{Grant: v.Grant})
 	}
+}
+
+// holdTo has the deployed version go on with its job and no other, once that runs: a coordinator that starts again and doesn't find it in storage any more
+// then says so, in place of beginning anew.
+func (p *planner) holdTo() {
+	v, s := p.deployed(), p.deployed().Stored
+	if !p.running() || p.st.Job.ID == "" || s.Spec.Storage == nil || s.JobID == p.st.Job.ID && s.NewJobID == "" {
+		return
+	}
+	p.do(Store{Grant: v.Grant, From: v.Grant, JobID: p.st.Job.ID, RewindTo: s.RewindTo, Standby: s.Standby})
 }
 
 // adopts takes over the state of an earlier job of this name: it is never ignored silently.

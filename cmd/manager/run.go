@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -77,7 +78,7 @@ func newManager(ctx context.Context, config *rest.Config, o *options) (ctrl.Mana
 	if err != nil {
 		return nil, err
 	}
-	shutdown := shutdownTimeout
+	shutdown, warm := shutdownTimeout, true
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                  scheme,
 		Cache:                   cached,
@@ -88,7 +89,9 @@ func newManager(ctx context.Context, config *rest.Config, o *options) (ctrl.Mana
 		// The process ends as soon as the manager has: nothing works on without the lease.
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       &shutdown,
-		HealthProbeBindAddress:        o.healthAddr,
+		// Who waits for the lease reads what there is, so that it only has to begin.
+		Controller:             ctrlconfig.Controller{EnableWarmup: &warm},
+		HealthProbeBindAddress: o.healthAddr,
 		Metrics: metricsserver.Options{
 			BindAddress:    o.metricsAddr,
 			SecureServing:  true,

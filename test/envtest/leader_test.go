@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -40,8 +41,9 @@ type replica struct {
 		// writes are those to anything but the lease, and when the first of them came.
 		writes []string
 		first  time.Time
-		// campaigns says that it has asked for the lease.
+		// campaigns says that it has asked for the lease, and watches of which kinds it watches the objects.
 		campaigns bool
+		watches   map[string]bool
 	}
 }
 
@@ -107,6 +109,12 @@ func (r *replica) sees(req *http.Request) {
 		r.mu.campaigns = true
 		return
 	}
+	if req.URL.Query().Get("watch") == "true" {
+		if r.mu.watches == nil {
+			r.mu.watches = map[string]bool{}
+		}
+		r.mu.watches[path.Base(req.URL.Path)] = true
+	}
 	if req.Method == http.MethodGet || strings.Contains(req.URL.Path, "/events") {
 		return
 	}
@@ -146,6 +154,21 @@ func (r *replica) standsBy(c *cluster) {
 	})
 }
 
+// isWarm waits until the process, which does not lead, watches what a leader works with.
+func (r *replica) isWarm(c *cluster) {
+	c.t.Helper()
+	c.eventually("replica "+r.name+" watches", func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, kind := range []string{"streamjobs", "streamsnapshots", "pods", "configmaps", "deployments", "statefulsets", "services"} {
+			if !r.mu.watches[kind] {
+				return fmt.Errorf("no %s, only %v", kind, r.mu.watches)
+			}
+		}
+		return nil
+	})
+}
+
 // idles wants that the process, which does not lead, has written nothing.
 func (r *replica) idles(when string) {
 	r.t.Helper()
@@ -169,6 +192,7 @@ func TestManager_ALeaderIsReplacedInTheMiddleOfAnUpgrade(t *testing.T) {
 	before := c.startTwo() // it leads by now
 	standby := c.replica(program, "b")
 	standby.standsBy(c)
+	standby.isWarm(c)
 	c.storage.set(func(s *script) { s.slow = true })
 	c.edit(parallelism(3))
 	c.eventually("the savepoint is under way", func() error {

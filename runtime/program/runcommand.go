@@ -22,6 +22,7 @@ func (c Command) runCommand(signals <-chan os.Signal) *cobra.Command {
 	var o LocalOptions
 	var job, storage string
 	var parallelism int
+	var nonRestored bool
 	var interval time.Duration
 	cmd := &cobra.Command{
 		Use: "run [-- ARGUMENT...]", Args: jobArguments,
@@ -39,6 +40,7 @@ Ctrl-C stops the job with a savepoint and prints its path; a second Ctrl-C cance
 			if len(args) > 0 {
 				cfg.Args = args
 			}
+			cfg.AllowNonRestoredState = cfg.AllowNonRestoredState || nonRestored
 			if err := override(&cfg, parallelism, storage, interval); err != nil {
 				return err
 			}
@@ -63,6 +65,7 @@ Ctrl-C stops the job with a savepoint and prints its path; a second Ctrl-C cance
 	cmd.Flags().DurationVar(&interval, "checkpoint-interval", 0, "time between checkpoints (default 10s with --storage, else none)")
 	cmd.Flags().StringVar(&storage, "storage", "", "directory for snapshots")
 	cmd.Flags().StringVar(&o.Restore, "restore", "", "savepoint or checkpoint to start from: its directory or _metadata file")
+	cmd.Flags().BoolVar(&nonRestored, "allow-non-restored-state", false, "consent to dropping state that the job doesn't use any more")
 	cmd.Flags().BoolVar(&o.Fresh, "new", false, "start a new job with a new job id, whatever state the storage holds")
 	cmd.Flags().IntVar(&o.Workers, "workers", 0, "number of worker processes (0: one worker inside this process)")
 	cmd.Flags().IntVar(&o.Slots, "slots", 0, "slots of each worker (0: what the job needs, divided among the workers)")

@@ -16,7 +16,7 @@ type UnusedError struct {
 
 // Error names the states and the remedy.
 func (e *UnusedError) Error() string {
-	return fmt.Sprintf("the snapshot holds state %q that the operator doesn't use any more: keep the state in the program, or set upgrade.allowNonRestoredState to drop it", e.States)
+	return fmt.Sprintf("the snapshot holds state %q that the operator doesn't use any more: keep the state in the program, or set upgrade.allowNonRestoredState (--allow-non-restored-state) to drop it", e.States)
 }
 
 // WithEntries returns which of the named states have entries in the files of a snapshot, in order. It reads header and index of as many files as it takes to find

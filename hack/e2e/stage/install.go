@@ -29,7 +29,7 @@ var toolManifests []byte
 
 // InstallOperator installs what config/default holds and waits until the operator is ready. An operator of another build is replaced.
 func (c *Cluster) InstallOperator(ctx context.Context) error {
-	c.Log("Installing the operator: kubectl apply -k config/default")
+	c.Log("Installing the operator: kubectl apply --server-side --force-conflicts -k config/default")
 	if _, err := c.Kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-k", "config/default"); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,6 +56,9 @@ func openSweep(ctx context.Context, arg string, o *program.SnapshotOptions, f *s
 		_, cfg, err := loadJob(ctx, arg)
 		if err != nil {
 			return nil, nil, err
+		}
+		if s := cfg.Storage; s != nil && s.S3 != nil { // what is known inside of a cluster may not be outside
+			s.S3.Endpoint, s.S3.Region = cmp.Or(o.Endpoint, s.S3.Endpoint), cmp.Or(o.Region, s.S3.Region)
 		}
 		s, dirs, err := program.OpenJob(ctx, cfg)
 		if err == nil && len(dirs) == 0 {

@@ -4,6 +4,8 @@ package cli
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -107,3 +109,41 @@ JOB: 1 object (5 B) deleted, 0 needed, 1 younger than 25h0m0s
 var spaces = regexp.MustCompile(` +`)
 
 func squeeze(s string) string { return spaces.ReplaceAllString(s, " ") }
+
+// TestSnapshotSweep_TheServerOfAFileCanBeNamed shows that --endpoint takes the place of the endpoint in a file, which may only be known inside of a cluster.
+func TestSnapshotSweep_TheServerOfAFileCanBeNamed(t *testing.T) {
+	asked := make(chan string, 64)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.Path
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer server.Close()
+	t.Setenv("AWS_ACCESS_KEY_ID", "id")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	file := filepath.Join(t.TempDir(), "job.yaml")
+	job := `apiVersion: stream.weir.dev/v1alpha1
+kind: StreamJob
+metadata: {name: job, namespace: ns}
+spec:
+  storage: {s3: {endpoint: "http://s3.nowhere.invalid:9000", bucket: weir}}
+  dataflow:
+    operators:
+    - {name: in, generator: {rows: 1}}
+    - {name: out, inputs: [in], fileSink: {path: /tmp/none}}
+`
+	if err := os.WriteFile(file, []byte(job), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs := weir(t, "snapshot", "sweep", "--dry-run", "--endpoint", server.URL, "--region", "us-east-1", file)
+	if code != 1 || strings.Contains(errs, "nowhere.invalid") {
+		t.Errorf("exit code %d, stderr %q", code, errs)
+	}
+	select {
+	case path := <-asked:
+		if !strings.HasPrefix(path, "/weir") {
+			t.Errorf("the server was asked for %s", path)
+		}
+	default:
+		t.Error("the server was not asked")
+	}
+}

@@ -68,8 +68,11 @@ func trySwap(ctx context.Context, s storage.Store, dir string, before headVersio
 	defer cancelRead()
 	back, v, found, readErr := readHead(readCtx, s, dir)
 	outcome := snapshot.ResolveSwap(back, found, readErr, h)
-	if outcome == snapshot.Swapped {
+	switch {
+	case outcome == snapshot.Swapped:
 		return v, outcome, nil
+	case readErr == nil && !found && h.Seq > 1:
+		return v, outcome, fmt.Errorf("%s%s is gone: somebody has deleted it, or the storage was emptied; bring it back: nothing is begun in its place", dir, snapshot.HeadName)
 	}
 	return v, outcome, errors.Join(err, readErr)
 }

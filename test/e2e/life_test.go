@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
@@ -40,10 +41,16 @@ func TestDelete_LeavesNoPodsAndTheDocumentedFiles(t *testing.T) {
 		change func(*streamv1.StreamJobSpec)
 		// wantCheckpoints and wantSavepoint say whether there are any afterwards; there is always the head.
 		wantCheckpoints, wantSavepoint bool
+		options                        []client.DeleteOption
 	}{
 		"retain":    {change: func(*streamv1.StreamJobSpec) {}, wantCheckpoints: true},
 		"delete":    {change: func(spec *streamv1.StreamJobSpec) { spec.Checkpointing.Retention.OnCancel = streamv1.DeleteOnCancel }},
 		"savepoint": {change: func(spec *streamv1.StreamJobSpec) { spec.DeletionPolicy = streamv1.SavepointOnDeletion }, wantCheckpoints: true, wantSavepoint: true},
+		// As Argo CD deletes: the garbage collector deletes at once what blocks the deletion of its owner.
+		"foreground": {
+			change:          func(spec *streamv1.StreamJobSpec) { spec.DeletionPolicy = streamv1.SavepointOnDeletion },
+			wantCheckpoints: true, wantSavepoint: true, options: []client.DeleteOption{client.PropagationPolicy(metav1.DeletePropagationForeground)},
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -52,7 +59,7 @@ func TestDelete_LeavesNoPodsAndTheDocumentedFiles(t *testing.T) {
 			job := s.ledger("ledger")
 			tc.change(&job.Spec)
 			s.start(job)
-			s.remove(job.Name)
+			s.remove(job.Name, tc.options...)
 			got := s.left()
 			if got.heads != 1 {
 				t.Errorf("%d heads are left, want 1", got.heads)
@@ -65,10 +72,10 @@ func TestDelete_LeavesNoPodsAndTheDocumentedFiles(t *testing.T) {
 }
 
 // remove deletes a job and waits until nothing of it is left in the cluster.
-func (s *scenario) remove(name string) {
+func (s *scenario) remove(name string, o ...client.DeleteOption) {
 	s.Helper()
 	job := s.job(name)
-	if err := suite.client.Delete(s.Context(), job); err != nil {
+	if err := suite.client.Delete(s.Context(), job, o...); err != nil {
 		s.Fatalf("deleting job %s: %v", name, err)
 	}
 	s.eventually("the deletion of job "+name, func() string {

@@ -133,7 +133,20 @@ func TestTracker(t *testing.T) {
 			2, "b0:1 b0:2 b1:1 b1:2",
 			"b0:1=start1 b0:2=start2 b1:1=TRIGGER1 b1:2=TRIGGER2",
 		},
-		"a complete one drops the older": {2, "b0:1 b0:2 b1:2 b1:1", "b0:1=start1 b0:2=start2 b1:2=TRIGGER2 b1:1=-"},
+		"a complete one drops the older": {2, "b0:1 b0:2 b1:2 b1:1", "b0:1=start1 b0:2=start2 b1:2=abort1(Subsumed),TRIGGER2 b1:1=-"},
+		"a cancel-barrier leaves the older": {
+			2, "b0:1 c0:2 b1:1 c1:2 b0:3 b1:3",
+			"b0:1=start1 c0:2=start2,abort2(CancelBarrier) b1:1=TRIGGER1 c1:2=- b0:3=start3 b1:3=TRIGGER3",
+		},
+		"a cancel-barrier of every channel leaves the older": {
+			2, "b0:1 c0:2 c1:2 b1:1 b0:3 b1:3",
+			"b0:1=start1 c0:2=start2,abort2(CancelBarrier) c1:2=- b1:1=TRIGGER1 b0:3=start3 b1:3=TRIGGER3",
+		},
+		"a cancel-barrier before any barrier leaves the older": {
+			2, "c0:2 c1:2 b0:1 b1:1",
+			"c0:2=start2,abort2(CancelBarrier) c1:2=- b0:1=start1 b1:1=TRIGGER1",
+		},
+		"end completes several": {2, "b0:1 b0:2 e1", "b0:1=start1 b0:2=start2 e1=TRIGGER1,TRIGGER2"},
 		"canceled ones are counted on": {
 			2, "b0:1 c1:1 b0:1 b1:1",
 			"b0:1=start1 c1:1=abort1(CancelBarrier) b0:1=- b1:1=-",
@@ -158,7 +171,13 @@ func TestTracker_BoundsWhatItCounts(t *testing.T) {
 	t.Parallel()
 	h := barrier.NewTracker(2)
 	for id := int64(1); id <= 60; id++ {
-		h.Barrier(0, record.Barrier{Checkpoint: id})
+		want := fmt.Sprintf("start%d", id)
+		if id > 50 {
+			want += fmt.Sprintf(",abort%d(Subsumed)", id-50)
+		}
+		if got := text(h.Barrier(0, record.Barrier{Checkpoint: id})); got != want {
+			t.Errorf("barrier %d: got %s, want %s", id, got, want)
+		}
 	}
 	if got := text(h.Barrier(1, record.Barrier{Checkpoint: 10})); got != "-" {
 		t.Errorf("a barrier of a dropped snapshot: got %s, want nothing", got)

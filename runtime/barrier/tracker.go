@@ -13,10 +13,13 @@ import (
 const maxTracked = 50
 
 // Tracker counts barriers for at least once. Make it with [NewTracker].
+//
+// Nothing is blocked, so several snapshots may be counted at once. The barriers of a channel ascend. A cancel-barrier may come before barriers
+// of older snapshots, as whoever sends it doesn't align either: it gives up its own snapshot alone.
 type Tracker struct {
 	ended []bool
 	open  int
-	// done is the highest id triggered; pending ascends.
+	// done is the highest id triggered or dropped; pending ascends.
 	done    int64
 	pending []*tracked
 	steps   []Step
@@ -26,8 +29,8 @@ type tracked struct {
 	barrier record.Barrier
 	arrived []bool
 	n       int
-	// canceled stays counted until complete, so that a late barrier doesn't start it again.
-	canceled bool
+	// over says that it was triggered or given up. One that was given up stays, so that a late barrier doesn't start it again.
+	over bool
 }
 
 // NewTracker returns a tracker for that many channels, all open.
@@ -54,10 +57,7 @@ func (t *Tracker) Cancel(ch int, id int64) []Step {
 		return nil
 	}
 	p := t.find(record.Barrier{Checkpoint: id})
-	if !p.canceled {
-		p.canceled = true
-		t.steps = append(t.steps, Step{Kind: Abort, Barrier: p.barrier, Reason: protocol.DeclinedCanceled})
-	}
+	t.abort(p, protocol.DeclinedCanceled)
 	t.arrive(p, ch)
 	t.settle()
 	return t.steps
@@ -91,13 +91,31 @@ func (t *Tracker) find(b record.Barrier) *tracked {
 	}
 	p := &tracked{barrier: b, arrived: make([]bool, len(t.ended))}
 	t.pending = slices.Insert(t.pending, i, p)
+	t.step(Step{Kind: Start, Barrier: b})
 	if len(t.pending) > maxTracked {
-		t.done = t.pending[0].barrier.Checkpoint
-		t.pending = slices.Delete(t.pending, 0, 1)
+		t.drop(1)
 	}
-	t.steps = append(t.steps, Step{Kind: Start, Barrier: b})
 	return p
 }
+
+// drop forgets the n oldest snapshots, and gives up those that aren't over.
+func (t *Tracker) drop(n int) {
+	for _, p := range t.pending[:n] {
+		t.abort(p, protocol.DeclinedSubsumed)
+		t.done = p.barrier.Checkpoint
+	}
+	t.pending = slices.Delete(t.pending, 0, n)
+}
+
+// abort gives a snapshot up that isn't over.
+func (t *Tracker) abort(p *tracked, why protocol.DeclineReason) {
+	if !p.over {
+		p.over = true
+		t.step(Step{Kind: Abort, Barrier: p.barrier, Reason: why})
+	}
+}
+
+func (t *Tracker) step(s Step) { t.steps = append(t.steps, s) }
 
 func (t *Tracker) arrive(p *tracked, ch int) {
 	if !p.arrived[ch] && !t.ended[ch] {
@@ -106,17 +124,18 @@ func (t *Tracker) arrive(p *tracked, ch int) {
 	}
 }
 
-// settle triggers the newest snapshot that is complete and drops the older ones.
+// settle triggers the snapshots that are complete, the oldest first. One before them lacks the barrier of a channel that brought theirs, so
+// it can't be completed any more. One that was given up says nothing of those before it.
 func (t *Tracker) settle() {
-	for i, p := range slices.Backward(t.pending) {
-		if p.n < t.open {
+	for i := 0; i < len(t.pending); {
+		p := t.pending[i]
+		if p.over || p.n < t.open {
+			i++
 			continue
 		}
-		if !p.canceled {
-			t.steps = append(t.steps, Step{Kind: Trigger, Barrier: p.barrier})
-		}
-		t.done = p.barrier.Checkpoint
-		t.pending = slices.Delete(t.pending, 0, i+1)
-		return
+		p.over = true
+		t.drop(i + 1)
+		t.step(Step{Kind: Trigger, Barrier: p.barrier})
+		i = 0
 	}
 }

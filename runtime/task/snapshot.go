@@ -5,6 +5,7 @@ package task
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -21,11 +22,12 @@ const maxAborted = 64
 
 // snapshots is the part of a core that takes snapshots.
 type snapshots struct {
-	// last is the highest snapshot started or given up here.
+	// last is the highest snapshot started here, or given up together with all before it.
 	last int64
 	// endedAfter is the highest snapshot taken before the end of data, or that the task has to outlast: one above it lets it finish.
 	endedAfter int64
-	// aborted holds snapshots above last whose end was heard of before their barrier.
+	// aborted holds snapshots above last whose end was heard of before their barrier. With at least once they are also those given up for a
+	// cancel-barrier: barriers of older ones may come still.
 	aborted map[int64]bool
 	// begun are the snapshots whose barrier waits for the steps before it, maybe for room in the outputs.
 	begun map[int64]*begunSnapshot
@@ -73,6 +75,20 @@ func (s *snapshots) init() {
 	s.aborted, s.begun, s.pending = map[int64]bool{}, map[int64]*begunSnapshot{}, map[int64]*pendingSnapshot{}
 }
 
+// settle notes that a snapshot was started or given up, and that nothing of it or of those before it counts any more.
+func (s *snapshots) settle(id int64) {
+	s.last = max(s.last, id)
+	maps.DeleteFunc(s.aborted, func(a int64, _ bool) bool { return a <= id })
+}
+
+// giveUp notes that a snapshot alone isn't started any more.
+func (s *snapshots) giveUp(id int64) {
+	if len(s.aborted) >= maxAborted {
+		delete(s.aborted, slices.Min(slices.Collect(maps.Keys(s.aborted))))
+	}
+	s.aborted[id] = true
+}
+
 // apply carries out what the barrier handler decided.
 func (c *Core) apply(steps []barrier.Step) {
 	var holds []hold
@@ -87,6 +103,11 @@ func (c *Core) apply(steps []barrier.Step) {
 			c.measureBlocked(holds)
 			c.unblock()
 		case barrier.Abort:
+			if c.o.AtLeastOnce {
+				c.snap.giveUp(s.Barrier.Checkpoint)
+			} else {
+				c.snap.settle(s.Barrier.Checkpoint)
+			}
 			c.cancelBarrier(s.Barrier.Checkpoint, s.Reason)
 		case barrier.Trigger:
 			c.begin(s.Barrier, false)
@@ -111,8 +132,6 @@ func (c *Core) unblock() {
 
 // cancelBarrier declines a snapshot and tells those downstream not to wait for its barrier.
 func (c *Core) cancelBarrier(id int64, reason protocol.DeclineReason) {
-	c.snap.last = max(c.snap.last, id)
-	delete(c.snap.aborted, id)
 	c.progress.settle(id)
 	c.o.Env.Decline(id, reason, nil)
 	if b := c.snap.begun[id]; b != nil {
@@ -145,20 +164,16 @@ func (c *Core) begin(b record.Barrier, overtakes bool) {
 	if id <= c.snap.last {
 		return
 	}
-	if c.snap.aborted[id] {
+	given := c.snap.aborted[id]
+	c.snap.settle(id)
+	if given {
 		c.cancelBarrier(id, protocol.DeclinedCanceled)
 		return
 	}
-	c.snap.last = id
 	c.progress.overtaken(id)
 	c.progress.reach(id, protocol.StageWaiting, c.o.Now())
 	c.snap.begun[id] = &begunSnapshot{stop: b.Stop, overtakes: overtakes}
 	c.out.urgent = c.out.urgent || b.Unaligned
-	for a := range c.snap.aborted {
-		if a <= id {
-			delete(c.snap.aborted, a)
-		}
-	}
 	if b.Stop == record.StopDrain && c.phase == running {
 		c.snap.drained = true
 		c.pushFinish()
@@ -417,10 +432,7 @@ func (c *Core) finishIfFree() {
 // froze goes on. A repetition is harmless.
 func (c *Core) Aborted(checkpoint int64) error {
 	if checkpoint > c.snap.last {
-		if len(c.snap.aborted) >= maxAborted {
-			c.forgetOldestAborted()
-		}
-		c.snap.aborted[checkpoint] = true
+		c.snap.giveUp(checkpoint)
 		c.progress.settle(checkpoint)
 	}
 	if p := c.snap.pending[checkpoint]; p != nil {
@@ -454,14 +466,4 @@ func (c *Core) Aborted(checkpoint int64) error {
 		return fmt.Errorf("draining for savepoint %d was given up after the operators had finished: going on needs a restart from the last checkpoint", checkpoint)
 	}
 	return nil
-}
-
-func (c *Core) forgetOldestAborted() {
-	oldest := int64(-1)
-	for id := range c.snap.aborted {
-		if oldest < 0 || id < oldest {
-			oldest = id
-		}
-	}
-	delete(c.snap.aborted, oldest)
 }

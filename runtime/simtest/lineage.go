@@ -33,8 +33,9 @@ type lineage struct {
 	goneBackTo int64
 	// begunAfter is the newest snapshot when the job began anew, after its end took its state along.
 	begunAfter int64
-	// dirs are the directories of all snapshots.
-	dirs map[int64]string
+	// dirs are the directories of all snapshots, givenUp those that tasks were told the end of.
+	dirs    map[int64]string
+	givenUp map[int64]bool
 	// pins are the snapshots that pins hold, by name.
 	pins map[string]int64
 	// startedFrom is the newest snapshot when the present version started.
@@ -51,7 +52,7 @@ type triggerKey struct {
 func (w *world) startLineage(id, from string) {
 	l := &lineage{
 		w: w, id: id, dir: "jobs/" + id + "/", from: from, named: map[int64]bool{}, partOf: map[string][]int64{}, triggered: map[triggerKey]protocol.Attempt{},
-		dirs: map[int64]string{}, outlived: map[int64]bool{}, pins: map[string]int64{},
+		dirs: map[int64]string{}, givenUp: map[int64]bool{}, outlived: map[int64]bool{}, pins: map[string]int64{},
 	}
 	l.begin()
 	w.line = l
@@ -263,6 +264,8 @@ func (l *lineage) checkSend(c *coordinator, m protocol.ToWorker) {
 		if !l.named[m.Complete.Checkpoint] {
 			w.failf("%s announces snapshot %d, which no head names", c.p.name, m.Complete.Checkpoint)
 		}
+	case m.Aborted != nil:
+		l.givenUp[m.Aborted.Checkpoint] = true
 	case m.Trigger != nil:
 		id := m.Trigger.Barrier.Checkpoint
 		for _, t := range m.Trigger.Tasks {

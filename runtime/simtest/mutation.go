@@ -18,6 +18,8 @@ const (
 	OvertakenRows Mutation = "OvertakenRows"
 	// CancelIgnored loses cancel-barriers: whoever aligns waits for the barrier that they replace.
 	CancelIgnored Mutation = "CancelIgnored"
+	// CancelEndsOlder lets a task that only counts barriers take a cancel-barrier for the end of older snapshots as well, without a word.
+	CancelEndsOlder Mutation = "CancelEndsOlder"
 	// ChannelsForgotten leaves what a barrier overtook out of the snapshot.
 	ChannelsForgotten Mutation = "ChannelsForgotten"
 	// RemainderForgotten leaves that out of a snapshot taken while a restored task still works on what was in flight before.
@@ -115,7 +117,7 @@ const (
 // Mutations lists all but NoMutation.
 func Mutations() []Mutation {
 	return []Mutation{
-		NoAlignment, LateBarrier, OvertakenRows, CancelIgnored, ChannelsForgotten, RemainderForgotten, EndlessCapture, LateState, NotFrozen, TimersNotFrozen, EarlyFinish,
+		NoAlignment, LateBarrier, OvertakenRows, CancelIgnored, CancelEndsOlder, ChannelsForgotten, RemainderForgotten, EndlessCapture, LateState, NotFrozen, TimersNotFrozen, EarlyFinish,
 		CompleteMeansNewest, AnyAbortThaws,
 		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
 		DrainedUnasked, DrainedIsDrained, SilentFallBack, FallBackOverCommits, RewindOverCommits, RewindOverTrims, RewindOverRestores,

@@ -63,6 +63,8 @@ type scenario struct {
 	maxParallelism int
 	// atLeastOnce makes the job skip alignment.
 	atLeastOnce bool
+	// crowded lets many checkpoints be in flight at once, of which many are given up, and tasks stop now and then.
+	crowded bool
 	// endless says that some sources wait for more when they have read all their rows; the job is stopped then.
 	endless bool
 	// incremental lets checkpoints refer to files of the one before.
@@ -172,6 +174,10 @@ func (s *scenario) checkpointing(r *rand.Rand) *contract.Checkpointing {
 	}
 	if s.atLeastOnce {
 		c.Mode = contract.AtLeastOnce
+	}
+	if s.crowded {
+		c.Interval /= 8
+		c.MaxConcurrent, c.MinPause, c.TolerableFailures = 4, 0, 20
 	}
 	if s.alignment.Mode != "" && !s.atLeastOnce {
 		c.Alignment, c.MaxConcurrent = &s.alignment, 1

@@ -60,6 +60,7 @@ type taskRun struct {
 	acked int64
 	// taken is the last snapshot taken, frozenBy the last one that stops the job.
 	taken, frozenBy int64
+	answers         *answers
 	// frozen says that the task has not been told yet what became of the snapshot that froze it. disguised are those of which the core doesn't know that they freeze it.
 	frozen    bool
 	disguised map[int64]bool
@@ -85,6 +86,7 @@ func (t *taskRun) open() {
 		t.inputs = append(t.inputs, p)
 	}
 	t.blocked, t.blockedSince, t.endedInput = make([]bool, len(t.inputs)), make([]time.Time, len(t.inputs)), make([]bool, len(t.inputs))
+	t.answers = newAnswers(len(t.inputs))
 	writers := make([][]task.Writer, len(t.vertex.Outputs))
 	for i, e := range t.vertex.Outputs {
 		for _, id := range e.OutputChannels(t.id.Subtask) {
@@ -136,6 +138,9 @@ func (t *taskRun) schedule() {
 		d += t.w.clock.between(0, t.w.replayTime)
 		t.w.slowed = later(t.w.slowed, t.w.clock.now.Add(d))
 	}
+	if t.w.scenario.crowded && t.w.faulty() && t.w.clock.chance(50) {
+		d += t.w.clock.between(0, 300*time.Millisecond)
+	}
 	t.w.clock.after(t.worker.p, d, func() {
 		t.scheduled = false
 		t.handle(t.step)
@@ -154,6 +159,9 @@ func (t *taskRun) handle(f func() error) {
 	if err != nil {
 		t.attempt.fail(t, err)
 		return
+	}
+	if !t.stopped {
+		t.checkAnswers()
 	}
 	t.settle()
 }
@@ -181,6 +189,10 @@ func (t *taskRun) step() error {
 	} else if ch := t.pick(); c.Readable() && ch >= 0 {
 		e := t.inputs[ch].pop()
 		t.endedInput[ch] = e.Kind == record.KindEnd
+		t.answers.read(ch, e)
+		if t.skips(e) {
+			return nil
+		}
 		if err := c.HandleElement(ch, t.disguise(e)); err != nil {
 			return err
 		}
@@ -309,6 +321,7 @@ func (t *taskRun) SetBlocked(ch int, blocked bool) {
 // StartAsync implements task.Env: the asynchronous part runs later, while the task goes on.
 func (t *taskRun) StartAsync(b record.Barrier, run task.Async) {
 	t.taken = max(t.taken, b.Checkpoint)
+	t.answers.taken[b.Checkpoint] = true
 	if b.Stop != record.StopNone || t.disguised[b.Checkpoint] {
 		t.frozenBy, t.frozen = b.Checkpoint, true
 		t.thawEarly()
@@ -330,12 +343,16 @@ func (t *taskRun) StartAsync(b record.Barrier, run task.Async) {
 		if err == nil && b.Checkpoint <= t.w.calls.unwritten {
 			err = errRefused
 		}
+		if err == nil && t.w.scenario.crowded && t.w.faulty() && t.w.clock.chance(10) {
+			err = errRefused
+		}
 		t.w.clock.after(t.worker.p, t.w.clock.between(0, 20*time.Millisecond), func() {
 			if err != nil || t.stopped {
 				w.discard()
 			}
 			t.handle(func() error {
 				t.core.AsyncDone(b.Checkpoint, r, err)
+				t.checkReported(b.Checkpoint)
 				return nil
 			})
 		})
@@ -364,6 +381,7 @@ func (t *taskRun) CancelAsync(checkpoint int64) { t.canceled[checkpoint] = true 
 
 // Ack implements task.Env.
 func (t *taskRun) Ack(checkpoint int64, ops map[string]snapshot.SubtaskState, m protocol.AckMetrics) {
+	t.answers.give(checkpoint)
 	t.forget(checkpoint, ops)
 	t.hideReuse(checkpoint, ops)
 	t.worker.send(protocol.FromWorker{Ack: &protocol.Ack{
@@ -373,6 +391,7 @@ func (t *taskRun) Ack(checkpoint int64, ops map[string]snapshot.SubtaskState, m 
 
 // Decline implements task.Env.
 func (t *taskRun) Decline(checkpoint int64, reason protocol.DeclineReason, err error) {
+	t.answers.give(checkpoint)
 	d := &protocol.Decline{Attempt: t.attempt.deploy.Attempt, Task: t.id, Checkpoint: checkpoint, Reason: reason}
 	if err != nil {
 		d.Error = err.Error()

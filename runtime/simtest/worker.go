@@ -335,7 +335,12 @@ func (a *attempt) trigger(m *protocol.Trigger) {
 			continue
 		}
 		m := t.ownBase(m)
-		t.post(func() error { return t.core.Trigger(m.Barrier) })
+		t.post(func() error {
+			if t.triggeredItself() {
+				t.answers.owe(m.Barrier.Checkpoint)
+			}
+			return t.core.Trigger(m.Barrier)
+		})
 	}
 }
 
@@ -346,6 +351,7 @@ func (a *attempt) complete(m *protocol.Complete) {
 			continue
 		}
 		t.post(func() error {
+			t.answers.give(m.Checkpoint)
 			if slices.Contains(m.Stay, t.id) {
 				t.core.Stay(m.Checkpoint)
 			}
@@ -362,6 +368,7 @@ func (a *attempt) aborted(m *protocol.Aborted) {
 			continue
 		}
 		t.post(func() error {
+			t.answers.give(m.Checkpoint)
 			frozen := t.core.Frozen()
 			t.thawed(m.Checkpoint == t.frozenBy)
 			err := t.core.Aborted(t.givenUp(m.Checkpoint))

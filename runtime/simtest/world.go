@@ -192,6 +192,7 @@ func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	}
 	w.users = &users{w: w, open: map[string]*request{}}
 	w.scenario = newScenario(c.rnd)
+	w.scenario.crowded = w.scenario.atLeastOnce && crowded(seed)
 	if w.scenario.timed() {
 		w.skews.worker = timedSkew
 	}

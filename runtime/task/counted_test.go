@@ -63,3 +63,17 @@ func TestCore_EndCompletesSeveralSnapshots(t *testing.T) {
 	h.must(h.core.HandleElement(1, record.End()))
 	h.want("prepare 1; barrier 1; snapshot 1; async 1; prepare 2; barrier 2; snapshot 2; async 2")
 }
+
+// A task at its end that is triggered for a snapshot that it has given up has nobody left to tell but the coordinator.
+func TestCore_NothingFollowsTheEnd(t *testing.T) {
+	t.Parallel()
+	h := start(t, 1, func(o *task.Options) { o.AtLeastOnce, o.Checkpointed = true, true })
+	h.must(h.core.HandleElement(0, record.OfCancelBarrier(2)))
+	h.must(h.core.HandleElement(0, record.End()))
+	h.must(h.core.HandleElement(1, record.End()))
+	h.take()
+	h.must(h.core.Trigger(record.Barrier{Checkpoint: 2}))
+	h.want("decline 2 CancelBarrier <nil>")
+	h.must(h.core.Trigger(record.Barrier{Checkpoint: 3}))
+	h.want("prepare 3; snapshot 3; async 3")
+}

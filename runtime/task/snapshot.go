@@ -140,7 +140,9 @@ func (c *Core) cancelBarrier(id int64, reason protocol.DeclineReason) {
 	}
 	c.forget(id)
 	c.push(func() (operator.Status, error) {
-		c.out.control(record.OfCancelBarrier(id))
+		if c.phase < ended {
+			c.out.control(record.OfCancelBarrier(id))
+		}
 		return operator.Done, nil
 	})
 }

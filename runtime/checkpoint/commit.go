@@ -53,7 +53,7 @@ func (c *Coordinator) HandleManifestWritten(now time.Time, id int64, crc uint32,
 	if p == nil || p.id != id || p.state != writing {
 		return
 	}
-	p.written = err == nil
+	p.state, p.written = acked, err == nil // no outcome is to come any more
 	if !p.costs.ackedAt.IsZero() {
 		p.stats.Manifest = now.Sub(p.costs.ackedAt)
 	}

@@ -564,6 +564,10 @@ func (m *model) drain() {
 	m.now = m.now.Add(rereadDelay * time.Second) // manifests that could not be reached are read again
 	m.c.HandleTime(m.now)
 	m.quiesce()
+	if c := m.c; len(c.pending)+len(c.ready)+len(c.writing)+len(c.updates)+len(c.cleaning) > 0 || c.final != nil {
+		m.failf("at rest it still holds snapshots: pending %d, ready %d, writing %d; updates %d, deletions %d", len(c.pending), len(c.ready), len(c.writing),
+			len(c.updates), len(c.cleaning))
+	}
 	if needed := m.needed(m.head); !m.leaky {
 		for _, name := range slices.Sorted(maps.Keys(m.created)) {
 			if !needed[name] {

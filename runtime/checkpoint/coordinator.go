@@ -255,7 +255,7 @@ func (c *Coordinator) NextWake() (time.Time, bool) {
 		}
 	}
 	at(c.nextPeriodic)
-	if c.running && c.learn.reading == 0 && len(c.shared.unknown) > len(c.learn.damaged) {
+	if c.running && c.learn.reading == 0 && c.unread() != nil {
 		at(c.learn.retryAt)
 	}
 	for _, p := range c.pending {

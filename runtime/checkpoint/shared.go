@@ -46,13 +46,20 @@ func (c *Coordinator) readNext(now time.Time) {
 	if !c.running || c.learn.reading != 0 || now.Before(c.learn.retryAt) {
 		return
 	}
+	if k := c.unread(); k != nil {
+		c.learn.reading = k.ID
+		c.emit(ReadManifest{Checkpoint: k.ID, Path: k.Path, CRC32C: k.ManifestCRC32C})
+	}
+}
+
+// unread is the checkpoint whose manifest is to be read next; nil for none.
+func (c *Coordinator) unread() *snapshot.CompletedCheckpoint {
 	for _, id := range c.shared.Unknown() {
 		if k := c.readable(func(k *snapshot.CompletedCheckpoint) bool { return k.ID == id }); k != nil && !c.learn.damaged[id] {
-			c.learn.reading = id
-			c.emit(ReadManifest{Checkpoint: id, Path: k.Path, CRC32C: k.ManifestCRC32C})
-			return
+			return k
 		}
 	}
+	return nil
 }
 
 // kept says whether the head names a checkpoint.

@@ -12,7 +12,7 @@ import (
 
 // semanticsRules is how many rules each section of the semantics has, in the order of their numbers in docs/semantics-coverage.md.
 // Section 11 (feedback edges) isn't built, and section 13 lists scenarios, not rules.
-var semanticsRules = map[int]int{1: 10, 2: 7, 3: 7, 4: 7, 5: 5, 6: 8, 7: 4, 8: 6, 9: 6, 10: 10, 12: 7}
+var semanticsRules = map[int]int{1: 10, 2: 7, 3: 7, 4: 7, 5: 5, 6: 8, 7: 4, 8: 6, 9: 6, 10: 10, 12: 8}
 
 // notCovered is the heading below which a page lists rules that lack a test, in whole or in part.
 const notCovered = "## Not covered yet"

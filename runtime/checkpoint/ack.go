@@ -38,7 +38,7 @@ func (c *Coordinator) HandleAck(now time.Time, a protocol.Ack) {
 	p.acks[a.Task] = &a
 	if err := c.takeFiles(p, &a); err != nil {
 		c.base = 0 // whatever is wrong with it, the next one is whole
-		c.abort(now, p, ReasonDeclined, err.Error())
+		c.abort(now, p, ReasonDeclined, c.andLacking(now, p, a.Task, err.Error()))
 		c.advance(now)
 		return
 	}
@@ -108,7 +108,7 @@ func (c *Coordinator) HandleDecline(now time.Time, d protocol.Decline) {
 		text += ": " + d.Error
 	}
 	p.stats.Culprit = Culprit{Task: d.Task, Text: text}
-	c.abort(now, p, r, text)
+	c.abort(now, p, r, c.andLacking(now, p, d.Task, text))
 	c.advance(now)
 }
 
@@ -116,25 +116,47 @@ func (c *Coordinator) expiredText(now time.Time, p *pending) string {
 	if p.state != collecting {
 		return fmt.Sprintf("not complete within %v: its manifest was not written in time", c.limit(p))
 	}
-	missing := p.missing()
-	names := make([]string, len(missing))
-	for i, t := range missing {
-		names[i] = t.String()
+	return fmt.Sprintf("not complete within %v: %s", c.limit(p), c.lacking(now, p, protocol.TaskID{}))
+}
+
+// andLacking adds to why a snapshot failed which tasks have not acknowledged beside the one that it failed for.
+func (c *Coordinator) andLacking(now time.Time, p *pending, failed protocol.TaskID, why string) string {
+	if others := c.lacking(now, p, failed); others != "" {
+		return why + "; " + others
 	}
-	more := ""
-	if n := len(p.outstanding) - len(missing); n > 0 {
-		more = fmt.Sprintf(" and %d more", n)
+	return why
+}
+
+// lacking says which tasks but one have not acknowledged, and where their barrier was seen last; empty if all have.
+func (c *Coordinator) lacking(now time.Time, p *pending, but protocol.TaskID) string {
+	ts := slices.DeleteFunc(p.unacknowledged(), func(t protocol.TaskID) bool { return t == but })
+	if len(ts) == 0 {
+		return ""
 	}
-	text := fmt.Sprintf("not complete within %v: no acknowledgement of %s%s", c.limit(p), strings.Join(names, ", "), more)
-	if culprit := c.blamer(p).stuck(now.Sub(p.createdAt)).Text; culprit != "" {
+	names := make([]string, min(len(ts), maxMissing))
+	for i := range names {
+		names[i] = ts[i].String()
+	}
+	text := "no acknowledgement of " + strings.Join(names, ", ")
+	if n := len(ts) - len(names); n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	b := c.blamer(p)
+	b.but = but
+	if culprit := b.stuck(now.Sub(p.createdAt)).Text; culprit != "" {
 		text += "; " + culprit
 	}
 	return text
 }
 
-// missing lists tasks that have not acknowledged, at most some.
+// unacknowledged lists the tasks that have not acknowledged.
+func (p *pending) unacknowledged() []protocol.TaskID {
+	return slices.SortedFunc(maps.Keys(p.outstanding), compareTasks)
+}
+
+// missing are those that have not acknowledged, at most some.
 func (p *pending) missing() []protocol.TaskID {
-	ts := slices.SortedFunc(maps.Keys(p.outstanding), compareTasks)
+	ts := p.unacknowledged()
 	return ts[:min(len(ts), maxMissing)]
 }
 

@@ -54,6 +54,8 @@ type blamer struct {
 	outstanding, triggered map[protocol.TaskID]bool
 	progress               func(protocol.TaskID) *protocol.SnapshotProgress
 	load                   func(protocol.TaskID) protocol.Load
+	// but is the task that declined it, which isn't what keeps it from being complete.
+	but protocol.TaskID
 }
 
 func (c *Coordinator) blamer(p *pending) *blamer {
@@ -130,7 +132,7 @@ func (b *blamer) stuck(age time.Duration) Culprit {
 		v := &b.vertices[i]
 		for n := range v.Parallelism {
 			id := protocol.TaskID{Vertex: v.Name, Subtask: n}
-			if !b.outstanding[id] {
+			if !b.outstanding[id] || id == b.but {
 				continue
 			}
 			p := b.progress(id)

@@ -4,6 +4,7 @@ package checkpoint
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -324,6 +325,51 @@ func TestCoordinator_NamesTheTaskThatDeclined(t *testing.T) {
 	want := Culprit{Task: taskID("map/1"), Text: "task map/1 declined it (AsyncFailure): no space"}
 	if diff := cmp.Diff(want, s.History()[0].Culprit); diff != "" {
 		t.Errorf("culprit (-want +got):\n%s", diff)
+	}
+}
+
+func TestCoordinator_NamesWhoElseHadNotAcknowledgedADeclinedCheckpoint(t *testing.T) {
+	t.Parallel()
+	sources := []part{{"src/0", 0.1, cost("", 0, 0, 0, 0)}, {"src/1", 0.1, cost("", 0, 0, 0, 0)}}
+	tests := map[string]struct {
+		parts []part
+		beats []protocol.TaskMetrics
+		want  string
+	}{
+		"where the barrier was": {
+			parts: append(sources, part{"map/0", 0.2, cost("src/0", 0, 0, 0, 0)}),
+			beats: []protocol.TaskMetrics{
+				progressOf("map/1", protocol.StageWriting, 4, load(9, 0)), progressOf("sink/0", protocol.StageAligning, 3, load(0, 0), "map/1"),
+			},
+			want: "; no acknowledgement of sink/0; the barrier was behind rows in the channel from map/1 to sink/0 for 3s; sink/0 was busy 100% of the time",
+		},
+		"the one that declined it had not sent the barrier": {
+			parts: append(sources, part{"map/0", 0.2, cost("src/0", 0, 0, 0, 0)}),
+			beats: []protocol.TaskMetrics{progressOf("sink/0", protocol.StageAligning, 3, load(9, 0), "map/1")},
+			want:  "; no acknowledgement of sink/0; map/1 had not sent the barrier to sink/0 after 3s; sink/0 was busy 10% of the time",
+		},
+		"all others had acknowledged": {
+			parts: append(sources, part{"map/0", 0.2, cost("src/0", 0, 0, 0, 0)}, part{"sink/0", 0.3, cost("map/1", 0, 0, 0, 0)}),
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newTrio(t, nil)
+			began := s.now
+			s.acks(1, tc.parts...)
+			s.HandleProgress(tc.beats)
+			s.now = began.Add(5 * time.Second)
+			s.HandleDecline(s.now, protocol.Decline{Attempt: s.attempt, Task: taskID("map/1"), Checkpoint: 1, Reason: protocol.DeclinedAsync, Error: "no space"})
+			s.settle()
+			h := s.History()[0]
+			if diff := cmp.Diff("task map/1 declined it (AsyncFailure): no space"+tc.want, h.Error); diff != "" {
+				t.Errorf("text (-want +got):\n%s", diff)
+			}
+			if !slices.Contains(h.Missing, taskID("map/1")) {
+				t.Errorf("missing are %v, want the one that declined it as well", h.Missing)
+			}
+		})
 	}
 }
 

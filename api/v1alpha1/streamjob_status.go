@@ -290,7 +290,7 @@ type CheckpointFailure struct {
 	// +optional
 	At metav1.Time `json:"at,omitempty,omitzero"`
 
-	// reason is Expired, Declined, AsyncFailure, IOError or FinalizeFailure.
+	// reason is Expired, Declined, AsyncFailure or FinalizeFailure.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason,omitempty"`

@@ -89,11 +89,9 @@ func ackPaths(dir string, a *protocol.Ack) []string {
 
 // declined maps what a task says to what the failure manager goes by.
 var declined = map[protocol.DeclineReason]Reason{
-	protocol.DeclinedAsync:     ReasonAsync,
-	protocol.DeclinedSubsumed:  ReasonSubsumed,
-	protocol.DeclinedNotReady:  ReasonNotReady,
-	protocol.DeclinedCanceled:  ReasonCancelled,
-	protocol.DeclinedEndOfData: ReasonEndOfData,
+	protocol.DeclinedAsync:    ReasonAsync,
+	protocol.DeclinedSubsumed: ReasonSubsumed,
+	protocol.DeclinedCanceled: ReasonCancelled,
 }
 
 // HandleDecline takes a refusal. One of a task that isn't waited for, or of an unknown snapshot, is ignored.

@@ -2,7 +2,7 @@
 
 package checkpoint
 
-// Reason says why a snapshot failed or wasn't started.
+// Reason says why a snapshot failed.
 type Reason string
 
 // The reasons (semantics.md §5).
@@ -10,26 +10,19 @@ const (
 	ReasonExpired      Reason = "Expired"
 	ReasonDeclined     Reason = "Declined"
 	ReasonAsync        Reason = "AsyncFailure"
-	ReasonIO           Reason = "IOError"
 	ReasonFinalize     Reason = "FinalizeFailure"
 	ReasonSubsumed     Reason = "Subsumed"
 	ReasonSuspended    Reason = "CoordinatorSuspended"
 	ReasonShutdown     Reason = "CoordinatorShutdown"
 	ReasonTaskFailure  Reason = "TaskFailure"
-	ReasonNotRunning   Reason = "NotAllRequiredTasksRunning"
-	ReasonMinPause     Reason = "MinPause"
-	ReasonTooMany      Reason = "TooManyRequests"
-	ReasonNotReady     Reason = "TaskNotReady"
 	ReasonCancelled    Reason = "CancelBarrier"
-	ReasonEndOfData    Reason = "EndOfData"
 	ReasonPartialUnion Reason = "UnionStatePartlyFinished"
-	ReasonStopping     Reason = "Stopping"
 )
 
 // Counts says whether the reason counts towards the tolerable failures.
 func (r Reason) Counts() bool {
 	switch r {
-	case ReasonExpired, ReasonDeclined, ReasonAsync, ReasonIO, ReasonFinalize:
+	case ReasonExpired, ReasonDeclined, ReasonAsync, ReasonFinalize:
 		return true
 	default:
 		return false

@@ -48,7 +48,7 @@ func TestFailureManager(t *testing.T) {
 				case "ok":
 					f.Succeeded(id)
 				case "n":
-					got = f.Failed(id, false, ReasonNotReady)
+					got = f.Failed(id, false, ReasonCancelled)
 				default:
 					got = f.Failed(id, kind == "s", ReasonExpired)
 				}
@@ -63,10 +63,9 @@ func TestFailureManager(t *testing.T) {
 func TestReason_Counts(t *testing.T) {
 	t.Parallel()
 	want := map[Reason]bool{
-		ReasonExpired: true, ReasonDeclined: true, ReasonAsync: true, ReasonIO: true, ReasonFinalize: true,
-		ReasonSubsumed: false, ReasonSuspended: false, ReasonShutdown: false, ReasonTaskFailure: false, ReasonNotRunning: false,
-		ReasonMinPause: false, ReasonTooMany: false, ReasonNotReady: false, ReasonCancelled: false, ReasonEndOfData: false,
-		ReasonPartialUnion: false, ReasonStopping: false,
+		ReasonExpired: true, ReasonDeclined: true, ReasonAsync: true, ReasonFinalize: true,
+		ReasonSubsumed: false, ReasonSuspended: false, ReasonShutdown: false, ReasonTaskFailure: false, ReasonCancelled: false,
+		ReasonPartialUnion: false,
 	}
 	for r, counts := range want {
 		if r.Counts() != counts {

@@ -73,7 +73,8 @@ type Registered struct {
 	Job []byte `json:"job"`
 	// Fingerprint of the graph as the coordinator builds it; a worker that builds another one fails its deployments. Empty: not compared.
 	Fingerprint string `json:"fingerprint,omitempty"`
-	// Attempt whose tasks on this worker are still counted on after a reconnect; tasks of any other end. Zero: none.
+	// Attempt whose tasks on this worker are still counted on after a reconnect; tasks of any other end. Zero: none, which is what
+	// coordinators say: a worker whose connection ended has lost its tasks.
 	Attempt Attempt `json:"attempt,omitzero"`
 	// HeartbeatInterval of workers, which the coordinator answers; a peer silent for HeartbeatTimeout is lost.
 	HeartbeatInterval time.Duration `json:"heartbeatInterval"`
@@ -292,12 +293,8 @@ const (
 	DeclinedAsync DeclineReason = "AsyncFailure"
 	// DeclinedSubsumed means that a newer barrier arrived during alignment.
 	DeclinedSubsumed DeclineReason = "Subsumed"
-	// DeclinedNotReady means that the task isn't running.
-	DeclinedNotReady DeclineReason = "TaskNotReady"
 	// DeclinedCanceled means that a cancel-barrier arrived.
 	DeclinedCanceled DeclineReason = "CancelBarrier"
-	// DeclinedEndOfData means that the task finished.
-	DeclinedEndOfData DeclineReason = "EndOfData"
 )
 
 // Decline reports that a task won't take its part of a snapshot.

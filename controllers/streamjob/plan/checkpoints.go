@@ -69,7 +69,6 @@ var failReasons = map[string]string{
 	"Expired":         streamv1.ReasonCheckpointExpired,
 	"Declined":        streamv1.ReasonCheckpointDeclined,
 	"AsyncFailure":    streamv1.ReasonCheckpointDeclined,
-	"IOError":         streamv1.ReasonCheckpointNotWritten,
 	"FinalizeFailure": streamv1.ReasonCheckpointNotWritten,
 }
 

@@ -17,7 +17,7 @@ type CheckpointFailureApplyConfiguration struct {
 	ID *int64 `json:"id,omitempty"`
 	// at is when it failed.
 	At *v1.Time `json:"at,omitempty"`
-	// reason is Expired, Declined, AsyncFailure, IOError or FinalizeFailure.
+	// reason is Expired, Declined, AsyncFailure or FinalizeFailure.
 	Reason *string `json:"reason,omitempty"`
 	// message says why, and names the tasks.
 	Message *string `json:"message,omitempty"`

@@ -428,6 +428,11 @@ type OperationReport struct {
 	// +optional
 	PhaseStartedAt metav1.MicroTime `json:"phaseStartedAt,omitempty,omitzero"`
 
+	// downSince is since when an upgrade, a suspension or a deletion finds the job unable to take a savepoint, because it does not run or its
+	// coordinator does not answer; unset while it is able to.
+	// +optional
+	DownSince metav1.MicroTime `json:"downSince,omitempty,omitzero"`
+
 	// deadline is when this phase is given up.
 	// +optional
 	Deadline metav1.Time `json:"deadline,omitempty,omitzero"`

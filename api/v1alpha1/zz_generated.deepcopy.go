@@ -868,6 +868,7 @@ func (in *OperationReport) DeepCopyInto(out *OperationReport) {
 	*out = *in
 	in.StartedAt.DeepCopyInto(&out.StartedAt)
 	in.PhaseStartedAt.DeepCopyInto(&out.PhaseStartedAt)
+	in.DownSince.DeepCopyInto(&out.DownSince)
 	in.Deadline.DeepCopyInto(&out.Deadline)
 	in.RetryAt.DeepCopyInto(&out.RetryAt)
 }

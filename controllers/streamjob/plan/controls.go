@@ -206,10 +206,20 @@ func (p *planner) givesUpSavepoint() bool {
 	return true
 }
 
-// underWay says that the engine is at work on the operation in flight.
+// heardOf is what the coordinator said last of the operation in flight, also when it doesn't answer now; nil: nothing.
+func (p *planner) heardOf() *contract.Operation {
+	e, op := p.engine(), p.was.Operation
+	if e == nil || op == nil {
+		return nil
+	}
+	if i := slices.IndexFunc(e.Operations, func(o contract.Operation) bool { return o.ID == op.ID }); i >= 0 {
+		return &e.Operations[i]
+	}
+	return nil
+}
+
+// underWay says that the engine was at work on the operation in flight when it was last heard, or didn't know what becomes of it.
 func (p *planner) underWay() bool {
-	e := p.engine()
-	return e != nil && p.answers() && slices.ContainsFunc(e.Operations, func(o contract.Operation) bool {
-		return o.ID == p.was.Operation.ID && o.Phase == contract.OperationRunning
-	})
+	o := p.heardOf()
+	return o != nil && o.Phase != contract.OperationSucceeded && o.Phase != contract.OperationFailed
 }

@@ -27,6 +27,11 @@ func (p *planner) delete() {
 	}
 	switch op.Phase {
 	case streamv1.OperationCanceling:
+		if !p.savesFirst() && p.overdueDeletion() {
+			p.drop() // the savepoint that it waits for isn't asked for any more
+			p.again(poll)
+			return
+		}
 		p.driveCanceling()
 	case streamv1.OperationDisposing:
 		p.driveDisposing()
@@ -96,7 +101,7 @@ func (p *planner) driveCanceling() {
 		p.endWithoutSavepoint()
 		return
 	}
-	if p.savesFirst() && p.underWay() && p.now.Before(op.PhaseStartedAt.Add(p.savepointTimeout()+answerGrace)) {
+	if p.savesFirst() && p.unsettled() {
 		p.again(poll)
 		return
 	}
@@ -107,6 +112,45 @@ func (p *planner) driveCanceling() {
 		return
 	}
 	p.again(min(poll, op.Deadline.Sub(p.now)))
+}
+
+// unsettled says that it isn't known yet what becomes of the savepoint before the deletion: the engine is at work on it or was just asked, doesn't answer, or
+// may soon be able to say. Nothing else is begun before it is, and the engine is asked by the same name again; that it takes long is told.
+func (p *planner) unsettled() bool {
+	op := p.st.Operation
+	if p.answers() && op.Reason == streamv1.ReasonCoordinatorUnreachable {
+		p.enter(streamv1.OperationCanceling) // a coordinator that is back has as long as at first
+		op.Reason, op.Message = "", ""
+	}
+	asked := slices.ContainsFunc(p.plan.Actions, func(a Action) bool { _, ok := a.(Cancel); return ok })
+	reason, deadline := streamv1.ReasonSavepointFailed, op.PhaseStartedAt.Add(p.savepointTimeout()+answerGrace)
+	switch {
+	case !p.answers():
+		reason, deadline = streamv1.ReasonCoordinatorUnreachable, op.Deadline.Time
+		if e := p.o.Engine; e != nil && e.UnreachableSince.Add(patience).After(deadline) {
+			deadline = e.UnreachableSince.Add(patience)
+		}
+	case !p.underWay() && !asked:
+		return p.now.Sub(op.DownSince.Time) < cancelPatience
+	}
+	if p.now.Before(deadline) {
+		return true
+	}
+	if p.o.NamespaceEnding {
+		return false
+	}
+	if op.Reason != reason {
+		p.event(Warning, reason, "Delete", "The savepoint before the deletion is not complete in time: "+p.whyNot())
+	}
+	op.Reason, op.Message = reason, cut("the savepoint before the deletion is not complete in time, and it is not known yet what becomes of it: "+p.whyNot()+
+		" (set spec.deletionPolicy to Cancel to delete the job without one)")
+	return true
+}
+
+// overdueDeletion says that a savepoint before the deletion takes long.
+func (p *planner) overdueDeletion() bool {
+	reason := p.was.Operation.Reason
+	return reason == streamv1.ReasonSavepointFailed || reason == streamv1.ReasonCoordinatorUnreachable
 }
 
 // shutOut says that an agent pod of this StreamJob has the job, as for a suspension that the deletion takes the place of: its coordinator won't ever do

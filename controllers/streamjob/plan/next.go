@@ -47,6 +47,7 @@ func Next(o Observation, now time.Time) Plan {
 	p.st.ObservedGeneration = p.job.Generation
 	p.hear()
 	p.heardFaults()
+	p.noteDown()
 	p.holdOn()
 	switch {
 	case p.job.DeletionTimestamp != nil:

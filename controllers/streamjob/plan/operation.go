@@ -5,9 +5,10 @@ package plan
 import (
 	"fmt"
 	"hash/fnv"
-	"slices"
 	"strings"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/runtime/contract"
@@ -19,6 +20,37 @@ func (p *planner) begin(t streamv1.OperationType, phase streamv1.OperationPhase)
 		Type: t, Generation: p.job.Generation, Attempts: 1, StartedAt: micros(p.now),
 	}
 	p.enter(phase)
+	p.noteDown()
+}
+
+// noteDown notes since when the job can't take the savepoint that an operation is to stop it with: that is how long it is waited for. A savepoint that is
+// under way counts, also while the coordinator that is at work on it doesn't answer.
+func (p *planner) noteDown() {
+	op := p.st.Operation
+	switch {
+	case op == nil:
+	case !p.stopsWithSavepoint(op), p.running(), p.underWay():
+		op.DownSince = metav1.MicroTime{}
+	case op.DownSince.IsZero():
+		op.DownSince = micros(p.now)
+	}
+}
+
+// stopsWithSavepoint says that an operation is to end the deployed version with a savepoint, and hasn't yet.
+func (p *planner) stopsWithSavepoint(op *streamv1.OperationReport) bool {
+	switch op.Phase {
+	case streamv1.OperationChecking, streamv1.OperationWarming, streamv1.OperationSaving, streamv1.OperationCanceling, streamv1.OperationWaiting:
+	default:
+		return false
+	}
+	switch op.Type {
+	case streamv1.UpgradeOperation, streamv1.SuspendOperation:
+		return true
+	case streamv1.CancelOperation:
+		return live(p.was) && p.savesFirst()
+	default:
+		return false
+	}
 }
 
 // enter begins a phase of the operation.
@@ -230,8 +262,7 @@ func (p *planner) canSave() (ready bool, never string) {
 			why += ": " + e.LastFailure.Message
 		}
 	}
-	since := p.was.Operation.PhaseStartedAt.Time
-	if waited := p.now.Sub(since); waited < patience {
+	if waited := p.now.Sub(p.st.Operation.DownSince.Time); waited < patience {
 		p.waits = "waiting for the job to run, so that a savepoint can be taken: " + why
 		p.again(min(poll, patience-waited))
 		return false, ""
@@ -343,10 +374,10 @@ func (p *planner) driveSuspend() {
 	p.lookAgainIfDone()
 }
 
-// suspendSaving stops the job with a savepoint. A job that doesn't run can't take one: its newest state is kept then.
+// suspendSaving stops the job with a savepoint. A job that doesn't run can't take one: its newest state is kept then. What becomes of a savepoint that was
+// under way when its coordinator was last heard isn't known: it is waited for until its deadline.
 func (p *planner) suspendSaving() {
-	asked := p.answers() && slices.ContainsFunc(p.engine().Operations, func(o contract.Operation) bool { return o.ID == p.was.Operation.ID })
-	if !p.running() && !asked {
+	if !p.running() && p.heardOf() == nil {
 		if ready, never := p.canSave(); !ready && never != "" {
 			p.giveUpSaving(never)
 		}

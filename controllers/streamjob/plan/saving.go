@@ -45,6 +45,9 @@ func (p *planner) save(stop bool) outcome {
 		}
 		return lost
 	}
+	if p.unreachable() {
+		p.waits = "the coordinator does not answer: " + p.o.engineError()
+	}
 	p.again(min(poll, op.Deadline.Sub(p.now)))
 	return pending
 }

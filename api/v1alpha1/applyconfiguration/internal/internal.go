@@ -687,6 +687,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: deadline
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: downSince
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime
     - name: generation
       type:
         scalar: numeric

@@ -32,6 +32,9 @@ type OperationReportApplyConfiguration struct {
 	StartedAt *v1.MicroTime `json:"startedAt,omitempty"`
 	// phaseStartedAt is when the phase began.
 	PhaseStartedAt *v1.MicroTime `json:"phaseStartedAt,omitempty"`
+	// downSince is since when an upgrade, a suspension or a deletion finds the job unable to take a savepoint, because it does not run or its
+	// coordinator does not answer; unset while it is able to.
+	DownSince *v1.MicroTime `json:"downSince,omitempty"`
 	// deadline is when this phase is given up.
 	Deadline *v1.Time `json:"deadline,omitempty"`
 	// retryAt is when the next try begins.
@@ -125,6 +128,14 @@ func (b *OperationReportApplyConfiguration) WithStartedAt(value v1.MicroTime) *O
 // If called multiple times, the PhaseStartedAt field is set to the value of the last call.
 func (b *OperationReportApplyConfiguration) WithPhaseStartedAt(value v1.MicroTime) *OperationReportApplyConfiguration {
 	b.PhaseStartedAt = &value
+	return b
+}
+
+// WithDownSince sets the DownSince field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DownSince field is set to the value of the last call.
+func (b *OperationReportApplyConfiguration) WithDownSince(value v1.MicroTime) *OperationReportApplyConfiguration {
+	b.DownSince = &value
 	return b
 }
 

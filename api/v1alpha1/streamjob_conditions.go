@@ -45,6 +45,8 @@ const (
 	ReasonChecking = "Checking"
 	// ReasonUpgrading means that a new version replaces the running one.
 	ReasonUpgrading = "Upgrading"
+	// ReasonConfiguring means that a change that needs no restart is being brought to the running job.
+	ReasonConfiguring = "Configuring"
 	// ReasonSuspending means that the job is being stopped with a savepoint.
 	ReasonSuspending = "Suspending"
 	// ReasonSavepointing means that a savepoint is being taken.

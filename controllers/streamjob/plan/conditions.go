@@ -359,6 +359,9 @@ func (p *planner) liveVerdict() verdict {
 	if p.written() && (p.wantsUpgrade() || p.stopWanted()) {
 		return verdict{reason: streamv1.ReasonUpgrading, message: "The change of the spec is about to be carried out", phase: p.phaseOfRunning(), reconciling: true}
 	}
+	if p.running() && p.written() && !p.policyInForce() {
+		return verdict{reason: streamv1.ReasonConfiguring, message: "All tasks run; the change of the spec, which needs no restart, is about to be in force", phase: p.phaseOfRunning(), reconciling: true}
+	}
 	if p.running() && p.written() {
 		v := verdict{ready: true, reason: streamv1.ReasonRunning, message: "All tasks run", phase: streamv1.PhaseRunning}
 		if t := p.podTrouble(); t != nil {

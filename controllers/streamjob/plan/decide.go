@@ -328,6 +328,19 @@ func (p *planner) holdTo() {
 	p.do(Store{Grant: v.Grant, From: v.Grant, JobID: p.st.Job.ID, RewindTo: s.RewindTo, Standby: s.Standby})
 }
 
+// policyInForce says that the engine goes by the policy that the spec asks for. One that was given none goes by the configuration that it started with: that
+// is what is stored, unless it was edited since the version was deployed, because then its file may have been older.
+func (p *planner) policyInForce() bool {
+	e, stored := p.engine(), p.deployed().Stored
+	switch {
+	case e == nil:
+		return false
+	case e.PolicyRevision != "" || stored == nil:
+		return e.PolicyRevision == p.o.PolicyRevision
+	}
+	return stored.PolicyRevision == p.o.PolicyRevision && stored.Generation == p.was.Deployment.Generation
+}
+
 // adopts takes over the state of an earlier job of this name: it is never ignored silently.
 func (p *planner) adopts() bool {
 	problem := p.problem()

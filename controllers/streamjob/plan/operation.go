@@ -138,6 +138,9 @@ func (p *planner) drive() {
 		p.driveRollback()
 	case streamv1.SavepointOperation, streamv1.CheckpointOperation:
 		p.driveSnapshot()
+		if p.invalid() == "" && !p.missesRestore() {
+			p.keep() // what needs no restart doesn't wait for it
+		}
 	case streamv1.CancelOperation:
 		p.driveCancel()
 	default:

@@ -68,6 +68,8 @@ type life struct {
 	activated map[int64]bool
 	// standing says of the grants that have pods whether those were made to stand by, whatever is stored since.
 	standing map[int64]bool
+	// policy is what the coordinator goes by; it says so only once it was told.
+	policy string
 	// consents are those that were ever given.
 	consents map[string]bool
 	// isCalm says that nothing goes wrong any more.
@@ -301,7 +303,7 @@ func (l *life) claim(s *contract.JobStatus, grant int64) {
 	}
 	l.jobID, own.head, own.committer = id, grant, grant
 	s.Problem, s.State, s.JobID, s.Epoch, s.MaxParallelism = nil, contract.JobRunning, id, contract.Epoch{Grant: grant, N: 1}, 128
-	s.PolicyRevision = stored.PolicyRevision
+	l.policy = stored.PolicyRevision
 	if own.state > 0 {
 		s.RestoredFrom = &contract.SnapshotInfo{ID: own.state, Kind: "Checkpoint", Path: fmt.Sprint("chk-", own.state)}
 	}
@@ -443,7 +445,8 @@ func (l *life) carryOut(a plan.Action) {
 		delete(l.activated, a.Grant)
 	case plan.SetPolicy:
 		if reachable {
-			l.engine.Status.PolicyRevision = l.versions[a.Grant].Stored.PolicyRevision
+			l.policy = l.versions[a.Grant].Stored.PolicyRevision
+			l.engine.Status.PolicyRevision = l.policy
 		}
 	}
 }
@@ -491,6 +494,9 @@ func (l *life) check(o plan.Observation, p plan.Plan) {
 	ready := apimeta.FindStatusCondition(st.Conditions, streamv1.ConditionReady)
 	if ready.Status == metav1.ConditionTrue && st.Deployment != nil && st.Deployment.Ended == "" && st.Deployment.Revision != o.Revision {
 		l.t.Fatalf("Ready, but revision %s is deployed and %s is asked for", st.Deployment.Revision, o.Revision)
+	}
+	if ready.Status == metav1.ConditionTrue && st.Deployment != nil && st.Deployment.Ended == "" && l.policy != o.PolicyRevision {
+		l.t.Fatalf("Ready, but policy %s is in force and %s is asked for", l.policy, o.PolicyRevision)
 	}
 	if ready.Status == metav1.ConditionTrue && len(o.Invalid) > 0 && st.Operation == nil && st.Deployment != nil {
 		l.t.Fatalf("Ready with an invalid spec")

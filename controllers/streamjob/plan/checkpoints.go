@@ -89,7 +89,7 @@ func (p *planner) checkpointsCondition() {
 	case p.spec.Checkpointing == nil:
 		healthy(metav1.ConditionUnknown, streamv1.ReasonCheckpointingDisabled, "")
 		return
-	case !p.running() || !live(p.st):
+	case !p.runsOn() || !live(p.st) || !p.written():
 		healthy(metav1.ConditionUnknown, streamv1.ReasonNotRunning, "")
 		return
 	}

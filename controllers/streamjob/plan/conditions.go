@@ -150,7 +150,7 @@ func (p *planner) verdict() verdict {
 // stall is a verdict that asks for somebody to change something. What runs goes on meanwhile.
 func (p *planner) stall(reason, message string) verdict {
 	phase := streamv1.PhaseStalled
-	if p.running() && live(p.st) {
+	if p.runsOn() && live(p.st) {
 		phase = streamv1.PhaseRunning
 	}
 	return verdict{reason: reason, message: cut(message), phase: phase, stalled: true}
@@ -158,7 +158,7 @@ func (p *planner) stall(reason, message string) verdict {
 
 // phaseOfRunning is that of a job that has pods.
 func (p *planner) phaseOfRunning() streamv1.Phase {
-	if p.running() {
+	if p.runsOn() {
 		return streamv1.PhaseRunning
 	}
 	return streamv1.PhaseStarting
@@ -353,16 +353,16 @@ func (p *planner) liveVerdict() verdict {
 	switch {
 	case p.held() && p.backInPlace():
 		return p.heldVerdict()
-	case p.held() && p.st.Rollback.Outcome == streamv1.RollbackBlocked && !p.running():
+	case p.held() && p.st.Rollback.Outcome == streamv1.RollbackBlocked && !p.runsOn():
 		return p.stall(streamv1.ReasonRollbackBlocked, p.blockedText())
 	}
 	if p.written() && (p.wantsUpgrade() || p.stopWanted()) {
 		return verdict{reason: streamv1.ReasonUpgrading, message: "The change of the spec is about to be carried out", phase: p.phaseOfRunning(), reconciling: true}
 	}
-	if p.running() && p.written() && !p.policyInForce() {
+	if p.runsOn() && p.written() && !p.policyInForce() {
 		return verdict{reason: streamv1.ReasonConfiguring, message: "All tasks run; the change of the spec, which needs no restart, is about to be in force", phase: p.phaseOfRunning(), reconciling: true}
 	}
-	if p.running() && p.written() {
+	if p.runsOn() && p.written() {
 		v := verdict{ready: true, reason: streamv1.ReasonRunning, message: "All tasks run", phase: streamv1.PhaseRunning}
 		if t := p.podTrouble(); t != nil {
 			v.message = cut(v.message + ", but not all of their pods' containers: " + t.Message)
@@ -400,7 +400,7 @@ func (p *planner) runningCondition() {
 	switch {
 	case live(p.st) && p.running() && p.written():
 		p.set(streamv1.ConditionRunning, metav1.ConditionTrue, streamv1.ReasonRunning, "")
-	case live(p.st) && p.written() && p.engine() != nil && !p.answers() && p.now.Sub(p.o.Engine.UnreachableSince) < patience:
+	case live(p.st) && p.written() && p.justLost():
 		// A coordinator that was just lost: the tasks may well run, and it is soon known.
 		if apimeta.FindStatusCondition(p.st.Conditions, streamv1.ConditionRunning) == nil {
 			p.set(streamv1.ConditionRunning, metav1.ConditionUnknown, streamv1.ReasonCoordinatorUnreachable, "")

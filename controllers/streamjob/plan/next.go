@@ -141,6 +141,24 @@ func (p *planner) answers() bool { return p.engine() != nil && p.o.Engine.Unreac
 // running says that all tasks of the deployed version run.
 func (p *planner) running() bool { return p.answers() && p.engine().State == contract.JobRunning }
 
+// runsOn says so as far as is known: a coordinator that was just lost says nothing of them.
+func (p *planner) runsOn() bool {
+	return p.running() || p.justLost() && p.engine().State == contract.JobRunning
+}
+
+// justLost says that the coordinator of the deployed version doesn't answer, though it did a short time ago: what it said last still counts for what people are
+// told, as one poll that fails is no news.
+func (p *planner) justLost() bool {
+	if p.engine() == nil || p.answers() {
+		return false
+	}
+	left := patience - p.now.Sub(p.o.Engine.UnreachableSince)
+	if left > 0 {
+		p.again(left)
+	}
+	return left > 0
+}
+
 // problem is what the coordinator of the deployed version says it can't get past.
 func (p *planner) problem() *contract.Problem {
 	if e := p.engine(); e != nil && p.answers() {

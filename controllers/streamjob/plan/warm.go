@@ -91,16 +91,10 @@ func (p *planner) hold(t *Trouble) {
 	p.holdFor(t)
 }
 
-// oldRuns says that the tasks of the old version run, as far as is known: a coordinator that was just lost says nothing of them.
-func (p *planner) oldRuns() bool {
-	e := p.engine()
-	return e != nil && e.State == contract.JobRunning && (p.answers() || p.now.Sub(p.o.Engine.UnreachableSince) < patience)
-}
-
 // besideOld says how the old version does while the new one is made ready.
 func (p *planner) besideOld() string {
 	switch e := p.engine(); {
-	case p.oldRuns():
+	case p.runsOn():
 		return " while the old one runs"
 	case e == nil || !p.answers():
 		return "; the coordinator of the old one does not answer"
@@ -119,7 +113,7 @@ func (p *planner) holdFor(t *Trouble) {
 	op.Reason, op.Message = "", ""
 	if t != nil {
 		what := "this has to be mended: "
-		if p.oldRuns() {
+		if p.runsOn() {
 			what = "the old version runs on until this is mended: "
 		}
 		op.Reason, op.Message = t.Reason, cut(what+t.Message)

@@ -202,10 +202,8 @@ func (p *planner) driveChecking() {
 	switch {
 	case agent == nil:
 		return
-	case !agent.Ended && agent.Trouble != nil:
-		op.Reason, op.Message = agent.Trouble.Reason, cut("the new version cannot be started: "+agent.Trouble.Message)
-		return
 	case !agent.Ended:
+		p.hinders(agent, "the new version cannot be started: ")
 		return
 	case agent.Result == nil:
 		reason := streamv1.ReasonCheckFailed // it was evicted, or took too long
@@ -221,6 +219,17 @@ func (p *planner) driveChecking() {
 	}
 	op.Reason, op.Message = "", ""
 	p.checked()
+}
+
+// hinders takes up what keeps the agent pod of a check from running, and forgets it once that has passed. What the try before ran into stays.
+func (p *planner) hinders(agent *Agent, what string) {
+	op := p.st.Operation
+	switch t := agent.Trouble; {
+	case t != nil:
+		op.Reason, op.Message = t.Reason, cut(what+t.Message)
+	case strings.HasPrefix(op.Message, what):
+		op.Reason, op.Message = "", ""
+	}
 }
 
 // checked goes on after the new version was found to be able to take the state.

@@ -285,9 +285,8 @@ func (p *planner) checkBack() {
 	agent := p.agent(RunAgent{Task: CheckTask, Revision: grant, Grant: grant}, candidate.Revision, op.Path)
 	switch {
 	case agent == nil:
-	case !agent.Ended && agent.Trouble != nil:
-		op.Reason, op.Message = agent.Trouble.Reason, cut("the stable version cannot be checked: "+agent.Trouble.Message)
 	case !agent.Ended:
+		p.hinders(agent, "the stable version cannot be checked: ")
 	case agent.Result == nil:
 		p.fail(streamv1.ReasonCheckFailed, "the check of the stable version ended without a result: "+agent.Message)
 	case agent.Result.OK:

@@ -127,8 +127,8 @@ func (p *planner) unsettled() bool {
 	switch {
 	case !p.answers():
 		reason, deadline = streamv1.ReasonCoordinatorUnreachable, op.Deadline.Time
-		if e := p.o.Engine; e != nil && e.UnreachableSince.Add(patience).After(deadline) {
-			deadline = e.UnreachableSince.Add(patience)
+		if p.silence() < patience {
+			return true
 		}
 	case !p.underWay() && !asked:
 		return p.now.Sub(op.DownSince.Time) < cancelPatience

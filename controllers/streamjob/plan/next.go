@@ -152,11 +152,20 @@ func (p *planner) justLost() bool {
 	if p.engine() == nil || p.answers() {
 		return false
 	}
-	left := patience - p.now.Sub(p.o.Engine.UnreachableSince)
+	left := patience - p.silence()
 	if left > 0 {
 		p.again(left)
 	}
 	return left > 0
+}
+
+// silence is for how long the coordinator of the deployed version hasn't answered, as far as this operator knows.
+func (p *planner) silence() time.Duration {
+	e := p.o.Engine
+	if e == nil || e.UnreachableSince.IsZero() {
+		return patience
+	}
+	return p.now.Sub(e.UnreachableSince)
 }
 
 // problem is what the coordinator of the deployed version says it can't get past.

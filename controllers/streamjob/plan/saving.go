@@ -34,14 +34,18 @@ func (p *planner) save(stop bool) outcome {
 			op.Message = fmt.Sprintf("the job is %s", e.State)
 			return lost
 		}
-		if e.Problem == nil && e.State != contract.JobStarting && e.State != contract.JobStandby && !ending {
+		if e.Problem == nil && e.State != contract.JobStarting && e.State != contract.JobStandby && !ending && p.now.Before(op.Deadline.Time) {
 			p.ask(stop)
 		}
 	}
 	if !p.now.Before(op.Deadline.Time) {
-		if p.answers() {
+		switch {
+		case p.answers():
 			p.failLate()
 			return failed
+		case p.silence() < patience:
+			p.again(poll)
+			return pending
 		}
 		return lost
 	}

@@ -135,13 +135,16 @@ func (f *figures) is(condition string) bool {
 	return apimeta.IsStatusConditionTrue(f.status.Conditions, condition)
 }
 
-// blocked returns why the StreamJob doesn't get on: it is stalled, or a try failed and the next one is waited for.
+// blocked returns why the StreamJob doesn't get on: it is stalled, a try failed and the next one is waited for, or nobody knows what becomes of the savepoint
+// before its deletion.
 func (f *figures) blocked() string {
 	c := apimeta.FindStatusCondition(f.status.Conditions, streamv1.ConditionStalled)
 	switch op := f.status.Operation; {
 	case c != nil && c.Status == metav1.ConditionTrue:
 		return c.Reason
 	case op != nil && op.Phase == streamv1.OperationWaiting:
+		return op.Reason
+	case op != nil && op.Phase == streamv1.OperationCanceling && op.Reason != streamv1.ReasonDeletionDeadline:
 		return op.Reason
 	default:
 		return ""

@@ -53,7 +53,7 @@ func describe() descriptions {
 		running:    desc("running", "1 when all tasks of the job run, else 0."),
 		stable:     desc("stable", "1 when the deployed version counts as stable, else 0."),
 		paused:     desc("paused", "1 when an annotation keeps the operator from acting for the StreamJob, else 0."),
-		blocked:    desc("blocked", "1 while the StreamJob is stalled or waits for another try, with the reason.", "reason"),
+		blocked:    desc("blocked", "1 while the StreamJob is stalled, or waits for another try or for what becomes of a savepoint before its deletion, with the reason.", "reason"),
 		rolledBack: desc("rolled_back", "1 while an older version runs in place of the one that the spec asks for, with the reason.", "reason"),
 		checkpointsHealthy: desc("checkpoints_healthy",
 			"1 when the newest checkpoint completed, 0 when it failed; absent while neither can be said."),

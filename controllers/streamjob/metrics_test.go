@@ -114,6 +114,20 @@ stable{streamjob="words"} 1
 	none.drop(wordsKey)
 }
 
+func TestMetrics_ADeletionWaitsForItsSavepoint(t *testing.T) {
+	for reason, want := range map[string]string{
+		"": "", streamv1.ReasonDeletionDeadline: "",
+		streamv1.ReasonCoordinatorUnreachable: "blocked{reason=\"CoordinatorUnreachable\",streamjob=\"words\"} 1\n",
+	} {
+		m, job := NewMetrics(), deployed()
+		job.Status.Operation = &streamv1.OperationReport{Type: streamv1.CancelOperation, Phase: streamv1.OperationCanceling, Reason: reason}
+		m.update(job)
+		if got := exported(t, m, "blocked"); got != want {
+			t.Errorf("with reason %q: got %q, want %q", reason, got, want)
+		}
+	}
+}
+
 func TestMetrics_CountEachRollbackOnce(t *testing.T) {
 	m := NewMetrics()
 	job := deployed()

@@ -388,6 +388,9 @@ func (p *planner) liveVerdict() verdict {
 		v.message = cut(v.message + p.podsWait())
 	case e.State == contract.JobWaiting:
 		v.reason, v.message = streamv1.ReasonWaitingForWorkers, cut(fmt.Sprintf("%d of %d worker slots are there%s", e.SlotsOffered, e.SlotsNeeded, p.podsWait()))
+	case e.State == contract.JobRestarting && e.StorageTrouble != nil:
+		v.reason, v.phase = streamv1.ReasonStorageUnavailable, streamv1.PhaseRestarting
+		v.message = cut("The tasks are restarted after a failure when storage has taken it down: " + e.StorageTrouble.Message)
 	case e.State == contract.JobRestarting:
 		v.reason, v.phase, v.message = streamv1.ReasonRestarting, streamv1.PhaseRestarting, cut("The tasks are restarted after a failure: "+p.failure())
 	default:

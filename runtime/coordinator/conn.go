@@ -97,8 +97,10 @@ func (c *conn) write(ctx context.Context, closed <-chan struct{}) error {
 	for {
 		queue, closing := c.take()
 		for _, m := range queue {
-			if err := c.stream.Send(m); err != nil {
-				return fmt.Errorf("sending to the worker: %w", err)
+			for _, part := range control.Parts(m) {
+				if err := c.stream.Send(part); err != nil {
+					return fmt.Errorf("sending to the worker: %w", err)
+				}
 			}
 		}
 		if closing {

@@ -135,7 +135,7 @@ type List struct {
 	Mode Mode `json:"mode,omitempty"`
 	// Type is a signature of what the entries are, for the operator to compare; the engine hands it on.
 	Type string `json:"type,omitempty"`
-	// Entries are opaque to the engine. An entry is small (kilobytes); large state is keyed.
+	// Entries are opaque to the engine. An entry is small (kilobytes); large state is keyed. All entries of a task may have about 47 MiB together.
 	Entries [][]byte `json:"entries,omitempty"`
 }
 
@@ -155,7 +155,7 @@ type Context struct {
 	Out Output
 	// Keyed is the keyed state of this operator; nil unless the node is declared keyed.
 	Keyed *state.Memory
-	// Restored holds the operator state given to this subtask; empty at a fresh start.
+	// Restored holds the operator state given to this subtask; empty at a fresh start. Subtasks may share it: entries must not be changed.
 	Restored []List
 	// RestoredFrom is the id of the snapshot restored from, 0 at a fresh start.
 	RestoredFrom int64

@@ -98,8 +98,30 @@ type Deploy struct {
 	RestoredFrom int64 `json:"restoredFrom,omitempty"`
 	// RestoreDir is the storage directory that relative paths of state files refer to.
 	RestoreDir string `json:"restoreDir,omitempty"`
-	// Tasks this worker starts, with their state.
+	// Tasks this worker starts, with their state, unless that came before in parts.
 	Tasks []TaskDeployment `json:"tasks"`
+}
+
+// DeployPart is a part of the state of the tasks of a Deploy that follows on the same connection: one message can't hold all of a large state.
+type DeployPart struct {
+	// Attempt of the Deploy.
+	Attempt Attempt `json:"attempt"`
+	// List numbers the list that has the Entries, from 1; those of one list follow each other. Lists with the same entries are one: union state
+	// comes once for all tasks of a worker. 0: the part has none.
+	List    int      `json:"list,omitempty"`
+	Entries [][]byte `json:"entries,omitempty"`
+	// Operators refer to lists that came before.
+	Operators []OperatorPart `json:"operators,omitempty"`
+}
+
+// OperatorPart is state of one operator of a task. What several parts have of it follows each other.
+type OperatorPart struct {
+	Task     TaskID `json:"task"`
+	Operator string `json:"operator"`
+	// Restore is the state; its lists have no entries.
+	Restore OperatorRestore `json:"restore"`
+	// Lists has, for each of the lists of Restore, the number of the list with its entries; 0: there are none.
+	Lists []int `json:"lists,omitempty"`
 }
 
 // TaskDeployment is one task to start.
@@ -343,13 +365,15 @@ type TaskMetrics struct {
 type ToWorker struct {
 	Registered *Registered `json:"registered,omitempty"`
 	// Refused ends the connection: the worker can't serve this job, and why.
-	Refused   string     `json:"refused,omitempty"`
-	Deploy    *Deploy    `json:"deploy,omitempty"`
-	Cancel    *Cancel    `json:"cancel,omitempty"`
-	Trigger   *Trigger   `json:"trigger,omitempty"`
-	Complete  *Complete  `json:"complete,omitempty"`
-	Aborted   *Aborted   `json:"aborted,omitempty"`
-	Heartbeat *Heartbeat `json:"heartbeat,omitempty"`
+	Refused string `json:"refused,omitempty"`
+	// Part comes before a Deploy whose state is too large for one message.
+	Part      *DeployPart `json:"part,omitempty"`
+	Deploy    *Deploy     `json:"deploy,omitempty"`
+	Cancel    *Cancel     `json:"cancel,omitempty"`
+	Trigger   *Trigger    `json:"trigger,omitempty"`
+	Complete  *Complete   `json:"complete,omitempty"`
+	Aborted   *Aborted    `json:"aborted,omitempty"`
+	Heartbeat *Heartbeat  `json:"heartbeat,omitempty"`
 	// Shutdown makes the worker process end: the job is over.
 	Shutdown bool `json:"shutdown,omitempty"`
 	// Drained answers Draining: there is nothing to wait for any more.

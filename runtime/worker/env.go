@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"github.com/weir-stream/weir/runtime/protocol"
@@ -14,6 +16,7 @@ import (
 	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/state"
 	"github.com/weir-stream/weir/runtime/task"
+	"github.com/weir-stream/weir/runtime/transport/control"
 )
 
 var (
@@ -84,7 +87,35 @@ func (e *taskEnv) part(ctx context.Context, f files, run task.Async) (r task.Asy
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
+	if err == nil {
+		err = fitsAck(r.Operators)
+	}
 	return r, err
+}
+
+// fitsAck says of state that one acknowledgement can't carry which operator has the most of it.
+func fitsAck(operators map[string]snapshot.SubtaskState) error {
+	total, most, largest := 0, 0, ""
+	for _, name := range slices.Sorted(maps.Keys(operators)) {
+		s := operators[name]
+		n := control.AckSize(&s)
+		total += n
+		if n > most {
+			most, largest = n, name
+		}
+	}
+	if total <= control.MaxAck {
+		return nil
+	}
+	entries, size := 0, 0
+	for _, l := range operators[largest].Lists {
+		entries += len(l.Entries)
+		for _, e := range l.Entries {
+			size += len(e)
+		}
+	}
+	return fmt.Errorf("operator %q has %d bytes of operator state in %d entries: the state that the operators of one task hold beside their files takes %d bytes as it is sent, and may take %d: keep large state in keyed state, or raise the parallelism so that each subtask has less",
+		largest, size, entries, total, control.MaxAck)
 }
 
 // CancelAsync implements [task.Env].

@@ -122,7 +122,9 @@ func (w *worker) session(ctx context.Context) (registered bool, err error) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		// Whatever ends the sender ends the connection; the receiver finds out.
-		w.send(sending, stream, reg.HeartbeatInterval)
+		if err := w.send(sending, stream, reg.HeartbeatInterval); err != nil {
+			w.log.Info("Sending to the coordinator failed", "cause", err.Error())
+		}
 		_ = stream.Close()
 	})
 	err = w.receive(ctx, stream, reg.HeartbeatTimeout)
@@ -162,33 +164,35 @@ func (w *worker) register(stream control.WorkerStream) (*protocol.Registered, er
 	return answer.Registered, nil
 }
 
-// send sends what is in the outbox, and heartbeats, until ctx ends or the connection breaks.
-func (w *worker) send(ctx context.Context, stream control.WorkerStream, interval time.Duration) {
+// send sends what is in the outbox, and heartbeats, until ctx ends (nil) or the connection breaks.
+func (w *worker) send(ctx context.Context, stream control.WorkerStream, interval time.Duration) error {
 	tick := time.NewTicker(max(interval, 10*time.Millisecond))
 	defer tick.Stop()
 	for {
 		w.opts.Turned()
 		for _, m := range w.out.take() {
-			if m.Status != nil && m.Status.State == protocol.TaskFinished && stream.Send(protocol.FromWorker{Heartbeat: w.heartbeat()}) != nil {
-				return // the last counts of the task come before its end
+			if m.Status != nil && m.Status.State == protocol.TaskFinished { // the last counts of the task come before its end
+				if err := stream.Send(protocol.FromWorker{Heartbeat: w.heartbeat()}); err != nil {
+					return err
+				}
 			}
-			if stream.Send(m) != nil {
-				return
+			if err := stream.Send(m); err != nil {
+				return err
 			}
 		}
 		select {
 		case <-w.out.ready.C():
 		case <-tick.C:
-			if stream.Send(protocol.FromWorker{Heartbeat: w.heartbeat()}) != nil {
-				return
+			if err := stream.Send(protocol.FromWorker{Heartbeat: w.heartbeat()}); err != nil {
+				return err
 			}
 		case <-ctx.Done():
 			for _, m := range w.out.take() {
 				if stream.Send(m) != nil {
-					return
+					break
 				}
 			}
-			return
+			return nil
 		}
 	}
 }
@@ -197,6 +201,7 @@ func (w *worker) send(ctx context.Context, stream control.WorkerStream, interval
 func (w *worker) receive(ctx context.Context, stream control.WorkerStream, silence time.Duration) error {
 	silent := time.AfterFunc(max(silence, 100*time.Millisecond), func() { _ = stream.Close() })
 	defer silent.Stop()
+	var parts control.Assembler
 	for {
 		m, err := stream.Recv()
 		if err != nil {
@@ -217,6 +222,15 @@ func (w *worker) receive(ctx context.Context, stream control.WorkerStream, silen
 			if err := w.accepted(ctx, m.Registered); err != nil {
 				return err
 			}
+		case m.Part != nil:
+			if err := parts.Add(m.Part); err != nil {
+				return fmt.Errorf("receiving from the coordinator: %w", err)
+			}
+		case m.Deploy != nil:
+			if err := parts.Complete(m.Deploy); err != nil {
+				return fmt.Errorf("receiving from the coordinator: %w", err)
+			}
+			w.handle(ctx, m)
 		default:
 			w.handle(ctx, m)
 		}

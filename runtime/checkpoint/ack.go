@@ -103,7 +103,7 @@ func (c *Coordinator) HandleDecline(now time.Time, d protocol.Decline) {
 	r := cmp.Or(declined[d.Reason], ReasonDeclined)
 	text := fmt.Sprintf("task %s declined it (%s)", d.Task, cmp.Or(string(d.Reason), "no reason given"))
 	if d.Error != "" {
-		text += ": " + d.Error
+		text += ": " + snapshot.CutText(d.Error, snapshot.MaxText)
 	}
 	p.stats.Culprit = Culprit{Task: d.Task, Text: text}
 	c.abort(now, p, r, c.andLacking(now, p, d.Task, text))
@@ -171,6 +171,7 @@ func compareTasks(a, b protocol.TaskID) int {
 // abort gives up a snapshot whose head isn't being swapped yet: notify the tasks, discard what was written, count the
 // failure, and record the outcome of its operation.
 func (c *Coordinator) abort(now time.Time, p *pending, r Reason, why string) {
+	why = snapshot.CutText(why, snapshot.MaxHeadText)
 	c.remove(p)
 	c.notifyAborted(now, p)
 	if p.state == writing {

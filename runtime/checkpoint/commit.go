@@ -59,7 +59,7 @@ func (c *Coordinator) HandleManifestWritten(now time.Time, id int64, crc uint32,
 	}
 	switch {
 	case err != nil:
-		c.abort(now, p, ReasonFinalize, fmt.Sprintf("writing its manifest: %v", err))
+		c.abort(now, p, ReasonFinalize, "writing its manifest: "+snapshot.CutText(err.Error(), snapshot.MaxText))
 	case now.Sub(p.createdAt) >= c.o.CommitGrace:
 		c.abort(now, p, ReasonFinalize, fmt.Sprintf("it is older than the %v after which its files may be swept", c.o.CommitGrace))
 	default:

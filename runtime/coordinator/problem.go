@@ -55,6 +55,12 @@ func (e *elsewhereError) Error() string {
 // ProblemOf classifies an error of [Coordinator.Run], [Check], [Fence], [Dispose], or of opening a storage. JobID and what the head says are
 // left out, except for a [RetainedError].
 func ProblemOf(err error) *contract.Problem {
+	p := problemOf(err)
+	p.Message = snapshot.CutText(p.Message, snapshot.MaxHeadText)
+	return p
+}
+
+func problemOf(err error) *contract.Problem {
 	p := &contract.Problem{Reason: contract.Internal, Message: err.Error()}
 	if e, ok := errors.AsType[*RetainedError](err); ok {
 		p.Reason, p.JobID, p.HeadGrant, p.HeadFinal = contract.RetainedState, e.Found.JobID, e.Found.Head.Epoch.Grant, headFinal(&e.Found.Head)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/snapshot/sweep"
 )
 
@@ -73,7 +74,7 @@ func (l *loop) sweptNow(r *sweep.Report, err error) {
 		to.Bytes += bytes
 	}
 	if err != nil {
-		to.Error = err.Error()
+		to.Error = snapshot.CutText(err.Error(), snapshot.MaxText)
 		l.log.Info("Orphans could not be swept; it is tried again", "error", to.Error, "after", sweepRetry)
 	}
 }

@@ -153,14 +153,14 @@ func (m *Machine) HandleManifestRead(now time.Time, r ManifestRead) {
 	}
 	if r.Err != nil {
 		if r.Damaged {
-			m.manifestDamaged(now, r.Err.Error())
+			m.manifestDamaged(now, snapshot.CutText(r.Err.Error(), snapshot.MaxText))
 			return
 		}
 		if r.Permanent {
 			m.fail(now, Failure{Error: fmt.Sprintf("restoring from %s: %v", r.Path, r.Err), Fatal: true})
 			return
 		}
-		a.readError = r.Err.Error()
+		a.readError = snapshot.CutText(r.Err.Error(), snapshot.MaxText)
 		m.message = "waiting for storage: " + a.readError
 		a.readAgainAt = now.Add(m.o.RetryInterval)
 		return

@@ -65,7 +65,7 @@ func (m *Machine) HandleSnapshotClaimed(now time.Time, dir string, err error, pe
 	case permanent:
 		m.fail(now, Failure{Error: fmt.Sprintf("restoring from %s: %v", a.source.path, err), Fatal: true})
 	default:
-		a.readError = err.Error()
+		a.readError = snapshot.CutText(err.Error(), snapshot.MaxText)
 		m.message = "waiting for storage: " + a.readError
 		a.readAgainAt = now.Add(m.o.RetryInterval)
 	}

@@ -55,7 +55,7 @@ func (m *Machine) manifestDamaged(now time.Time, why string) {
 // taskFailure describes the failure that a task reported. One that was given damaged state ends the job, or makes it go back behind that: such a
 // restart isn't one that the restart strategy counts, for each takes a checkpoint out of the head.
 func (m *Machine) taskFailure(worker string, s *protocol.TaskStatus) Failure {
-	text := s.Error
+	text := snapshot.CutText(s.Error, snapshot.MaxText)
 	if text == "" {
 		text = "the worker ended the task"
 	}

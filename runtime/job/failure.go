@@ -21,7 +21,7 @@ func (m *Machine) fail(now time.Time, f Failure, scope ...*region) {
 	if _, stopping := m.snapshots.StopInProgress(); f.Fatal || stopping || m.snapshots.StopCommitting() {
 		scope = m.regions
 	}
-	f.At, f.Attempt = now, m.newest
+	f.At, f.Attempt, f.Error = now, m.newest, snapshot.CutText(f.Error, snapshot.MaxHeadText)
 	if f.Task.Vertex != "" {
 		f.Attempt = m.regionOf(f.Task).attempt
 	}

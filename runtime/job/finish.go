@@ -25,7 +25,7 @@ type ending struct {
 
 // end puts the end of the job into the head, then deletes what retention says, then exits.
 func (m *Machine) end(now time.Time, final snapshot.FinalState, why string, replies ...snapshot.Operation) {
-	e := &ending{final: snapshot.Final{State: final, Error: why, At: now}, replies: replies, deleting: map[int64]bool{}}
+	e := &ending{final: snapshot.Final{State: final, Error: snapshot.CutText(why, snapshot.MaxHeadText), At: now}, replies: replies, deleting: map[int64]bool{}}
 	m.ending, m.message = e, ""
 	if m.cancel != nil {
 		op := *m.cancel

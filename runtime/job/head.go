@@ -196,7 +196,7 @@ func (m *Machine) headTrouble(now time.Time, err error) {
 	if w.trouble == "" {
 		w.troubleSince = now
 	}
-	w.trouble = "waiting for storage: " + err.Error()
+	w.trouble = "waiting for storage: " + snapshot.CutText(err.Error(), snapshot.MaxText)
 	w.delay = min(max(2*w.delay, m.o.RetryInterval), 10*m.o.RetryInterval)
 	w.retryAt = now.Add(w.delay)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/snapshot"
 )
 
 // HandleWorkerRegistered takes the first message of a worker on a connection. The machine answers with Registered or Refused.
@@ -56,7 +57,7 @@ func (m *Machine) HandleWorkerLost(now time.Time, worker, reason string) {
 	if len(hit) == 0 {
 		return
 	}
-	m.fail(now, Failure{Worker: worker, Error: fmt.Sprintf("worker %s was lost: %s", worker, reason)}, hit...)
+	m.fail(now, Failure{Worker: worker, Error: fmt.Sprintf("worker %s was lost: %s", worker, snapshot.CutText(reason, snapshot.MaxText))}, hit...)
 	m.checkCanceled(now)
 }
 

@@ -4,6 +4,7 @@ package snapshot
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -26,9 +27,22 @@ const (
 	MaxHeadCheckpoints = 1024
 	// MaxHeadFailures is how many times of failures the head remembers for a failure rate.
 	MaxHeadFailures = 1024
-	// maxHeadText bounds every string of the head.
-	maxHeadText = 8 << 10
+	// MaxHeadText bounds every string of the head.
+	MaxHeadText = 8 << 10
 )
+
+// MaxText bounds what a task, a worker or the storage says of a failure. Errors of users' code may have any length, and the head takes less than they:
+// they are cut where they come in, so that there is room for what others put around them.
+const MaxText = 4 << 10
+
+// CutText cuts a text to n bytes, and says so at its end.
+func CutText(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	note := fmt.Sprintf(" (cut, %d bytes in all)", len(s))
+	return cut(s, max(n-len(note)-len("…"), 0)) + note
+}
 
 // Epoch is the fencing number of one coordinator incarnation; it ascends strictly. It converts to
 // and from the Epoch of package protocol, which can't be imported here.
@@ -308,6 +322,7 @@ func (h *Head) Operation(id string) (Operation, bool) {
 // SetOperation adds or replaces the operation of that id and drops the oldest beyond the bound; the newest one that
 // names a savepoint to recover from is never dropped.
 func (h *Head) SetOperation(o Operation) {
+	o.Error = CutText(o.Error, MaxHeadText)
 	h.Operations = slices.Clone(h.Operations)
 	if i := slices.IndexFunc(h.Operations, func(x Operation) bool { return x.ID == o.ID }); i >= 0 {
 		h.Operations[i] = o

@@ -121,9 +121,9 @@ func (h *Head) validate() error {
 	switch {
 	case h.Seq < 1:
 		return fmt.Errorf("its seq is %d, below 1", h.Seq)
-	case h.Owner == "" || len(h.Owner) > maxHeadText:
+	case h.Owner == "" || len(h.Owner) > MaxHeadText:
 		return errors.New("its owner is missing or too long")
-	case h.JobID == "" || len(h.JobID) > maxHeadText:
+	case h.JobID == "" || len(h.JobID) > MaxHeadText:
 		return errors.New("its job id is missing or too long")
 	case h.Epoch.Grant < 1 || h.Epoch.N < 1:
 		return fmt.Errorf("its epoch %d-%d is not valid", h.Epoch.Grant, h.Epoch.N)

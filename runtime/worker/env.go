@@ -137,7 +137,7 @@ func (e *taskEnv) Ack(checkpoint int64, operators map[string]snapshot.SubtaskSta
 func (e *taskEnv) Decline(checkpoint int64, reason protocol.DeclineReason, err error) {
 	d := &protocol.Decline{Attempt: e.s.a.id, Task: e.s.id, Checkpoint: checkpoint, Reason: reason}
 	if err != nil {
-		d.Error = err.Error()
+		d.Error = snapshot.CutText(err.Error(), snapshot.MaxText)
 	}
 	e.s.a.w.out.put(protocol.FromWorker{Decline: d})
 }

@@ -135,7 +135,7 @@ func (s *taskSlot) newCore(env *taskEnv) (core *task.Core, err error) {
 func (s *taskSlot) report(now protocol.TaskState, err error, fatal bool) {
 	st := &protocol.TaskStatus{Attempt: s.a.id, Task: s.id, State: now, Fatal: fatal}
 	if err != nil {
-		st.Error = err.Error()
+		st.Error = snapshot.CutText(err.Error(), snapshot.MaxText)
 		st.Damaged = damaged(err)
 	}
 	log := s.a.w.log.WithValues("task", s.id.String(), "attempt", s.a.key, "state", string(now))

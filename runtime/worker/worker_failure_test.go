@@ -18,6 +18,7 @@ import (
 	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/protocol"
 	"github.com/weir-stream/weir/runtime/record"
+	"github.com/weir-stream/weir/runtime/snapshot"
 	"github.com/weir-stream/weir/runtime/storage"
 	"github.com/weir-stream/weir/runtime/storage/memstore"
 	"github.com/weir-stream/weir/runtime/transport"
@@ -379,6 +380,14 @@ func TestAJobThatCanNotRunFailsFatally(t *testing.T) {
 			},
 			want: "opening the storage of the job: no bucket",
 		},
+		"an error of any length": {
+			change: func(_ *fakeCoordinator, o *Options) {
+				o.Store = func(context.Context, contract.JobConfig) (storage.Store, error) {
+					return nil, errors.New(strings.Repeat("no bucket ", 500_000))
+				}
+			},
+			want: "… (cut, 5000032 bytes in all)",
+		},
 		"fewer slots than subtasks": {
 			change: func(f *fakeCoordinator, _ *Options) { f.job.Parallelism = 3 },
 			want:   "the deployment has 2 slots only",
@@ -393,8 +402,8 @@ func TestAJobThatCanNotRunFailsFatally(t *testing.T) {
 			c := f.accept()
 			c.send(protocol.ToWorker{Deploy: deployment(1, 2, []*fakeConn{c}, nil)[c]})
 			for id, st := range c.states(protocol.TaskFailed, 8) {
-				if st.Fatal != tc.fatal || !strings.Contains(st.Error, tc.want) {
-					t.Errorf("task %s: fatal %v: %s", id, st.Fatal, st.Error)
+				if st.Fatal != tc.fatal || !strings.Contains(st.Error, tc.want) || len(st.Error) > snapshot.MaxText {
+					t.Errorf("task %s: fatal %v: %.200s", id, st.Fatal, st.Error)
 				}
 			}
 		})

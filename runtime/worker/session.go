@@ -170,15 +170,8 @@ func (w *worker) send(ctx context.Context, stream control.WorkerStream, interval
 	defer tick.Stop()
 	for {
 		w.opts.Turned()
-		for _, m := range w.out.take() {
-			if m.Status != nil && m.Status.State == protocol.TaskFinished { // the last counts of the task come before its end
-				if err := stream.Send(protocol.FromWorker{Heartbeat: w.heartbeat()}); err != nil {
-					return err
-				}
-			}
-			if err := stream.Send(m); err != nil {
-				return err
-			}
+		if err := w.sendQueued(stream); err != nil {
+			return err
 		}
 		select {
 		case <-w.out.ready.C():
@@ -195,6 +188,21 @@ func (w *worker) send(ctx context.Context, stream control.WorkerStream, interval
 			return nil
 		}
 	}
+}
+
+// sendQueued sends what is in the outbox.
+func (w *worker) sendQueued(stream control.WorkerStream) error {
+	for _, m := range w.out.take() {
+		if m.Status != nil && m.Status.State == protocol.TaskFinished { // the last counts of the task come before its end
+			if err := stream.Send(protocol.FromWorker{Heartbeat: w.heartbeat()}); err != nil {
+				return err
+			}
+		}
+		if err := stream.Send(m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // receive takes messages until the connection ends.

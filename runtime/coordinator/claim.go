@@ -24,7 +24,7 @@ var errPinned = errors.New("it is pinned")
 
 func (l *loop) claimSnapshot(ctx context.Context, e job.ClaimSnapshot) {
 	cfg := l.prepared.cfg
-	l.start(ctx, func(ctx context.Context) func(*loop) {
+	l.startIn(ctx, l.manifests, func(ctx context.Context) func(*loop) {
 		ctx, cancel := context.WithTimeout(ctx, headTimeout)
 		defer cancel()
 		err := claimSnapshot(ctx, l.o.Store, e.Dir, cfg)
@@ -38,7 +38,7 @@ func (l *loop) claimSnapshot(ctx context.Context, e job.ClaimSnapshot) {
 
 func (l *loop) deleteOrigin(ctx context.Context, e job.DeleteOrigin) {
 	id := l.prepared.cfg.JobID
-	l.start(ctx, func(ctx context.Context) func(*loop) {
+	l.startIn(ctx, l.deletions, func(ctx context.Context) func(*loop) {
 		ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 		defer cancel()
 		n, err := deleteOwned(ctx, l.o.Store, e.Dir, id)

@@ -24,7 +24,7 @@ const (
 	defaultHeartbeatInterval = time.Second
 	defaultHeartbeatTimeout  = 5 * time.Second
 	defaultLinger            = 3 * time.Second
-	// maxStorageCalls bounds the storage calls under way.
+	// maxStorageCalls bounds the storage calls of a kind under way: those about manifests, and deletions.
 	maxStorageCalls = 8
 	// queueDepth is how many events wait before those who post them do.
 	queueDepth = 256

@@ -78,7 +78,7 @@ func trySwap(ctx context.Context, s storage.Store, dir string, before headVersio
 }
 
 func (l *loop) writeManifest(ctx context.Context, e job.WriteManifest) {
-	l.start(ctx, func(ctx context.Context) func(*loop) {
+	l.startIn(ctx, l.manifests, func(ctx context.Context) func(*loop) {
 		ctx, cancel := context.WithTimeout(ctx, objectTimeout)
 		defer cancel()
 		sum, size, err := writeManifest(ctx, l.o.Store, e.Path, e.Manifest)
@@ -112,7 +112,7 @@ func manifestKey(path string) string {
 }
 
 func (l *loop) readManifest(ctx context.Context, e job.ReadManifest) {
-	l.start(ctx, func(ctx context.Context) func(*loop) {
+	l.startIn(ctx, l.manifests, func(ctx context.Context) func(*loop) {
 		ctx, cancel := context.WithTimeout(ctx, objectTimeout)
 		defer cancel()
 		m, permanent, err := readManifest(ctx, l.o.Store, e.Path, e.CRC32C)
@@ -150,7 +150,7 @@ func readManifest(ctx context.Context, s storage.Reader, path string, sum uint32
 // deleteObjects deletes what nothing refers to.
 func (l *loop) deleteObjects(ctx context.Context, e job.DeleteObjects) {
 	d := deletion{dir: l.prepared.dir, prefix: e.Prefix, paths: e.Paths}
-	l.start(ctx, func(ctx context.Context) func(*loop) {
+	l.startIn(ctx, l.deletions, func(ctx context.Context) func(*loop) {
 		ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 		defer cancel()
 		_, err := deleteObjects(ctx, l.o.Store, d)

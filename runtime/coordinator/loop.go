@@ -56,9 +56,10 @@ type loop struct {
 	// swept is the outcome of the looks for orphans; its At is zero before the first.
 	swept contract.Sweeps
 
-	calls     sync.WaitGroup
-	slots     chan struct{}
-	stopCalls context.CancelFunc
+	calls sync.WaitGroup
+	// manifests are the slots for calls about manifests and claims, deletions those for deletions: these may take long, and nobody is to wait behind them.
+	manifests, deletions chan struct{}
+	stopCalls            context.CancelFunc
 }
 
 // run feeds the machine until it exits. When ctx ends the machine is told to shut down.
@@ -208,16 +209,22 @@ func (l *loop) send(e job.Send) {
 	}
 }
 
-// start runs f beside the loop, when one of the slots for storage calls is free, and hands what it returns to the loop.
+// start runs f beside the loop at once, and hands what it returns to the loop. It is for the head, of which the machine asks for one call at a time:
+// whatever else storage is busy with, neither a commit nor a restart waits for that.
 func (l *loop) start(ctx context.Context, f func(ctx context.Context) func(*loop)) {
+	l.calls.Go(func() { _ = l.c.post(ctx, f(ctx)) })
+}
+
+// startIn is start once one of the slots is free.
+func (l *loop) startIn(ctx context.Context, slots chan struct{}, f func(ctx context.Context) func(*loop)) {
 	l.calls.Go(func() {
 		select {
-		case l.slots <- struct{}{}:
+		case slots <- struct{}{}:
 		case <-ctx.Done():
 			return
 		}
 		event := f(ctx)
-		<-l.slots
+		<-slots
 		_ = l.c.post(ctx, event)
 	})
 }

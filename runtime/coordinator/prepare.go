@@ -70,7 +70,7 @@ func (c *Coordinator) newLoop(p *prepared) *loop {
 	return &loop{
 		c: c, o: &c.o, log: c.o.Log.WithValues("job", p.cfg.Namespace+"/"+p.cfg.Name, "jobID", p.cfg.JobID),
 		prepared: p, workers: map[string]*conn{}, conns: map[*conn]bool{}, draining: map[string]*conn{}, ops: newOperations(),
-		slots: make(chan struct{}, maxStorageCalls), startedAt: time.Now(),
+		manifests: make(chan struct{}, maxStorageCalls), deletions: make(chan struct{}, maxStorageCalls), startedAt: time.Now(),
 		tracer: newTracer(c.o.Traces, &p.cfg),
 		replay: newReplay(p.isSource),
 	}

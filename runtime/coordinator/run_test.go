@@ -17,6 +17,7 @@ import (
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/protocol"
+	"github.com/weir-stream/weir/runtime/storage"
 	"github.com/weir-stream/weir/runtime/storage/memstore"
 	"github.com/weir-stream/weir/runtime/transport/control"
 )
@@ -238,6 +239,65 @@ func TestRun_DeletesLaterWhatItCouldNotDelete(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hangingDeletions is a store that doesn't answer deletions of checkpoints.
+type hangingDeletions struct {
+	storage.Store
+	underway atomic.Int64
+}
+
+func (s *hangingDeletions) Delete(ctx context.Context, keys ...string) error {
+	if !strings.Contains(keys[0], "/chk-") {
+		return s.Store.Delete(ctx, keys...)
+	}
+	s.underway.Add(1)
+	defer s.underway.Add(-1)
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// Deletions that don't end hold up neither the head nor a manifest.
+func TestRun_RestartsWhileDeletionsHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		o := c.options()
+		const kept = 20
+		o.Job.Checkpointing.RetentionCount = kept
+		store := &hangingDeletions{Store: o.Store}
+		o.Store = store
+		r := c.start(o)
+		defer func() {
+			r.cancel()
+			_, _ = r.wait()
+		}()
+		w := r.worker("w1")
+		s := r.await("as many checkpoints as are kept", func(s *contract.JobStatus) bool { return s.LastCheckpoint != nil && s.LastCheckpoint.ID >= kept })
+		p := contract.Policy{Revision: "p", Checkpointing: new(*o.Job.Checkpointing), Restart: o.Job.Restart}
+		p.Checkpointing.RetentionCount = 1
+		if _, err := r.setPolicy(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		last := s.LastCheckpoint.ID
+		r.await("the next one", func(s *contract.JobStatus) bool { return s.LastCheckpoint.ID > last })
+		synctest.Wait()
+		if n := store.underway.Load(); n != maxStorageCalls {
+			t.Errorf("%d deletions are under way, want %d", n, maxStorageCalls)
+		}
+		_ = w.stream.Close()
+		r.worker("w2")
+		lost := time.Now()
+		r.await("a restart", func(s *contract.JobStatus) bool { return s.Restarts == 1 && isRunning(s) })
+		if d := time.Since(lost); d > 5*time.Second {
+			t.Errorf("the restart took %v", d)
+		}
+		if _, err := r.Cancel(t.Context(), contract.CancelRequest{OperationID: "op-1"}); err != nil {
+			t.Fatal(err)
+		}
+		if res, err := r.wait(); err != nil || res.State != contract.JobCancelled {
+			t.Errorf("ended %s, %v", res.State, err)
+		}
+	})
 }
 
 func TestRun_EndsInEveryState(t *testing.T) {

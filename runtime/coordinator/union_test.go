@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 
@@ -28,17 +29,17 @@ type hoarder struct {
 }
 
 func (h *hoarder) Open(_ context.Context, c *operator.Context) error {
-	const perTask = 10 << 20 / 64
-	for i := range perTask / c.Parallelism {
-		e := binary.BigEndian.AppendUint64(make([]byte, 0, 64), uint64(c.Subtask*perTask+i))
-		h.own = append(h.own, e[:64])
+	const all = 10 << 10 // of a KiB each
+	for i := range all / c.Parallelism {
+		e := binary.BigEndian.AppendUint64(make([]byte, 0, 1024), uint64(c.Subtask*all+i))
+		h.own = append(h.own, e[:1024])
 	}
 	seen := map[uint64]bool{}
 	for _, e := range c.List("all") {
 		seen[binary.BigEndian.Uint64(e)] = true
 	}
 	if c.RestoredFrom != 0 {
-		if want := perTask / c.Parallelism * c.Parallelism; len(seen) != want {
+		if want := all / c.Parallelism * c.Parallelism; len(seen) != want {
 			return fmt.Errorf("subtask %d got %d entries, want %d", c.Subtask, len(seen), want)
 		}
 		h.restored.Add(1)
@@ -78,6 +79,7 @@ func TestRun_RestoresLargeUnionState(t *testing.T) {
 	c := newCluster(t)
 	o := c.options()
 	o.Build, o.Job.Parallelism, o.Control = build, 8, listener
+	o.HeartbeatTimeout = time.Minute // the machine may be busy
 	r := c.start(o)
 	run := func(name string) (end func()) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -20,8 +20,9 @@ const (
 	// MaxAck bounds what [AckSize] gives for an acknowledgement that is to be sent: it leaves room in a message for what isn't counted.
 	MaxAck = MaxMessage - 1<<20
 
-	// partSize is about how large a message with a part of a deployment is; a single entry may be larger, up to what an acknowledgement can hold.
-	partSize = 4 << 20
+	// partSize is about how large a message with a part of a deployment is: so small that a busy worker takes one well within the heartbeat timeout. A
+	// single entry may be larger, up to what an acknowledgement can hold.
+	partSize = 1 << 20
 	// fileSize is about what a file or a channel takes in a message, besides the path.
 	fileSize = 256
 )

@@ -3,10 +3,10 @@
 package control
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -80,55 +80,58 @@ func over(t *testing.T, d *protocol.Deploy) (got *protocol.Deploy, all, largest 
 
 func TestParts_LargeDeploymentsArrive(t *testing.T) {
 	const mib = 1 << 20
-	union := entries(10*mib/64, 64)
+	union := entries(4*mib/1024, 1024)
 	large := [][]byte{make([]byte, 46*mib)} // about what an acknowledgement can hold
+	lists := func(of func(subtask int) []operator.List) func() *protocol.Deploy {
+		return func() *protocol.Deploy {
+			return deployment(8, func(i int) map[string]protocol.OperatorRestore {
+				return map[string]protocol.OperatorRestore{"op": {Lists: of(i)}}
+			})
+		}
+	}
 	tests := map[string]struct {
-		deploy *protocol.Deploy
+		deploy func() *protocol.Deploy
 		// messages may take so much in all, and the largest of them.
 		all, largest int
 	}{
-		"a small one": {deployment(8, func(int) map[string]protocol.OperatorRestore {
-			return map[string]protocol.OperatorRestore{"op": {Lists: []operator.List{{Name: "u", Mode: operator.Union, Entries: union[:10]}}}}
+		"a small one": {lists(func(int) []operator.List {
+			return []operator.List{{Name: "u", Mode: operator.Union, Entries: union[:10]}}
 		}), mib, mib},
-		"union state comes once": {deployment(8, func(int) map[string]protocol.OperatorRestore {
-			return map[string]protocol.OperatorRestore{"op": {Lists: []operator.List{{Name: "u", Mode: operator.Union, Entries: union}}}}
-		}), 16 * mib, 5 * mib},
-		"as do the copies of broadcast state": {deployment(8, func(int) map[string]protocol.OperatorRestore {
-			return map[string]protocol.OperatorRestore{"op": {Lists: []operator.List{{Name: "b", Mode: operator.Broadcast, Entries: entries(8*mib/64, 64)}}}}
-		}), 13 * mib, 5 * mib},
-		"each subtask has its own": {deployment(8, func(i int) map[string]protocol.OperatorRestore {
-			return map[string]protocol.OperatorRestore{"op": {Lists: []operator.List{
-				{Name: "none"}, {Name: "s", Type: "x", Entries: [][]byte{{byte(i)}, make([]byte, 9*mib)}},
-			}}}
-		}), 100 * mib, 13 * mib},
-		"an entry can't be split": {deployment(1, func(int) map[string]protocol.OperatorRestore {
-			return map[string]protocol.OperatorRestore{"op": {Lists: []operator.List{{Name: "s", Entries: large}}}}
+		"union state comes once": {lists(func(int) []operator.List {
+			return []operator.List{{Name: "u", Mode: operator.Union, Entries: union}}
+		}), 6 * mib, 2 * mib},
+		"as do the copies of broadcast state": {lists(func(int) []operator.List {
+			return []operator.List{{Name: "b", Mode: operator.Broadcast, Entries: entries(4*mib/1024, 1024)}}
+		}), 6 * mib, 2 * mib},
+		"each subtask has its own": {lists(func(i int) []operator.List {
+			return []operator.List{{Name: "none"}, {Name: "s", Type: "x", Entries: [][]byte{{byte(i)}, make([]byte, 3*mib)}}}
+		}), 33 * mib, 5 * mib},
+		"an entry can't be split": {lists(func(i int) []operator.List {
+			return []operator.List{{Name: "s", Mode: operator.Union, Entries: large}}
 		}), MaxMessage, MaxMessage},
-		"many files and channels": {deployment(2, func(i int) map[string]protocol.OperatorRestore {
-			r := protocol.OperatorRestore{}
-			for f := range 20_000 {
-				r.Keyed = append(r.Keyed, state.File{Path: fmt.Sprintf("%d-%d", i, f), LastGroup: f})
-				r.Channels = append(r.Channels, snapshot.ChannelState{From: "a", FromSubtask: f, Path: fmt.Sprintf("c%d", f), Length: 1})
-			}
-			return map[string]protocol.OperatorRestore{"op": r, "other": {Lists: []operator.List{{Name: "l", Entries: entries(3, 3)}}}}
-		}), 32 * mib, 5 * mib},
+		"many files and channels": {func() *protocol.Deploy {
+			return deployment(2, func(i int) map[string]protocol.OperatorRestore {
+				r := protocol.OperatorRestore{}
+				for f := range 5000 {
+					r.Keyed = append(r.Keyed, state.File{Path: fmt.Sprintf("%d-%d", i, f), LastGroup: f})
+					r.Channels = append(r.Channels, snapshot.ChannelState{From: "a", FromSubtask: f, Path: fmt.Sprintf("c%d", f), Length: 1})
+				}
+				return map[string]protocol.OperatorRestore{"op": r, "other": {Lists: []operator.List{{Name: "l", Entries: entries(3, 3)}}}}
+			})
+		}, 8 * mib, 2 * mib},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			before, err := json.Marshal(tc.deploy)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, all, largest := over(t, tc.deploy)
-			// Compared as JSON: there are millions of values.
-			if after, err := json.Marshal(got); err != nil || !bytes.Equal(after, before) {
-				t.Errorf("the deployment arrives changed (%v): %d bytes, %d were sent", err, len(after), len(before))
+			want, sent := tc.deploy(), tc.deploy()
+			got, all, largest := over(t, sent)
+			if !reflect.DeepEqual(want, got) { // there is too much of it for a diff
+				t.Error("the deployment arrives changed")
 			}
 			if all > tc.all || largest > tc.largest {
 				t.Errorf("%d bytes in messages of up to %d, want %d and %d at most", all, largest, tc.all, tc.largest)
 			}
-			if after, err := json.Marshal(tc.deploy); err != nil || !bytes.Equal(after, before) {
-				t.Errorf("sending it changed the deployment (%v)", err)
+			if !reflect.DeepEqual(want, sent) {
+				t.Error("sending it changed the deployment")
 			}
 		})
 	}

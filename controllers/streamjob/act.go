@@ -27,8 +27,10 @@ import (
 //
 // It stops at the first action on the cluster that fails: then the status stays what it was and says which. A command that the
 // coordinator does not take is different: what was planned holds without it, as the planner believes only what the coordinator
-// reports. The others are carried out, and refused says which was not taken.
+// reports. So is a pod or another object of a version that the API server does not take: the planner sees what there is, and
+// hears in the next pass what was refused. The others are carried out, and refused says what was not taken.
 func (s *scope) act(ctx context.Context, actions []plan.Action) (released bool, refused *refusal, err error) {
+	unmade := refusals{}
 	for _, a := range actions {
 		doing, err := s.do(ctx, a)
 		if isCommand(a) {
@@ -41,6 +43,12 @@ func (s *scope) act(ctx context.Context, actions []plan.Action) (released bool, 
 			ctrl.LoggerFrom(ctx).V(1).Info("Leaving out what the ending namespace refuses", "action", doing)
 		case isCommand(a):
 			refused = &refusal{reason: reasonOf(err), err: fmt.Errorf("%s: %w", doing, err)}
+		case makes(a) && !apierrors.IsConflict(err) && ctx.Err() == nil:
+			ctrl.LoggerFrom(ctx).Info("Leaving out what cannot be made", "action", doing, "reason", err.Error())
+			if r := s.note(&unmade, a, err); r != nil {
+				r.err = fmt.Errorf("%s: %w", doing, err)
+				refused = r
+			}
 		default:
 			return false, nil, s.fail(ctx, doing, err)
 		}
@@ -48,13 +56,16 @@ func (s *scope) act(ctx context.Context, actions []plan.Action) (released bool, 
 			return true, nil, nil
 		}
 	}
+	s.hear(unmade)
 	return false, refused, nil
 }
 
-// refusal is a command that the coordinator did not take.
+// refusal is a command that the coordinator did not take, or an object that the API server did not take.
 type refusal struct {
 	reason string
 	err    error
+	// lasts says that it is no use to try again at once.
+	lasts bool
 }
 
 // isCommand says that an action is for the coordinator.

@@ -35,7 +35,7 @@ func (s *scope) apply(ctx context.Context, config kruntime.ApplyConfiguration, a
 	}
 	ctrl.LoggerFrom(ctx).V(1).Info("Applying an object", "kind", object.kind, "object", name, "new", s.live[object] == nil)
 	if err := s.Client.Apply(ctx, config, client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
-		return fmt.Errorf("applying %s: %w", name, err)
+		return fmt.Errorf("applying %s %s: %w", object.kind, name, err)
 	}
 	if err := convert(config, answer); err != nil {
 		return fmt.Errorf("reading what was applied as %s: %w", name, err)

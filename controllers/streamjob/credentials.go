@@ -40,30 +40,32 @@ type credentials struct {
 }
 
 // watchEngine has the coordinator of the deployed version watched, if there is one. heard says that it is known whether it
-// answers: right after the operator was started nothing is, and then nothing is to be decided.
-func (s *scope) watchEngine(ctx context.Context) (heard bool, err error) {
+// answers: right after the operator was started nothing is, and then nothing is to be decided. unissued says why certificates are
+// missing or overdue, where that needs not keep anything else from being done.
+func (s *scope) watchEngine(ctx context.Context) (heard bool, unissued, err error) {
 	d := s.job.Status.Deployment
 	if d == nil || d.Ended != "" {
 		s.Engines.Forget(s.key)
-		return true, nil
+		return true, nil, nil
 	}
-	target := engine.Target{Grant: d.Grant}
-	err = s.ensureCredentials(ctx, false)
+	ip := s.coordinatorIP(d.Grant)
+	unissued = s.ensureCredentials(ctx, false)
 	switch {
-	case err == nil:
-		target.TLS = s.mem.creds.tls
+	case unissued == nil:
 	case isDeleting(s.job):
-		// Its secrets may be gone already: then the coordinator counts as not answering.
-		ctrl.LoggerFrom(ctx).Info("Not watching the coordinator of a StreamJob that is being deleted", "reason", err.Error())
-	default:
-		return false, err
+		// Its secrets may be gone already: then the coordinator is called with what it was called with before, or counts as not answering.
+		ctrl.LoggerFrom(ctx).Info("Issuing no certificates for a StreamJob that is being deleted", "reason", unissued.Error())
+		unissued = nil
+	case apierrors.IsConflict(unissued) || ctx.Err() != nil || ip != "" && s.mem.creds.tls == nil:
+		return false, nil, unissued
 	}
-	if ip := s.coordinatorIP(d.Grant); ip != "" && target.TLS != nil {
+	target := engine.Target{Grant: d.Grant, TLS: s.mem.creds.tls}
+	if ip != "" && target.TLS != nil {
 		target.Addr = net.JoinHostPort(ip, strconv.Itoa(resources.APIPort))
 	}
 	s.Engines.Watch(s.key, target)
 	s.watchCandidate(target.TLS)
-	return s.Engines.Report(s.key) != nil, nil
+	return s.Engines.Report(s.key) != nil, unissued, nil
 }
 
 // watchCandidate has the coordinator watched that stands by for an upgrade, if there is one.

@@ -71,6 +71,7 @@ func (w *world) edit(t *testing.T, change func(*streamv1.StreamJobSpec)) {
 	t.Helper()
 	job := w.job(t)
 	change(&job.Spec)
+	job.Generation++
 	if err := w.Update(t.Context(), job); err != nil {
 		t.Fatal(err)
 	}

@@ -135,10 +135,11 @@ func (f *figures) is(condition string) bool {
 	return apimeta.IsStatusConditionTrue(f.status.Conditions, condition)
 }
 
-// blocked returns why the StreamJob doesn't get on: it is stalled, a try failed and the next one is waited for, or nobody knows what becomes of the savepoint
-// before its deletion.
+// blocked returns why the StreamJob doesn't get on: it is stalled, a try failed and the next one is waited for, something that the operator does is refused, or nobody knows
+// what becomes of the savepoint before its deletion.
 func (f *figures) blocked() string {
 	c := apimeta.FindStatusCondition(f.status.Conditions, streamv1.ConditionStalled)
+	r := apimeta.FindStatusCondition(f.status.Conditions, streamv1.ConditionReconciling)
 	switch op := f.status.Operation; {
 	case c != nil && c.Status == metav1.ConditionTrue:
 		return c.Reason
@@ -146,6 +147,8 @@ func (f *figures) blocked() string {
 		return op.Reason
 	case op != nil && op.Phase == streamv1.OperationCanceling && op.Reason != streamv1.ReasonDeletionDeadline:
 		return op.Reason
+	case r != nil && r.Status == metav1.ConditionTrue && r.Reason == streamv1.ReasonActionFailed:
+		return r.Reason
 	default:
 		return ""
 	}

@@ -50,6 +50,8 @@ type memory struct {
 	writes  map[ref]write
 	applied map[ref]applied
 	creds   credentials
+	// refused is what the API server refused the last time.
+	refused refusals
 	told    Told
 	// released says that the StreamJob was let go, whatever the cache still shows.
 	released bool

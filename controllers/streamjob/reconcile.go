@@ -20,6 +20,7 @@ import (
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/controllers/streamjob/observe"
+	"github.com/weir-stream/weir/controllers/streamjob/plan"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
 )
 
@@ -105,7 +106,7 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 		return ctrl.Result{RequeueAfter: retryStale}, nil
 	}
 	s.applyDefaults()
-	heard, err := s.watchEngine(ctx)
+	heard, unissued, err := s.watchEngine(ctx)
 	if err != nil {
 		return ctrl.Result{}, s.fail(ctx, "issuing the certificates of the job", err)
 	}
@@ -122,6 +123,7 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	}
 	o := observe.Observe(s.objects, s.Engines.Report(s.key))
 	o.RestoreTrouble, o.Candidate = trouble, s.Engines.Candidate(s.key)
+	s.mem.refused.into(&o)
 	p := s.next(o, s.now)
 	released, refused, err := s.act(ctx, p.Actions)
 	if err != nil {
@@ -136,15 +138,23 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	if err := s.removeLostPods(ctx); err != nil {
 		return ctrl.Result{}, err
 	}
+	if refused == nil && unissued != nil && len(s.mem.refused.versions) == 0 {
+		refused = &refusal{reason: streamv1.ReasonActionFailed, err: fmt.Errorf("issuing the certificates of the job: %w", unissued)}
+	}
 	if refused != nil {
-		failed(&s.job.Status, &p.Status, s.failure(refused.reason, refused.err))
+		c := s.failure(refused.reason, refused.err)
+		if refused.lasts {
+			p.Events = append(p.Events, plan.Event{Type: plan.Warning, Reason: c.Reason, Action: "Reconcile", Note: c.Message})
+			s.lookAgain(retryRefused)
+		}
+		failed(&s.job.Status, &p.Status, c)
 	}
 	if err := s.writeStatus(ctx, &p.Status); err != nil {
 		return ctrl.Result{}, err
 	}
 	s.publish(p.Events)
 	s.show()
-	if refused != nil {
+	if refused != nil && !refused.lasts {
 		return ctrl.Result{}, refused.err
 	}
 	if p.Next > 0 {

@@ -4,7 +4,6 @@ package streamjob
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -171,10 +170,13 @@ func (w *world) counting() interceptor.Funcs {
 			if len(applying.DryRun) > 0 { // the fake client makes it
 				return w.request("try", o)
 			}
-			if policy, ok := o.(*networkingv1ac.NetworkPolicyApplyConfiguration); ok { // the fake client can't merge these
-				return errors.Join(w.request("apply", o), createPolicy(ctx, c, policy))
+			if err := w.request("apply", o); err != nil {
+				return err
 			}
-			return errors.Join(w.request("apply", o), c.Apply(ctx, o, opts...))
+			if policy, ok := o.(*networkingv1ac.NetworkPolicyApplyConfiguration); ok { // the fake client can't merge these
+				return createPolicy(ctx, c, policy)
+			}
+			return c.Apply(ctx, o, opts...)
 		},
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 			if err := w.request("create", o); err != nil {

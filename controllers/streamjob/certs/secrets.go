@@ -47,6 +47,9 @@ func Names(job string) []string {
 	return names
 }
 
+// ErrForeign says that a secret of a name that is needed belongs to somebody else.
+var ErrForeign = errors.New("it belongs to something else: rename it, or the StreamJob")
+
 // Secrets returns the secrets that have to be applied so that a job has all its certificates and none is due for renewal, and
 // when to look again. have holds the secrets that exist, by name. Nothing has to be applied when all is well.
 //
@@ -58,12 +61,12 @@ func Names(job string) []string {
 // none gets its files later than [Spread]. Only an authority that has issued a certificate which is still there, and good, counts as lost; no other is
 // trusted.
 //
-// An error says that a secret of one of the names belongs to somebody else.
+// The error is [ErrForeign] when a secret of one of the names belongs to somebody else.
 func Secrets(job *streamv1.StreamJob, have map[string]*corev1.Secret, now time.Time) ([]*corev1ac.SecretApplyConfiguration, time.Time, error) {
 	for _, name := range Names(job.Name) {
 		if s := have[name]; s != nil && s.Labels[streamv1.LabelJob] != job.Name {
 			return nil, time.Time{}, fmt.Errorf(
-				"issuing the certificates of StreamJob %s: secret %s is needed for them, but it belongs to something else: rename it, or the StreamJob", job.Name, name)
+				"issuing the certificates of StreamJob %s: secret %s is needed for them, but %w", job.Name, name, ErrForeign)
 		}
 	}
 	i := issuer{job: job, now: now}

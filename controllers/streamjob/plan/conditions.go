@@ -304,6 +304,9 @@ func stalls(reason string) bool {
 
 // trouble is what keeps the deployed version from running, the cause before its consequences.
 func (p *planner) trouble() *Trouble {
+	if t := p.deployed().Refused.trouble(); t != nil {
+		return t
+	}
 	if problem := p.problem(); problem != nil {
 		reason, message := Describe(problem)
 		if problem.Reason == contract.Fenced && problem.HeadGrant > p.was.Grant {

@@ -510,7 +510,7 @@ func (p *planner) fenced() {
 	}
 }
 
-// agent returns the agent pod of the current try, and has it made when there is none; nil: it isn't there yet. Its name is made of the
+// agent returns the agent pod of the current try, and has it made when there is none; nil: it isn't there yet. One that is refused is in trouble. Its name is made of the
 // operation and of what else it depends on.
 func (p *planner) agent(run RunAgent, on ...string) *Agent {
 	op := p.was.Operation
@@ -530,6 +530,10 @@ func (p *planner) agent(run RunAgent, on ...string) *Agent {
 		}
 	}
 	p.do(run)
+	if refused, ok := p.o.Refused[run.Name]; ok {
+		p.hindered = &Agent{Name: run.Name, Trouble: refused.trouble()}
+		return p.hindered
+	}
 	return nil
 }
 

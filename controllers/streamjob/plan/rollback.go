@@ -199,12 +199,15 @@ func fatalProblem(reason contract.ProblemReason) bool {
 	return reason == contract.IncompatibleState || reason == contract.InvalidJob || reason == contract.RewindUnsafe
 }
 
-// fault is a fault of a pod that will not pass by itself while the tasks don't run; nil: there is none.
+// fault is a fault of a pod, or of what makes it, that will not pass by itself while the tasks don't run; nil: there is none.
 func (p *planner) fault() *Trouble {
 	if p.running() {
 		return nil
 	}
 	v := p.deployed()
+	if t := v.Refused.trouble(); t != nil && !t.Alone {
+		return t
+	}
 	for _, pod := range slices.Concat(v.Coordinator, v.Workers) {
 		if t := pod.Trouble; t != nil && t.Reason != streamv1.ReasonUnschedulable {
 			return &Trouble{Reason: t.Reason, Message: cut("Pod " + pod.Name + ": " + t.Message)}
@@ -216,7 +219,8 @@ func (p *planner) fault() *Trouble {
 // late says that the version does not run in time, for whatever reason but a storage that doesn't answer: no version would run with that.
 func (p *planner) late() *Trouble {
 	h := p.entry()
-	if h == nil || p.ran() || !p.deployed().Exists {
+	refused := p.deployed().Refused
+	if h == nil || p.ran() || !p.deployed().Exists && refused == nil {
 		return nil
 	}
 	if problem := p.problem(); problem != nil && problem.Reason == contract.StorageUnavailable {
@@ -230,6 +234,8 @@ func (p *planner) late() *Trouble {
 	t := &Trouble{Reason: streamv1.ReasonStartDeadline, Message: fmt.Sprintf("it did not run within %v", deadline)}
 	if why := p.trouble(); why != nil {
 		t.Message += ": " + why.Message
+	} else if refused != nil {
+		t.Message += ": " + refused.Message
 	} else if e := p.engine(); e != nil && e.Message != "" {
 		t.Message += ": " + e.Message
 	}
@@ -242,7 +248,7 @@ func (p *planner) ran() bool { return p.st.Restore != nil && p.st.Restore.Effect
 // startsNow begins the time that the deployed version has to run when its first objects are made long after it was written down: the operator was away, or
 // kept from acting.
 func (p *planner) startsNow() {
-	if h := p.entry(); h != nil && !p.ran() && !p.deployed().Exists && p.now.Sub(h.DeployedAt.Time) > faultPatience {
+	if h := p.entry(); h != nil && !p.ran() && !p.deployed().Exists && p.deployed().Refused == nil && p.now.Sub(h.DeployedAt.Time) > faultPatience {
 		h.DeployedAt = Seconds(p.now)
 	}
 }

@@ -40,6 +40,7 @@ func TestNext_Scripts(t *testing.T) {
 //	agent           ends the agent pod with the result in the input (YAML of contract.AgentResult), or trouble=REASON, or runs without trouble
 //	linger          keeps agent pods that have ended from disappearing when they are deleted
 //	pod             trouble=REASON of a worker pod of each version, or of='s grant; alone: it may pass when the pods of another version are gone; none without
+//	refuse WHAT     has the API server refuse what makes the pods of versions that have none yet, and agents: the agent pods; only for now: passes. nothing: not any more
 //	wait d=DURATION lets time pass
 //	delete          marks the StreamJob as being deleted
 //	pause, unpause  sets and removes the annotation that keeps the operator from acting
@@ -86,6 +87,8 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 			d.ScanArgs(t, "trouble", &w.trouble.Reason)
 			w.trouble.Alone = d.HasArg("alone")
 		}
+	case "refuse":
+		w.refuses = refuses{versions: !d.HasArg("nothing"), agents: d.HasArg("agents"), passes: d.HasArg("passes")}
 	case "wait":
 		var text string
 		d.ScanArgs(t, "d", &text)
@@ -150,6 +153,10 @@ type world struct {
 	trouble   *plan.Trouble
 	// troubled is the grant whose pod has the trouble; 0: that of each version.
 	troubled int64
+	// refuses is what can't be made, refused what the operator knows of that.
+	refuses  refuses
+	refused  map[int64]plan.Refusal
+	unmade   map[string]plan.Refusal
 	released bool
 	image    string
 	// defaults stand for what the configuration of the operator adds to a spec that no stored version has.
@@ -162,10 +169,14 @@ type world struct {
 	asked map[string]int
 }
 
+// refuses says what the API server doesn't make.
+type refuses struct{ versions, agents, passes bool }
+
 func newWorld() *world {
 	return &world{
 		job: &streamv1.StreamJob{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "j", UID: "0000-11", Generation: 1}},
 		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), versions: map[int64]*plan.Version{}, asked: map[string]int{},
+		refused: map[int64]plan.Refusal{}, unmade: map[string]plan.Refusal{},
 	}
 }
 
@@ -267,11 +278,14 @@ func (w *world) endAgent(d *datadriven.TestData) string {
 func (w *world) observe() plan.Observation {
 	o := plan.Observation{
 		Job: w.job.DeepCopy(), Invalid: w.invalid, Revision: w.hash(), PolicyRevision: policy(&w.job.Spec), Agents: w.agents,
-		RestoreTrouble: w.noSnapshot,
+		RestoreTrouble: w.noSnapshot, Refused: w.unmade,
 	}
 	for g := int64(1); g < 100; g++ {
 		if v := w.versions[g]; v != nil {
 			c := *v
+			if r, ok := w.refused[g]; ok {
+				c.Refused = &r
+			}
 			if w.trouble != nil && v.Exists && (w.troubled == 0 || w.troubled == g) {
 				c.Workers = []plan.Pod{{Name: "w-0", Trouble: w.trouble}}
 			}
@@ -290,6 +304,7 @@ func (w *world) observe() plan.Observation {
 // step plans, does what the plan says and returns what is worth telling.
 func (w *world) step() string {
 	p := plan.Next(w.observe(), w.now)
+	w.forgetRefusals()
 	var out strings.Builder
 	for _, a := range p.Actions {
 		fmt.Fprintf(&out, "%s\n", w.act(a))
@@ -329,7 +344,12 @@ func (w *world) act(a plan.Action) string {
 		v.Stored = &s
 		return storeText(a)
 	case plan.Apply:
-		w.version(a.Grant).Exists = true
+		v := w.version(a.Grant)
+		if w.refuses.versions && !v.Exists {
+			w.refused[a.Grant] = w.refusal(fmt.Sprintf("StatefulSet j-%d-worker", a.Grant))
+			return fmt.Sprintf("Apply %+v is refused", a)
+		}
+		v.Exists = true
 	case plan.Delete:
 		v := w.version(a.Grant)
 		v.Exists = false
@@ -339,6 +359,10 @@ func (w *world) act(a plan.Action) string {
 	case plan.RunAgent:
 		if v := w.versions[a.Revision]; v == nil || v.Stored == nil {
 			return fmt.Sprintf("RunAgent %s fails: nothing is stored for grant %d", a.Task, a.Revision)
+		}
+		if w.refuses.agents {
+			w.unmade[a.Name] = w.refusal("Pod " + a.Name)
+			return fmt.Sprintf("RunAgent %s of grant %d with grant %d is refused", a.Task, a.Revision, a.Grant)
 		}
 		w.agents = append(w.agents, plan.Agent{Name: a.Name})
 		return fmt.Sprintf("RunAgent %s of grant %d with grant %d %v", a.Task, a.Revision, a.Grant, a.Operations)
@@ -362,6 +386,15 @@ func (w *world) act(a plan.Action) string {
 		w.released = true
 	}
 	return fmt.Sprintf("%T %+v", a, a)[len("plan."):]
+}
+
+func (w *world) refusal(object string) plan.Refusal {
+	return plan.Refusal{Message: "applying " + object + ": a policy says no", Lasts: !w.refuses.passes}
+}
+
+// forgetRefusals forgets what was refused before: what is planned now is tried again.
+func (w *world) forgetRefusals() {
+	w.refused, w.unmade = map[int64]plan.Refusal{}, map[string]plan.Refusal{}
 }
 
 func storeText(a plan.Store) string {

@@ -23,8 +23,9 @@ type Observation struct {
 	Engine *Engine
 	// Candidate is what the coordinator reported that stands by to replace it; nil: nothing was heard of one.
 	Candidate *Engine
-	// Agents are the agent pods of the job.
-	Agents []Agent
+	// Agents are the agent pods of the job, Refused by name those that could not be made when that was tried last.
+	Agents  []Agent
+	Refused map[string]Refusal
 	// NamespaceEnding says that the namespace is being deleted: no pod can be made in it.
 	NamespaceEnding bool
 	// RestoreTrouble says why there is no snapshot that restoreFrom names; nil: there is, or it names none. Its reason is Pending while there will be one.
@@ -40,6 +41,26 @@ type Version struct {
 	Exists bool
 	// Coordinator and Workers are its pods, those that are being deleted left out.
 	Coordinator, Workers []Pod
+	// Refused is why what makes its pods could not be made when that was tried last; nil: it could, or was made before.
+	Refused *Refusal
+}
+
+// Refusal is what the API server said of an object that was to be made.
+type Refusal struct {
+	// Message names the object and says what was answered, and the remedy.
+	Message string
+	// Lasts says that it is the object which is refused; otherwise the API server did not get to that, which passes.
+	Lasts bool
+	// Alone says that it may pass when the objects of another version are gone.
+	Alone bool
+}
+
+// trouble is a refusal that somebody has to do something about; nil: it is none.
+func (r *Refusal) trouble() *Trouble {
+	if r == nil || !r.Lasts {
+		return nil
+	}
+	return &Trouble{Reason: streamv1.ReasonActionFailed, Message: cut(r.Message), Alone: r.Alone}
 }
 
 // Stored describes a revision that was stored.
@@ -69,7 +90,7 @@ type Pod struct {
 
 // Trouble is what keeps a pod from running.
 type Trouble struct {
-	// Reason is one of the condition reasons ImagePullFailed, Unschedulable, PodConfigInvalid and PodCrashing.
+	// Reason is one of the condition reasons ImagePullFailed, Unschedulable, PodConfigInvalid and PodCrashing, or ActionFailed for what was not even made.
 	Reason string
 	// Message says what Kubernetes says, and the remedy.
 	Message string

@@ -182,7 +182,7 @@ func (p *planner) heardOfCandidate() string {
 
 // candidateTrouble is what keeps a pod of a version from running; nil: nothing does. What would keep it from running in any case comes first.
 func candidateTrouble(v Version) *Trouble {
-	var found *Trouble
+	found := v.Refused.trouble()
 	for _, pod := range slices.Concat(v.Coordinator, v.Workers) {
 		t := pod.Trouble
 		if t == nil || found != nil && (!found.fitsAlone() || t.fitsAlone()) {

@@ -23,6 +23,8 @@ const (
 	patience = 30 * time.Second
 	// cancelPatience is how long a coordinator has to cancel the job.
 	cancelPatience = 30 * time.Second
+	// fencePatience is how long an agent pod has to shut a coordinator out before another is tried: longer than it may take once a node has it.
+	fencePatience = 15 * time.Minute
 	// disposePatience is how long the checkpoints of a deleted job are tried to be deleted.
 	disposePatience = 5 * time.Minute
 	// soon is when to decide what follows from what is written now, shortly when to look for what is made now.

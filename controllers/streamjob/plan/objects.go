@@ -71,7 +71,7 @@ func (p *planner) needed(grant int64) bool {
 	switch {
 	case op == nil:
 		return false
-	case op.Phase == streamv1.OperationFencing && grant == p.was.Grant && p.deployed().Stored == nil:
+	case op.Phase == streamv1.OperationFencing && grant == p.was.Grant && (p.deployed().Stored == nil || p.corrected(op)):
 		return true
 	case replaces(op) && op.Phase != streamv1.OperationStarting:
 		return grant == p.was.Grant+1

@@ -72,7 +72,10 @@ func (p *planner) enter(phase streamv1.OperationPhase) {
 		op.Deadline = Seconds(p.now.Add(warmPatience))
 	case streamv1.OperationCanceling:
 		op.Deadline = Seconds(p.now.Add(cancelPatience))
-	case streamv1.OperationFencing, streamv1.OperationDisposing:
+	case streamv1.OperationFencing:
+		p.st.Grant++
+		op.Deadline = Seconds(p.now.Add(fencePatience))
+	case streamv1.OperationDisposing:
 		p.st.Grant++
 	default: // no deadline of its own
 	}
@@ -440,17 +443,12 @@ func (p *planner) outranked() bool {
 
 // fence shuts the old coordinator out by an agent pod with a newer grant, and records that the job has ended unless another version follows.
 func (p *planner) fence(how streamv1.JobEnd) {
-	revision := p.was.Deployment.Grant
-	if p.deployed().Stored == nil { // somebody has deleted it: another one tells as well where the state is
-		revision = p.was.Grant
-		if stored := p.version(revision).Stored; stored == nil || stored.JobID != p.jobID() {
-			p.storeAgain(revision)
-			p.again(shortly)
-			return
-		}
-	}
-	agent := p.agent(RunAgent{Task: FenceTask, Revision: revision, Grant: p.was.Grant, Operations: []string{p.was.Operation.ID}})
+	before := len(p.plan.Actions)
+	agent := p.fencer()
 	if agent == nil || !agent.Ended {
+		if p.stopsFencing(agent) {
+			p.plan.Actions = p.plan.Actions[:before]
+		}
 		return
 	}
 	if agent.Result == nil || !agent.Result.OK {
@@ -485,6 +483,96 @@ func (p *planner) fence(how streamv1.JobEnd) {
 		p.event(Warning, "SuspendedWithoutSavepoint", "Suspend", fmt.Sprintf("The job is suspended and will go back to %s, as its rollback asks: %s", back, why))
 	case n != nil:
 		p.event(Warning, "SuspendedWithoutSavepoint", "Suspend", fmt.Sprintf("The job is suspended and will go on from %s: %s", n.Path, why))
+	}
+}
+
+// fencer returns the agent pod that shuts the old coordinator out; nil: it isn't there yet. It is made like the pods of the old version, unless those
+// may be what can't run: then it is made from the spec.
+func (p *planner) fencer() *Agent {
+	run := RunAgent{Task: FenceTask, Revision: p.was.Deployment.Grant, Grant: p.was.Grant, Operations: []string{p.was.Operation.ID}}
+	corrected := p.corrected(p.was.Operation)
+	if p.deployed().Stored != nil && !corrected {
+		return p.agent(run)
+	}
+	run.Revision = p.was.Grant
+	if stored := p.version(run.Revision).Stored; stored == nil || stored.JobID != p.jobID() || corrected && stored.Revision != p.o.Revision {
+		p.storeAgain(run.Revision)
+		p.again(shortly)
+		return nil
+	}
+	if corrected {
+		return p.agent(run, p.o.Revision)
+	}
+	return p.agent(run)
+}
+
+// corrected says that an agent pod that shuts out is to be made from the spec, because that was edited since, or because one like the pods of the old
+// version did not get there. The state has to be where it was.
+func (p *planner) corrected(op *streamv1.OperationReport) bool {
+	return (op.Generation != p.job.Generation || op.Attempts > 1) && p.canCorrect()
+}
+
+// canCorrect says that the spec asks for other pods than the old version has, for state that is where it was.
+func (p *planner) canCorrect() bool {
+	old := p.deployed().Stored
+	return old != nil && old.Revision != p.o.Revision &&
+		location(old.Spec.Storage) == location(p.spec.Storage) && !p.held() && !p.looks() && p.invalid() == ""
+}
+
+// stopsFencing gives up to shut the old coordinator out as long as that isn't known to be done. Nothing has followed from it by then: if the agent pod gets there
+// all the same, the old coordinator says that it is outranked, by this very StreamJob, and the job goes on with a higher grant.
+func (p *planner) stopsFencing(agent *Agent) bool {
+	op := p.st.Operation
+	hindered := agent != nil && agent.Trouble != nil
+	late := !op.Deadline.IsZero() && !p.now.Before(op.Deadline.Time)
+	another := hindered && p.canCorrect() && !p.corrected(op) // one as the spec says may run
+	if left := patience - p.now.Sub(op.PhaseStartedAt.Time); another && left > 0 {
+		p.again(left)
+		another = false
+	}
+	switch {
+	case !p.fencingWanted():
+		p.drop()
+	case hindered && p.running() && op.Type != streamv1.UpgradeOperation: // it can be asked after all
+		phase := streamv1.OperationCanceling
+		if op.Type == streamv1.SuspendOperation {
+			phase = streamv1.OperationSaving
+		}
+		op.Message = ""
+		p.tryAgain(phase)
+	case another, late && op.Type == streamv1.UpgradeOperation: // the old version may have to be shut out before anything else can be done
+		p.tryAgain(streamv1.OperationFencing)
+	case late && hindered:
+		p.fail(agent.Trouble.Reason, "shutting out the coordinator of the old version: its agent pod cannot run: "+agent.Trouble.Message)
+	case late:
+		p.fail(streamv1.ReasonCoordinatorUnreachable, fmt.Sprintf("shutting out the coordinator of the old version: its agent pod did not come to an end within %v", fencePatience))
+	default:
+		if !op.Deadline.IsZero() {
+			p.again(op.Deadline.Sub(p.now))
+		}
+		return false
+	}
+	return true
+}
+
+// tryAgain begins another try at once.
+func (p *planner) tryAgain(phase streamv1.OperationPhase) {
+	op := p.st.Operation
+	op.Attempts++
+	op.Reason, p.hindered = "", nil
+	p.enter(phase)
+	p.again(soon)
+}
+
+// fencingWanted says that the spec still asks for what the old coordinator is to be shut out for.
+func (p *planner) fencingWanted() bool {
+	switch p.was.Operation.Type {
+	case streamv1.SuspendOperation:
+		return p.suspendWanted()
+	case streamv1.CancelOperation:
+		return p.cancelWanted()
+	default:
+		return !p.stopWanted() && p.wantsUpgrade() && p.stateless() && !p.wouldLose() && p.invalid() == ""
 	}
 }
 

@@ -27,8 +27,9 @@ var (
 )
 
 // TestNext_RandomLives goes through random lives of a StreamJob: edits, failing savepoints, coordinators that are lost, agents
-// that fail, an operator that crashes between any two actions or before it has written the status. After each, the world
-// calms down, and the job must get to what its spec says without ever having broken a rule.
+// that fail, objects that the API server refuses, nodes that are gone, so that what is made like before never runs again, an operator
+// that crashes between any two actions or before it has written the status. After each, the world calms down, somebody corrects the
+// spec, and the job must get to what it says without ever having broken a rule.
 func TestNext_RandomLives(t *testing.T) {
 	first, n := uint64(1), uint64(*seeds)
 	if *seed != 0 {
@@ -36,7 +37,7 @@ func TestNext_RandomLives(t *testing.T) {
 	}
 	for s := first; s < first+n; s++ {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
-			l := &life{world: newWorld(), t: t, rand: rand.New(rand.NewPCG(s, 1)), saved: map[string]int64{}, lines: map[string]*line{}, bad: map[string]int{}, consents: map[string]bool{}, back: map[string]int{}, activated: map[int64]bool{}, standing: map[int64]bool{}}
+			l := &life{world: newWorld(), t: t, rand: rand.New(rand.NewPCG(s, 1)), saved: map[string]int64{}, lines: map[string]*line{}, bad: map[string]int{}, consents: map[string]bool{}, back: map[string]int{}, activated: map[int64]bool{}, standing: map[int64]bool{}, nowhere: map[string]bool{}, madeOf: map[string]string{}}
 			l.edit()
 			for range 300 {
 				l.disturb()
@@ -62,6 +63,9 @@ type life struct {
 	// bad says of revisions how they fail once they are deployed, incompatible which one does not take the newest state.
 	bad          map[string]int
 	incompatible string
+	// nowhere says of revisions that no node takes their pods any more, and madeOf of which revision an agent pod is.
+	nowhere map[string]bool
+	madeOf  map[string]string
 	// back counts the rollbacks by what was rolled back.
 	back map[string]int
 	// activated are the grants whose coordinators don't stand by any more.
@@ -159,6 +163,14 @@ func (l *life) disturb() {
 	if l.one(40) {
 		l.bad[fmt.Sprintf("p%d", 1+l.rand.IntN(3))] = l.rand.IntN(kinds)
 	}
+	if l.one(150) {
+		l.nowhere[fmt.Sprintf("p%d", 1+l.rand.IntN(3))] = true
+	}
+	if l.one(40) {
+		l.refuses = refuses{versions: l.rand.IntN(2) == 0, agents: l.rand.IntN(2) == 0, passes: l.rand.IntN(3) == 0}
+	} else if l.rand.IntN(10) == 0 || l.isCalm {
+		l.refuses = refuses{}
+	}
 	if l.one(40) {
 		l.incompatible = fmt.Sprintf("p%d", 1+l.rand.IntN(5))
 	}
@@ -175,7 +187,13 @@ func (l *life) disturb() {
 	if l.engine != nil && l.one(10) {
 		l.engine.UnreachableSince, l.engine.Error = l.now, "connection refused"
 	}
-	if l.engine != nil && (l.isCalm || l.rand.IntN(4) == 0) {
+	switch d := l.job.Status.Deployment; {
+	case l.engine == nil:
+	case d != nil && l.nowhere[d.Revision]:
+		if l.engine.UnreachableSince.IsZero() {
+			l.engine.UnreachableSince, l.engine.Error = l.now, "no route to host"
+		}
+	case l.isCalm || l.rand.IntN(4) == 0:
 		l.engine.UnreachableSince, l.engine.Error = time.Time{}, ""
 	}
 	l.now = l.now.Add(time.Duration(l.rand.IntN(20)) * time.Second)
@@ -336,10 +354,17 @@ func (l *life) asks(id string, final contract.JobState) {
 func (l *life) runAgents() {
 	for i := range l.agents {
 		a := &l.agents[i]
-		if a.Ended || l.rand.IntN(2) == 0 && !l.isCalm {
+		if a.Ended {
 			continue
 		}
-		a.Ended = true
+		if l.nowhere[l.madeOf[a.Name]] {
+			a.Trouble = &plan.Trouble{Reason: streamv1.ReasonUnschedulable, Message: "no node takes it"}
+			continue
+		}
+		if l.rand.IntN(2) == 0 && !l.isCalm {
+			continue
+		}
+		a.Ended, a.Trouble = true, nil
 		switch {
 		case l.storageDown:
 			a.Result = &contract.AgentResult{Problem: &contract.Problem{Reason: contract.StorageUnavailable, Message: "down"}}
@@ -381,6 +406,7 @@ func (l *life) runAgent(name string) *contract.AgentResult {
 func (l *life) turn(crash bool) plan.Plan {
 	o := l.observe()
 	p := plan.Next(o, l.now)
+	l.forgetRefusals()
 	if again := plan.Next(o, l.now); !reflect.DeepEqual(p, again) {
 		l.t.Fatalf("the same observation gave two plans:\n%+v\n%+v", p, again)
 	}
@@ -410,7 +436,10 @@ func (l *life) turn(crash bool) plan.Plan {
 func (l *life) carryOut(a plan.Action) {
 	l.act(a)
 	defer l.settle()
-	if a, ok := a.(plan.Apply); ok {
+	if a, ok := a.(plan.RunAgent); ok && l.versions[a.Revision] != nil && l.versions[a.Revision].Stored != nil {
+		l.madeOf[a.Name] = l.versions[a.Revision].Stored.Revision
+	}
+	if a, ok := a.(plan.Apply); ok && l.versions[a.Grant].Exists {
 		l.standing[a.Grant] = l.versions[a.Grant].Stored.Standby
 	}
 	reachable := l.engine != nil && l.engine.UnreachableSince.IsZero()
@@ -509,6 +538,9 @@ func (l *life) calm() {
 	clear(l.bad)
 	l.job.Generation++
 	l.job.Spec.RestartNonce = "calm"
+	if len(l.nowhere) > 0 {
+		l.job.Spec.Parallelism = 4 // where there are nodes
+	}
 	if u := l.job.Spec.Upgrade; u != nil && u.DiscardState != "" {
 		u.DiscardState = "calm"
 	}

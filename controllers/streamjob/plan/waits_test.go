@@ -22,6 +22,8 @@ func TestNext_NamesWhatItWaitsFor(t *testing.T) {
 	spec := streamv1.StreamJobSpec{Parallelism: 2, Storage: &streamv1.Storage{S3: &streamv1.S3Storage{Bucket: "bkt"}}}
 	suspended := spec
 	suspended.State = streamv1.StateSuspended
+	discarding := spec
+	discarding.RestartNonce, discarding.Upgrade = "n", &streamv1.Upgrade{Mode: streamv1.UpgradeStateless, DiscardState: "a"}
 	cancelled := spec
 	cancelled.State = streamv1.StateCancelled
 	unreachable := &plan.Engine{Grant: 1, UnreachableSince: now.Add(-time.Minute), Error: "i/o timeout"}
@@ -51,7 +53,7 @@ func TestNext_NamesWhatItWaitsFor(t *testing.T) {
 		"rollback: workers":                                 {spec: spec, op: rollingBack, engine: tooFew, reason: streamv1.ReasonRollingBack, names: "2 of 4"},
 		"suspension: an agent pod that can't be pulled":     {spec: suspended, op: fencing(streamv1.SuspendOperation), engine: lost, agent: pullFails, reason: streamv1.ReasonImagePullFailed, names: "weir:9", stalled: true},
 		"cancellation: an agent pod that can't be pulled":   {spec: cancelled, op: fencing(streamv1.CancelOperation), engine: lost, agent: pullFails, reason: streamv1.ReasonImagePullFailed, names: "weir:9", stalled: true},
-		"discarding upgrade: an agent that can't be pulled": {spec: spec, op: fencing(streamv1.UpgradeOperation), engine: lost, agent: pullFails, reason: streamv1.ReasonImagePullFailed, names: "weir:9", stalled: true},
+		"discarding upgrade: an agent that can't be pulled": {spec: discarding, op: fencing(streamv1.UpgradeOperation), engine: lost, agent: pullFails, reason: streamv1.ReasonImagePullFailed, names: "weir:9", stalled: true},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

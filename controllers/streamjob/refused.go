@@ -15,6 +15,7 @@ import (
 	"github.com/weir-stream/weir/controllers/streamjob/certs"
 	"github.com/weir-stream/weir/controllers/streamjob/plan"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
+	"github.com/weir-stream/weir/runtime/contract"
 )
 
 // retryRefused is how soon an object is tried again that the API server refuses as it is.
@@ -45,7 +46,7 @@ func (s *scope) note(all *refusals, a plan.Action, err error) *refusal {
 	told := &refusal{reason: streamv1.ReasonActionFailed, lasts: r.Lasts}
 	switch a := a.(type) {
 	case plan.Apply:
-		if s.hasPods(a.Grant) {
+		if s.hasPods(a.Grant) || s.runs(a.Grant) {
 			return told // what it needs to run was made before
 		}
 		if all.versions == nil {
@@ -71,6 +72,12 @@ func (s *scope) note(all *refusals, a plan.Action, err error) *refusal {
 func (s *scope) hasPods(grant int64) bool {
 	return s.live[ref{kindOf(&appsv1.Deployment{}), resources.Name(s.job.Name, grant, resources.CoordinatorComponent)}] != nil &&
 		s.live[ref{kindOf(&appsv1.StatefulSet{}), resources.Name(s.job.Name, grant, resources.WorkerComponent)}] != nil
+}
+
+// runs says that the tasks of a grant run.
+func (s *scope) runs(grant int64) bool {
+	e := s.Engines.Report(s.key)
+	return e != nil && e.Grant == grant && e.Status != nil && e.Status.State == contract.JobRunning
 }
 
 // lasts says that it is no use to try again at once: it is the request that the API server refuses, or somebody else has the name.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -120,30 +121,39 @@ func TestRefused_AForeignSecretDoesNotKeepTheStreamJobFromBeingDeleted(t *testin
 
 // TestRefused_ARunningJobIsCancelledAllTheSame has a new operator find that an object of a running job can't be applied any more.
 func TestRefused_ARunningJobIsCancelledAllTheSame(t *testing.T) {
-	w := newWorld(t, words())
-	w.passes(t, 4, time.Second)
-	w.runs(1, 0)
-	w.passes(t, 3, time.Second)
-	w.memory.drop(wordsKey)
-	w.forbid("apply Service words-1", "apply PodDisruptionBudget words-1")
-	w.passes(t, 3, time.Second)
-	status := w.job(t).Status
-	if !apimeta.IsStatusConditionTrue(status.Conditions, streamv1.ConditionReady) {
-		t.Errorf("a job that runs as asked is not ready: %+v", status.Conditions)
-	}
-	c := apimeta.FindStatusCondition(status.Conditions, streamv1.ConditionReconciling)
-	if c == nil || c.Status != metav1.ConditionTrue || c.Reason != streamv1.ReasonActionFailed || !strings.Contains(c.Message, "applying Service words-1") {
-		t.Errorf("the condition is %+v", c)
-	}
-	if got := (&figures{status: &status}).blocked(); got != streamv1.ReasonActionFailed {
-		t.Errorf("it is blocked by %q", got)
-	}
-	if !w.said("Warning ActionFailed applying the objects of grant 1: applying Service words-1: ") {
-		t.Error("no event says so")
-	}
-	w.mustGo(t)
-	if !slices.Contains(w.engines.commands, "cancel cancel-1-1-1") {
-		t.Errorf("the coordinator was told %v", w.engines.commands)
+	for name, object := range map[string]string{"one that is there": "Service words-1", "one that somebody has deleted": "StatefulSet words-1-worker"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, words())
+			w.passes(t, 4, time.Second)
+			w.runs(1, 0)
+			w.passes(t, 3, time.Second)
+			w.memory.drop(wordsKey)
+			if object != "Service words-1" {
+				if err := w.Delete(t.Context(), &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "words-1-worker"}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.forbid("apply " + object)
+			w.passes(t, 3, time.Second)
+			status := w.job(t).Status
+			if !apimeta.IsStatusConditionTrue(status.Conditions, streamv1.ConditionReady) {
+				t.Errorf("a job that runs as asked is not ready: %+v", status.Conditions)
+			}
+			c := apimeta.FindStatusCondition(status.Conditions, streamv1.ConditionReconciling)
+			if c == nil || c.Status != metav1.ConditionTrue || c.Reason != streamv1.ReasonActionFailed || !strings.Contains(c.Message, "applying "+object) {
+				t.Errorf("the condition is %+v", c)
+			}
+			if got := (&figures{status: &status}).blocked(); got != streamv1.ReasonActionFailed {
+				t.Errorf("it is blocked by %q", got)
+			}
+			if !w.said("Warning ActionFailed applying the objects of grant 1: applying " + object + ": ") {
+				t.Error("no event says so")
+			}
+			w.mustGo(t)
+			if !slices.Contains(w.engines.commands, "cancel cancel-1-1-1") {
+				t.Errorf("the coordinator was told %v", w.engines.commands)
+			}
+		})
 	}
 }
 

@@ -175,3 +175,35 @@ func TestOperator_QuotaShows(t *testing.T) {
 	c.pass(time.Minute)
 	checkUpgraded(t, c, before, c.running())
 }
+
+// TestOperator_RefusedObjectsHoldUpNothing shows a namespace that takes no Deployment: the condition names the quota and the object, an edit is stored as the next version, and
+// the StreamJob can be deleted.
+func TestOperator_RefusedObjectsHoldUpNothing(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "none"}}
+	quota.Spec.Hard = corev1.ResourceList{"count/deployments.apps": resource.MustParse("0")}
+	if err := admin.Create(t.Context(), quota); err != nil {
+		t.Fatal(err)
+	}
+	// The controller that counts what is used is not there.
+	quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: quota.Spec.Hard}
+	if err := admin.Status().Update(t.Context(), quota); err != nil {
+		t.Fatal(err)
+	}
+	c.operate()
+	c.create(dataflow)
+	refused := func(name string) func(*streamv1.StreamJob) error {
+		return func(job *streamv1.StreamJob) error {
+			if got := message(job, streamv1.ConditionStalled); !strings.Contains(got, "applying Deployment "+name) || !strings.Contains(got, "exceeded quota: none") {
+				return fmt.Errorf("stalled says %q", got)
+			}
+			return has(streamv1.ConditionStalled, metav1.ConditionTrue, streamv1.ReasonActionFailed)(job)
+		}
+	}
+	c.until("the quota shows", refused("j-1-coordinator"))
+	c.edit(parallelism(3))
+	c.until("the next version is refused", refused("j-2-coordinator"))
+	c.delete()
+	c.gone()
+}

@@ -18,9 +18,10 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
-	_ "golang.org/x/crypto/x509roots/fallback" // the authorities of the web, where an image has none of its own
 
 	"github.com/weir-stream/weir/runtime/storage"
+
+	_ "golang.org/x/crypto/x509roots/fallback" // the authorities of the web, where an image has none of its own
 )
 
 const (

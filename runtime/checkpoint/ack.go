@@ -198,7 +198,8 @@ func (c *Coordinator) abort(now time.Time, p *pending, r Reason, why string) {
 }
 
 // discard deletes what a snapshot that was given up has left in storage. The directory of a checkpoint is its
-// own; that of a savepoint is named by the user's operation, so only what was certainly created for it is deleted.
+// own. That of a savepoint is named by the user's operation: another coordinator may be taking, or have completed, a savepoint for
+// the same one there, so only what begins with the id goes, which is nobody else's.
 func (c *Coordinator) discard(p *pending) {
 	if len(c.discarded) >= maxDiscarded {
 		delete(c.discarded, slices.Min(slices.Collect(maps.Keys(c.discarded))))
@@ -210,16 +211,14 @@ func (c *Coordinator) discard(p *pending) {
 		return
 	}
 	paths := free
-	for _, a := range p.acks {
+	for _, a := range p.acks { // a list may be too old to show them
 		paths = append(paths, ackPaths(p.dir, a)...)
 	}
 	if p.written {
 		paths = append(paths, p.dir+snapshot.ManifestName)
 	}
-	if len(paths) > 0 {
-		slices.Sort(paths)
-		c.clean(Delete{Paths: paths})
-	}
+	slices.Sort(paths)
+	c.clean(Delete{Prefix: p.dir + snapshot.SavepointFilePrefix(p.id), Paths: paths})
 }
 
 // clean deletes, and counts it as work for storage that holds back new snapshots.

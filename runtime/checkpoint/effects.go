@@ -83,7 +83,7 @@ func (u UpdateHead) Apply(h *snapshot.Head) {
 	}
 }
 
-// Delete removes objects that nothing refers to: all below Prefix, or just Paths. Answer with HandleDeleted(Token),
+// Delete removes objects that nothing refers to: all whose keys begin with Prefix, if that is set, and Paths. Answer with HandleDeleted(Token),
 // whatever the outcome: to try again is up to whoever deletes.
 type Delete struct {
 	Token  int64

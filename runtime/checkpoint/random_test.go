@@ -515,6 +515,9 @@ func (m *model) checkDelete(d Delete) {
 			dirs = append(dirs, c.Path)
 		}
 		for _, o := range h.Operations {
+			if o.Checkpoint > 0 && d.Prefix == o.Path+snapshot.SavepointFilePrefix(o.Checkpoint) {
+				m.failf("%s is deleted, but the head names savepoint %d", d.Prefix, o.Checkpoint)
+			}
 			if o.Path != "" && o.Type != snapshot.OperationCheckpoint { // that of a checkpoint is kept only as long as the checkpoint
 				dirs = append(dirs, o.Path)
 			}

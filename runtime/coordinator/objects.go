@@ -54,7 +54,8 @@ func writeHead(ctx context.Context, s storage.Swapper, dir string, before headVe
 	return headVersion(v), nil
 }
 
-// deletion names objects of the job in dir: all below prefix, if that is set, and those of paths.
+// deletion names objects of the job in dir: all below prefix, a directory or one with the beginning of the names of files in it, if that is set, and those
+// of paths.
 type deletion struct {
 	dir, prefix string
 	paths       []string
@@ -62,8 +63,8 @@ type deletion struct {
 
 // deleteObjects removes objects, but for those that a pin holds, and returns how many that were.
 func deleteObjects(ctx context.Context, s storage.Store, d deletion) (int64, error) {
-	if d.prefix == "/" || (d.prefix != "" && !strings.HasSuffix(d.prefix, "/")) {
-		return 0, fmt.Errorf("deleting objects: %q is no directory", d.prefix)
+	if d.prefix != "" && strings.LastIndexByte(d.prefix, '/') < 1 {
+		return 0, fmt.Errorf("deleting objects: %q names no directory", d.prefix)
 	}
 	keys := append([]string(nil), d.paths...)
 	if d.prefix != "" {

@@ -64,18 +64,17 @@ func (m *Machine) HandleDeleted(now time.Time, token int64, err error) {
 		return
 	}
 	m.settle(token, err)
-	if e := m.ending; e != nil && token <= againToken {
+	if token > againToken && m.snapshots != nil {
+		m.snapshots.HandleDeleted(now, token)
+		m.pump(now)
+	}
+	if e := m.ending; e != nil {
 		if !m.deletions.again || token != againToken {
 			delete(e.deleting, token)
 		}
 		if e.over() {
 			m.leave()
 		}
-		return
-	}
-	if token != againToken && m.snapshots != nil {
-		m.snapshots.HandleDeleted(now, token)
-		m.pump(now)
 	}
 }
 

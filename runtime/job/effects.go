@@ -35,7 +35,7 @@ type ReadManifest struct {
 	CRC32C uint32
 }
 
-// DeleteObjects removes all objects below Prefix, if that is set, and those named by Paths. Answer with HandleDeleted, whatever the outcome.
+// DeleteObjects removes all objects whose keys begin with Prefix, if that is set, and those named by Paths. Answer with HandleDeleted, whatever the outcome.
 type DeleteObjects struct {
 	Token  int64
 	Prefix string

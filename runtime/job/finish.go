@@ -18,7 +18,7 @@ type ending struct {
 	// replies are given once the end is in the head.
 	replies []snapshot.Operation
 	saved   bool
-	// deleting are the tokens, none of them positive, of what is deleted; deadline bounds the wait.
+	// deleting are the tokens of what is deleted; deadline bounds the wait.
 	deleting map[int64]bool
 	deadline time.Time
 }
@@ -52,6 +52,9 @@ func (m *Machine) end(now time.Time, final snapshot.FinalState, why string, repl
 		e.saved = true
 		for _, op := range e.replies {
 			m.answer(op)
+		}
+		for token := range m.deletions.underway { // of savepoints that were given up nobody else deletes anything
+			e.deleting[token] = true
 		}
 		for _, c := range doomed {
 			m.deleteAtEnd(DeleteObjects{Prefix: c.Path})

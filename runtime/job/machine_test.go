@@ -32,7 +32,10 @@ type script struct {
 	found bool
 	hold  bool
 	// refusals is how many deletions storage refuses from now on.
-	refusals  int
+	refusals int
+	// deleting are deletions that have no answer yet; stalls says that the next ones get none.
+	deleting  []int64
+	stalls    bool
 	held      *snapshot.Head
 	triggered int64
 	where     map[protocol.TaskID]string
@@ -167,6 +170,14 @@ func (s *script) command(d *datadriven.TestData) {
 		s.hold = true
 	case "refuse":
 		s.refusals, _ = strconv.Atoi(s.arg(d, "deletions", "0"))
+	case "stall": // deletions, until they are "deleted"
+		s.stalls = true
+	case "deleted":
+		deleting := s.deleting
+		s.deleting, s.stalls = nil, false
+		for _, token := range deleting {
+			s.m.HandleDeleted(s.now, token, nil)
+		}
 	case "swap":
 		s.swap(d)
 	case "worker":
@@ -393,6 +404,11 @@ func (s *script) carryOut(e job.Effect) {
 
 // deletion carries a deletion out unless storage refuses it.
 func (s *script) deletion(e job.DeleteObjects) {
+	if s.stalls {
+		s.printf("delete %s%s: no answer yet", e.Prefix, strings.Join(e.Paths, ","))
+		s.deleting = append(s.deleting, e.Token)
+		return
+	}
 	if s.refusals == 0 {
 		s.printf("delete %s%s", e.Prefix, strings.Join(e.Paths, ","))
 		s.m.HandleDeleted(s.now, e.Token, nil)

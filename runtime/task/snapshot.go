@@ -339,21 +339,23 @@ func finishParts(ctx context.Context, w *meter, parts []part, subtask int, end b
 	return r, nil
 }
 
-// AsyncDone takes the outcome of an asynchronous part and reports it, unless the snapshot was given up.
-func (c *Core) AsyncDone(checkpoint int64, r AsyncResult, err error) {
+// AsyncDone takes the outcome of an asynchronous part and reports it, unless the snapshot was given up. It says whether the part was acknowledged. If
+// not, nobody else hears of the files that were written for it, and the caller deletes them.
+func (c *Core) AsyncDone(checkpoint int64, r AsyncResult, err error) bool {
 	p := c.snap.pending[checkpoint]
 	if p == nil {
-		if err == nil && createdShared(r) { // the coordinator deletes what it doesn't hear of otherwise
+		late := err == nil && createdShared(r) // of these the coordinator keeps count
+		if late {
 			c.o.Env.Ack(checkpoint, r.Operators, protocol.AckMetrics{})
 		}
-		return
+		return late
 	}
 	delete(c.snap.pending, checkpoint)
 	defer c.progress.settle(checkpoint)
 	defer c.finishIfFree()
 	if err != nil {
 		c.o.Env.Decline(checkpoint, protocol.DeclinedAsync, err)
-		return
+		return false
 	}
 	now := c.o.Now()
 	p.metrics.Async, p.metrics.Upload, p.metrics.Bytes = r.Ended.Sub(p.started), r.Upload, r.Bytes
@@ -367,6 +369,7 @@ func (c *Core) AsyncDone(checkpoint int64, r AsyncResult, err error) {
 	}
 	p.metrics.Channels = c.progress.channelCosts(f, p.holds, r.Overtaken)
 	c.o.Env.Ack(checkpoint, r.Operators, p.metrics)
+	return true
 }
 
 // createdShared says whether the asynchronous part created shared files.

@@ -31,43 +31,56 @@ type taskEnv struct {
 	begin func() (context.Context, context.CancelCauseFunc)
 	end   context.CancelCauseFunc
 	parts sync.WaitGroup
-	// running are the asynchronous parts under way.
-	running map[int64]context.CancelCauseFunc
+	// running are the asynchronous parts under way, or whose outcome the core has not taken yet.
+	running map[int64]asyncPart
+}
+
+// asyncPart is the asynchronous part of a snapshot.
+type asyncPart struct {
+	cancel context.CancelCauseFunc
+	// discard begins to delete the files that were written for it.
+	discard func()
 }
 
 func newTaskEnv(ctx context.Context, s *taskSlot) *taskEnv {
 	ctx, end := context.WithCancelCause(ctx)
 	return &taskEnv{
-		s: s, end: end, running: map[int64]context.CancelCauseFunc{},
+		s: s, end: end, running: map[int64]asyncPart{},
 		begin: func() (context.Context, context.CancelCauseFunc) { return context.WithCancelCause(ctx) },
 	}
 }
 
-// close ends all asynchronous parts and waits for them.
+// close ends all asynchronous parts and waits for them. What they have written belongs to nothing: the core doesn't acknowledge any more.
 func (e *taskEnv) close() {
 	e.end(errEnded)
 	e.parts.Wait()
+	for _, p := range e.running {
+		p.discard()
+	}
 }
 
 // StartAsync implements [task.Env].
 func (e *taskEnv) StartAsync(b record.Barrier, run task.Async) {
 	ctx, cancel := e.begin()
-	e.running[b.Checkpoint] = cancel
+	w := e.s.a.w
+	f := files{store: e.s.a.job.store, dir: b.Target, shared: b.Shared, created: &createdFiles{}}
+	if b.Kind == record.Checkpoint {
+		f.local, f.checkpoint = e.s.a.job.local, b.Checkpoint
+		f.pace = state.CheckpointPace() // a savepoint is waited for
+	} else {
+		f.prefix = snapshot.SavepointFilePrefix(b.Checkpoint)
+	}
+	discard := func() { w.attempts.Go(func() { f.discard(ctx, w.log) }) } // beside the task, which need not wait for storage
+	e.running[b.Checkpoint] = asyncPart{cancel, discard}
 	e.parts.Go(func() {
-		f := files{store: e.s.a.job.store, dir: b.Target, shared: b.Shared, created: &createdFiles{}}
-		if b.Kind == record.Checkpoint {
-			f.local, f.checkpoint = e.s.a.job.local, b.Checkpoint
-			f.pace = state.CheckpointPace() // a savepoint is waited for
-		}
 		r, err := e.part(ctx, f, run)
-		posted := e.s.mail.Post(func(c *task.Core) error {
+		e.s.mail.Post(func(c *task.Core) error {
 			delete(e.running, b.Checkpoint)
-			c.AsyncDone(b.Checkpoint, r, err)
+			if !c.AsyncDone(b.Checkpoint, r, err) {
+				discard()
+			}
 			return nil
 		})
-		if err != nil || !posted {
-			f.discard(ctx, e.s.a.w.log)
-		}
 		cancel(nil)
 	})
 }
@@ -120,8 +133,8 @@ func fitsAck(operators map[string]snapshot.SubtaskState) error {
 
 // CancelAsync implements [task.Env].
 func (e *taskEnv) CancelAsync(checkpoint int64) {
-	if cancel := e.running[checkpoint]; cancel != nil {
-		cancel(errAborted)
+	if p, ok := e.running[checkpoint]; ok {
+		p.cancel(errAborted)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,16 +21,21 @@ import (
 // writeTries is how often a file is written under a new name when it isn't known what became of it.
 const writeTries = 3
 
-// discardTimeout bounds the deletion of files that a snapshot left behind.
-const discardTimeout = 5 * time.Second
+// discardTimeout bounds the deletion of files that a snapshot left behind, and discardBatch how many of them one call deletes.
+const (
+	discardTimeout = 5 * time.Second
+	discardBatch   = 500
+)
 
 // files reads and writes state files below a directory of the storage.
 type files struct {
 	store storage.Store
 	dir   string
+	// prefix begins the names of files in dir.
+	prefix string
 	// shared is where files go to which later snapshots may refer, a prefix that ends in "/".
 	shared string
-	// created notes them, so that they can be deleted if nobody ever hears of them. nil where nothing is written.
+	// created notes all of them, so that they can be deleted if nobody ever hears of them; nil for not.
 	created *createdFiles
 	// local keeps copies; nil for none. checkpoint is what files are written for.
 	local      *localCopies
@@ -38,13 +44,16 @@ type files struct {
 	pace *state.Pace
 }
 
-// createdFiles are the keys of shared files that one asynchronous part has created, or may have.
+// createdFiles are the keys of files that one asynchronous part has created, or may have.
 type createdFiles struct {
 	mu   sync.Mutex
 	keys []string
 }
 
 func (c *createdFiles) add(key string) {
+	if c == nil {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.keys = append(c.keys, key)
@@ -64,7 +73,7 @@ func (f files) key(name string) string { return snapshot.FileKey(f.dir, name) }
 
 // WriteFile implements [state.FileWriter].
 func (f files) WriteFile(ctx context.Context, data []byte) (state.File, error) {
-	return f.write(ctx, data, func(name string) (string, string) { return f.key(name), name })
+	return f.write(ctx, data, func(name string) (string, string) { return f.key(f.prefix + name), f.prefix + name })
 }
 
 // WriteShared implements [state.SharedWriter].
@@ -73,7 +82,6 @@ func (f files) WriteShared(ctx context.Context, data []byte) (state.File, error)
 		return state.File{}, errors.New("writing a state file: the snapshot has no place for shared files")
 	}
 	file, err := f.write(ctx, data, func(name string) (string, string) {
-		f.created.add(f.shared + name)
 		return f.shared + name, snapshot.SharedPrefix + name
 	})
 	file.Shared = true
@@ -84,6 +92,7 @@ func (f files) WriteShared(ctx context.Context, data []byte) (state.File, error)
 func (f files) write(ctx context.Context, data []byte, place func(name string) (key, path string)) (state.File, error) {
 	for try := 1; ; try++ {
 		key, path := place(uuid.NewString())
+		f.created.add(key)
 		err := f.store.PutIfAbsent(ctx, key, data)
 		switch {
 		case err == nil:
@@ -107,16 +116,16 @@ func (f files) KeepPace(ctx context.Context, n int) error {
 	return nil
 }
 
-// discard deletes the shared files that were created, none of which was acknowledged. What can't be deleted is left for a sweep.
+// discard deletes the files that were created, none of which was acknowledged. What can't be deleted is left to the coordinator, or to a sweep.
 func (f files) discard(ctx context.Context, log logr.Logger) {
 	keys := f.created.take()
-	if len(keys) == 0 {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardTimeout)
 	defer cancel()
-	if err := f.store.Delete(ctx, keys...); err != nil {
-		log.V(1).Info("Left shared files behind", "keys", keys, "reason", err.Error())
+	for batch := range slices.Chunk(keys, discardBatch) {
+		if err := f.store.Delete(ctx, batch...); err != nil {
+			log.V(1).Info("Left files behind", "keys", batch, "reason", err.Error())
+			return
+		}
 	}
 }
 

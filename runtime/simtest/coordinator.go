@@ -454,6 +454,9 @@ func (c *coordinator) otherManifest(dir string, crc uint32) (string, uint32) {
 
 func (c *coordinator) deleteObjects(e job.DeleteObjects) {
 	w := c.w
+	if w.mutation == SavepointLeft && !strings.HasSuffix(e.Prefix, "/") {
+		e.Prefix = ""
+	}
 	w.tracef(c.p, "deletes %q %d paths", e.Prefix, len(e.Paths))
 	w.keeper.begins(e.Prefix, e.Paths)
 	c.deleting++

@@ -17,7 +17,7 @@ import (
 // settleTime is how long after the end of a job requests may be under way: to storage, and those that were held back.
 const settleTime = 10 * time.Second
 
-// custody is what is known of the objects of one snapshot: which coordinators are to delete them if the snapshot comes to nothing.
+// custody is what is known of the objects of one checkpoint, or of the files of one savepoint, whose directory may hold those of others: which coordinators are to delete them if the snapshot comes to nothing.
 type custody struct {
 	owners []*coordinator
 	// acked are the files that a coordinator was told of.
@@ -81,8 +81,11 @@ func (d *deletion) missed(created time.Time) bool {
 	return d != nil && created.After(d.view) && !created.After(d.at)
 }
 
-// keeper is the custody of all snapshots of a run by directory.
-type keeper struct{ dirs map[string]*custody }
+// keeper is the custody of all snapshots of a run by what the keys of their objects begin with, and the writers of files that tasks have written.
+type keeper struct {
+	dirs    map[string]*custody
+	writers map[string]*stateWriter
+}
 
 func (k *keeper) of(dir string) *custody {
 	c := k.dirs[dir]
@@ -108,11 +111,11 @@ func (k *keeper) acked(dir string, a *protocol.Ack) {
 			if f.Shared {
 				k.of(key).acked[key] = true
 			} else {
-				k.of(dir).acked[key] = true
+				k.of(custodian(key)).acked[key] = true
 			}
 		}
 		for _, c := range o.Channels {
-			k.of(dir).acked[dir+c.Path] = true
+			k.of(custodian(dir + c.Path)).acked[dir+c.Path] = true
 		}
 	}
 }
@@ -175,18 +178,23 @@ func (k *keeper) created(name, dir string) {
 	s.owners = append(s.owners, k.of(dir).owners...)
 }
 
-// custodian is the key of the custody of an object: its directory, or of a shared file itself.
+// custodian is the key of the custody of an object: its directory, or of a shared file itself. Of a savepoint it is the directory for the manifest alone, and for
+// the files with the beginning of their names.
 func custodian(name string) string {
 	if strings.Contains(name, "/shared/") {
 		return name
 	}
-	return name[:strings.LastIndexByte(name, '/')+1]
+	dir := name[:strings.LastIndexByte(name, '/')+1]
+	if id, _, ok := strings.Cut(name[len(dir):], "-"); ok && !strings.Contains(dir, "/checkpoints/") {
+		return dir + id + "-"
+	}
+	return dir
 }
 
 // checkLeaks finds objects that nobody needs and that no fault explains. An object is explained if a coordinator that had to
 // delete it did not come to an orderly end, died while it deleted it, or didn't come in time to reading the manifests that say what to delete; if
-// storage failed the last deletions of its coordinator or showed an old list of its directory; or if no coordinator could know of it: it was written by
-// a task that had not heard yet that its snapshot was given up, and never acknowledged.
+// storage failed the last deletions of its coordinator or showed an old list of its directory; or if no coordinator could know of it, and its task could not
+// delete it: it was written when all that belonged to its snapshot had been deleted, and the task died, was refused the deletion, or acknowledged it to nobody.
 func (w *world) checkLeaks() {
 	needed := map[string]bool{}
 	for _, l := range w.lines {
@@ -197,6 +205,9 @@ func (w *world) checkLeaks() {
 			continue
 		}
 		dir := custodian(name)
+		if w.released(name) { // whoever claimed it deletes all that is there
+			dir = name[:strings.LastIndexByte(name, '/')+1]
+		}
 		s := w.keeper.of(dir)
 		w.orphans++
 		if w.explained(s, dir, name) {
@@ -225,15 +236,29 @@ func (w *world) explained(s *custody, dir, name string) bool {
 	if s.acked[name] || strings.HasSuffix(name, snapshot.ManifestName) {
 		return false
 	}
-	if !strings.Contains(dir, "/checkpoints/") {
-		return true // the directory of a savepoint is its user's: only what was acknowledged is deleted
+	if strings.HasSuffix(name, snapshot.OwnerName) {
+		return true // of a claim, which checkClaim looks at
+	}
+	if k := w.keeper.writers[name]; k == nil || !k.lost() {
+		return false
+	}
+	if dir == name {
+		return true // a shared file: only an acknowledgement tells of it
 	}
 	for _, l := range w.lines {
-		if slices.ContainsFunc(l.head.Checkpoints, func(c snapshot.CompletedCheckpoint) bool { return c.Path == dir }) {
+		if l.completedIn(dir) {
 			return true // of a task that finished before it could acknowledge: it goes with the directory
 		}
 	}
 	return s.deletion != nil && !created.Before(s.deletion.at)
+}
+
+// completedIn says whether the head names a snapshot whose files have keys that begin so.
+func (l *lineage) completedIn(prefix string) bool {
+	return slices.ContainsFunc(l.head.Checkpoints, func(c snapshot.CompletedCheckpoint) bool { return c.Path == prefix }) ||
+		slices.ContainsFunc(l.head.Operations, func(o snapshot.Operation) bool {
+			return o.Checkpoint > 0 && o.Path+snapshot.SavepointFilePrefix(o.Checkpoint) == prefix
+		})
 }
 
 // needs adds the objects that a head refers to, and the head.

@@ -277,5 +277,6 @@ func (l *lineage) checkSend(c *coordinator, m protocol.ToWorker) {
 		}
 		l.dirs[id] = m.Trigger.Barrier.Target
 		w.keeper.triggered(c, m.Trigger.Barrier.Target)
+		w.keeper.triggered(c, m.Trigger.Barrier.Target+snapshot.SavepointFilePrefix(id))
 	}
 }

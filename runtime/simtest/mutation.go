@@ -79,6 +79,10 @@ const (
 	DuplicateAckDeletes Mutation = "DuplicateAckDeletes"
 	// RefusalForgotten has a coordinator take a deletion that storage did not carry out for done.
 	RefusalForgotten Mutation = "RefusalForgotten"
+	// SavepointLeft has a coordinator delete of a savepoint that was given up only what was acknowledged.
+	SavepointLeft Mutation = "SavepointLeft"
+	// PartLeft lets a task leave the files of its part of a snapshot that was given up.
+	PartLeft Mutation = "PartLeft"
 	// OriginDeletedEarly deletes a savepoint that a job claims as soon as it owns it.
 	OriginDeletedEarly Mutation = "OriginDeletedEarly"
 	// ClaimTaken lets a job go on as the owner of a savepoint that another one has claimed.
@@ -121,7 +125,7 @@ func Mutations() []Mutation {
 		CompleteMeansNewest, AnyAbortThaws,
 		NotifyBeforeHead, SavepointOutsideHead, NoReadBack, ConflictIsFenced, BlindSwap, LowerGrant, IDsReused, StaleRestore,
 		DrainedUnasked, DrainedIsDrained, SilentFallBack, FallBackOverCommits, RewindOverCommits, RewindOverTrims, RewindOverRestores,
-		SendersClock, DuplicateAckDeletes, RefusalForgotten, OriginDeletedEarly, ClaimTaken, OwnerGoesFirst, SweepWithoutGrace, PinsIgnored, SweepOverPins, PinTooLate, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
+		SendersClock, DuplicateAckDeletes, RefusalForgotten, SavepointLeft, PartLeft, OriginDeletedEarly, ClaimTaken, OwnerGoesFirst, SweepWithoutGrace, PinsIgnored, SweepOverPins, PinTooLate, DeleteBeforeHead, AbortedBase, TaskChoosesBase, SharedGoesWithCheckpoint, RegistryForgets,
 		EarlyTrim, AbortDiscards, RestoreSkipsCommit, ForkTouchesOrigin,
 	}
 }

@@ -17,13 +17,26 @@ import (
 type stateWriter struct {
 	t *taskRun
 	b record.Barrier
-	// created are the shared files, which nobody else knows of until they are acknowledged.
+	// created are the files, which nobody else knows of until they are acknowledged.
 	created []string
+	// ended says that the task has seen the end of its part, acked that it acknowledged them then, deleting that it asked for their deletion and has no answer,
+	// refused that the answer was no.
+	ended, acked, deleting, refused bool
+}
+
+// lost says that the task could not see to its files: it died before, storage didn't carry the deletion out, or it acknowledged them, and that may not have arrived.
+func (s *stateWriter) lost() bool {
+	return s.acked || s.refused || s.t.worker.p.dead && (!s.ended || s.deleting)
 }
 
 // WriteFile implements [state.FileWriter].
 func (s *stateWriter) WriteFile(ctx context.Context, data []byte) (state.File, error) {
-	return s.write(ctx, data, func(name string) (key, path string) { return s.b.Target + name, name })
+	return s.write(ctx, data, func(name string) (key, path string) {
+		if s.b.Kind == record.Savepoint {
+			name = snapshot.SavepointFilePrefix(s.b.Checkpoint) + name
+		}
+		return s.b.Target + name, name
+	})
 }
 
 // WriteShared implements [state.SharedWriter].
@@ -32,7 +45,6 @@ func (s *stateWriter) WriteShared(ctx context.Context, data []byte) (state.File,
 		return state.File{}, errors.New("the snapshot has no place for shared files")
 	}
 	f, err := s.write(ctx, data, func(name string) (key, path string) {
-		s.created = append(s.created, s.b.Shared+name)
 		s.t.w.keeper.created(s.b.Shared+name, s.b.Target)
 		return s.b.Shared + name, snapshot.SharedPrefix + name
 	})
@@ -47,6 +59,8 @@ func (s *stateWriter) write(ctx context.Context, data []byte, place func(name st
 	w := s.t.w
 	s.t.files++
 	key, path := place(fmt.Sprintf("%s-%s-%d-%d", s.t.attempt.deploy.Attempt, s.t.id.Vertex, s.t.id.Subtask, s.t.files))
+	s.created = append(s.created, key)
+	w.keeper.writers[key] = s
 	f := state.File{Path: path, Size: int64(len(data)), CRC32C: snapshot.Checksum(data)}
 	odds := w.faults.storage * 4
 	if s.b.Stop != record.StopNone {
@@ -70,13 +84,16 @@ func (s *stateWriter) write(ctx context.Context, data []byte, place func(name st
 	}
 }
 
-// discard deletes the shared files that nobody will hear of. What can't be deleted is left over.
+// discard deletes the files that nobody will hear of. What can't be deleted is left over.
 func (s *stateWriter) discard() {
-	if len(s.created) == 0 {
+	w := s.t.w
+	if len(s.created) == 0 || w.mutation == PartLeft {
 		return
 	}
-	w := s.t.w
-	call(w, s.t.worker.p, "discard shared files", func() (bool, error) { return true, w.store.remove(s.created) }, func(bool, error) {})
+	s.deleting = true
+	call(w, s.t.worker.p, "discard files", func() (bool, error) { return true, w.store.remove(s.created) }, func(_ bool, err error) {
+		s.deleting, s.refused = false, err != nil
+	})
 }
 
 // stateReader reads the files of the snapshot that is restored.

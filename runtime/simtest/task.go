@@ -347,14 +347,15 @@ func (t *taskRun) StartAsync(b record.Barrier, run task.Async) {
 			err = errRefused
 		}
 		t.w.clock.after(t.worker.p, t.w.clock.between(0, 20*time.Millisecond), func() {
-			if err != nil || t.stopped {
-				w.discard()
-			}
+			w.ended = true
 			t.handle(func() error {
-				t.core.AsyncDone(b.Checkpoint, r, err)
+				w.acked = t.core.AsyncDone(b.Checkpoint, r, err)
 				t.checkReported(b.Checkpoint)
 				return nil
 			})
+			if !w.acked {
+				w.discard()
+			}
 		})
 	})
 }

@@ -181,7 +181,7 @@ func newWorld(ctx context.Context, seed uint64, o Options) *world {
 	c := newClock(seed)
 	w := &world{
 		ctx: ctx, clock: c, mutation: o.Mutation, pipes: map[pipeKey]*pipe{}, tracing: o.Trace,
-		trueBases: map[int64]int64{}, rotten: map[string]bool{}, keeper: &keeper{dirs: map[string]*custody{}},
+		trueBases: map[int64]int64{}, rotten: map[string]bool{}, keeper: &keeper{dirs: map[string]*custody{}, writers: map[string]*stateWriter{}},
 	}
 	w.skews = newSkews(seed, o.OneClock)
 	w.store = newStore(ctx, func() time.Time { return c.now }, w.skews.draw(maxSkew))

@@ -5,7 +5,6 @@ package checkpoint
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/protocol"
@@ -125,7 +124,7 @@ func (c *Coordinator) create(now time.Time, q *request, required []protocol.Task
 	}
 	if q.priority == prioritySavepoint {
 		p.barrier.Kind = record.Savepoint
-		p.dir = q.target + c.savepointName(q.operation)
+		p.dir = q.target + snapshot.SavepointDirPrefix(c.o.JobID) + q.operation + "/"
 	} else {
 		p.dir = fmt.Sprintf("%scheckpoints/chk-%d/", c.o.Dir, id)
 		p.barrier.Unaligned, p.barrier.AlignmentTimeout = c.o.Unaligned, c.o.AlignmentTimeout
@@ -148,14 +147,6 @@ func (c *Coordinator) create(now time.Time, q *request, required []protocol.Task
 	}
 	c.opened(now, p)
 	return p
-}
-
-func (c *Coordinator) savepointName(operation string) string {
-	id := c.o.JobID
-	if len(id) > 6 {
-		id = id[:6]
-	}
-	return "savepoint-" + strings.ReplaceAll(id, "/", "_") + "-" + operation + "/"
 }
 
 // HandleEndOfData takes the report of a task that it waits for its last snapshot. A snapshot in flight whose barrier

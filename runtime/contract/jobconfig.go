@@ -5,6 +5,7 @@ package contract
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -203,6 +204,14 @@ type Storage struct {
 	Volume *Volume `json:"volume,omitempty"`
 	// SavepointPrefix is the default target of savepoints, a path in the same storage; default "savepoints".
 	SavepointPrefix string `json:"savepointPrefix,omitempty"`
+}
+
+// SavepointDir is the directory below which savepoints are taken by default, ending in "/".
+func (s *Storage) SavepointDir() string {
+	if s == nil || s.SavepointPrefix == "" {
+		return "savepoints/"
+	}
+	return strings.TrimSuffix(s.SavepointPrefix, "/") + "/"
 }
 
 // S3 names a bucket of S3-compatible storage. Credentials come from the environment (AWS_ACCESS_KEY_ID,

@@ -34,7 +34,7 @@ func (l *loop) sweeps(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		r, err := sweep.Sweep(ctx, l.o.Store, l.prepared.dir, sweep.Options{Now: time.Now})
+		r, err := sweep.Sweep(ctx, l.o.Store, l.prepared.dir, sweep.Options{Now: time.Now, Savepoints: l.prepared.cfg.Storage.SavepointDir()})
 		if ctx.Err() != nil {
 			return
 		}
@@ -51,8 +51,11 @@ func (l *loop) sweeps(ctx context.Context) {
 	}
 }
 
-// logOrphans tells of what was deleted. It runs beside the loop.
+// logOrphans tells of what was deleted, and of what nobody deletes. It runs beside the loop.
 func (l *loop) logOrphans(r *sweep.Report) {
+	for _, o := range r.Unfinished[:min(len(r.Unfinished), orphansLogged)] {
+		l.log.Info("Found a savepoint that was never completed", "path", l.located(o.Path), "objects", o.Objects, "bytes", o.Bytes, "modified", o.Modified)
+	}
 	if !r.Deleted {
 		return
 	}

@@ -8,4 +8,6 @@
 // was started longer ago than [snapshot.CommitGrace], and goes on naming a base as long as a snapshot in flight may refer to its files, so
 // that an object older than that, with some allowance for clocks that differ, which the head doesn't lead to will never be led to. So a sweep may run
 // beside a coordinator, and claims nothing.
+//
+// Directories of savepoints are looked at as well where it is told which they are, and those that were never completed are reported. Nothing there is deleted.
 package sweep

@@ -30,6 +30,8 @@ type Options struct {
 	Grace time.Duration
 	// DryRun deletes nothing.
 	DryRun bool
+	// Savepoints is the directory below which the job takes savepoints, ending in "/"; those that were never completed there are reported. Empty for not.
+	Savepoints string
 	// Now gives the time. Mandatory.
 	Now func() time.Time
 }
@@ -59,6 +61,9 @@ type Report struct {
 	// Orphans in order of their paths. Deleted says whether they have been deleted.
 	Orphans []Orphan `json:"orphans,omitempty"`
 	Deleted bool     `json:"deleted"`
+	// Unfinished are directories of savepoints that were never completed and can't be any more, in order of their paths. They are not deleted: what lies among
+	// savepoints belongs to users.
+	Unfinished []Orphan `json:"unfinished,omitempty"`
 	// Notes say what could not be looked into, and stays.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -92,6 +97,11 @@ func Sweep(ctx context.Context, s storage.Store, dir string, o Options) (*Report
 	before := o.Now().Add(-o.Grace)
 	if err := k.find(ctx, s, r, before); err != nil {
 		return nil, fmt.Errorf("%s: %w", sweeping(dir), err)
+	}
+	if o.Savepoints != "" {
+		if r.Unfinished, err = unfinished(ctx, s, o.Savepoints+snapshot.SavepointDirPrefix(h.JobID), before); err != nil {
+			return nil, fmt.Errorf("%s: %w", sweeping(dir), err)
+		}
 	}
 	if pins, err := readPins(ctx, s, dir); err == nil {
 		r.Pins = len(pins)

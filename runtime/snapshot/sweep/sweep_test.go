@@ -361,3 +361,31 @@ func TestUnpinned(t *testing.T) {
 		t.Errorf("what the pin holds can't be told, but %v may go", got)
 	}
 }
+
+// What a coordinator that died has left of a savepoint is reported when it can't be completed any more, and stays.
+func TestSweep_ReportsSavepointsThatWereNeverCompleted(t *testing.T) {
+	b := newBench(t)
+	b.usual()
+	prefix := "savepoints/" + snapshot.SavepointDirPrefix(jobID)
+	b.put(prefix+"lost/7-a", "12")
+	b.put(prefix+"lost/7-b", "3")
+	b.put(prefix+"done/8-a", "a")
+	b.put(prefix+"done/"+snapshot.ManifestName, "m")
+	b.put("savepoints/savepoint-others-lost/7-a", "a")
+	b.now = b.now.Add(sweep.MinGrace + time.Minute)
+	b.put(prefix+"young/9-a", "a")
+	before := b.mem.Keys()
+	r, err := b.sweep(sweep.Options{Savepoints: "savepoints/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Unfinished) != 1 || r.Unfinished[0].Path != prefix+"lost/" || r.Unfinished[0].Objects != 2 || r.Unfinished[0].Bytes != 3 {
+		t.Errorf("Unfinished = %+v, want the one that is lost", r.Unfinished)
+	}
+	if len(r.Orphans) > 0 || !cmp.Equal(before, b.mem.Keys()) {
+		t.Errorf("the sweep deleted %v", r.Orphans)
+	}
+	if r, err = b.sweep(sweep.Options{}); err != nil || len(r.Unfinished) > 0 {
+		t.Errorf("without a directory of savepoints: %+v, %v", r, err)
+	}
+}

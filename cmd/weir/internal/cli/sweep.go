@@ -22,6 +22,8 @@ import (
 type sweepFlags struct {
 	dryRun, json bool
 	grace        time.Duration
+	// savepoints is where the job takes savepoints; empty if that isn't known.
+	savepoints string
 }
 
 func (a *App) sweepCommand(o *program.SnapshotOptions) *cobra.Command {
@@ -34,7 +36,10 @@ damaged checkpoints that a restore went back behind.
 
 JOBDIR is the directory with head.json, on this machine or s3://bucket/prefix/namespace/name/job-id. FILE is that of a StreamJob, whose
 storage is searched for all jobs of its namespace and name. What the head names, what its manifests list and what pins hold stays, and
-so does what is younger than the grace: it may belong to a checkpoint that is being taken. The job may run meanwhile.`,
+so does what is younger than the grace: it may belong to a checkpoint that is being taken. The job may run meanwhile.
+
+With FILE the directory of its savepoints is looked at, too. What is left there of savepoints that were never completed is listed, for you to delete: savepoints
+are yours, and a sweep deletes nothing among them.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			s, dirs, err := openSweep(c.Context(), args[0], o, &f)
 			if err != nil {
@@ -60,6 +65,7 @@ func openSweep(ctx context.Context, arg string, o *program.SnapshotOptions, f *s
 		if s := cfg.Storage; s != nil && s.S3 != nil { // what is known inside of a cluster may not be outside
 			s.S3.Endpoint, s.S3.Region = cmp.Or(o.Endpoint, s.S3.Endpoint), cmp.Or(o.Region, s.S3.Region)
 		}
+		f.savepoints = cfg.Storage.SavepointDir()
 		s, dirs, err := program.OpenJob(ctx, cfg)
 		if err == nil && len(dirs) == 0 {
 			s.Close()
@@ -90,13 +96,16 @@ func (a *App) sweep(ctx context.Context, s *program.Snapshots, dirs []string, f 
 	var errs []error
 	var all []swept
 	for _, dir := range dirs {
-		r, err := sweep.Sweep(ctx, s.Store, dir, sweep.Options{Grace: f.grace, DryRun: f.dryRun, Now: time.Now})
+		r, err := sweep.Sweep(ctx, s.Store, dir, sweep.Options{Grace: f.grace, DryRun: f.dryRun, Now: time.Now, Savepoints: f.savepoints})
 		errs = append(errs, err)
 		if r == nil {
 			continue
 		}
 		for i := range r.Orphans {
 			r.Orphans[i].Path = s.Located(r.Orphans[i].Path)
+		}
+		for i := range r.Unfinished {
+			r.Unfinished[i].Path = s.Located(r.Unfinished[i].Path)
 		}
 		all = append(all, swept{Directory: s.Located(dir), Report: r})
 	}
@@ -123,6 +132,10 @@ func (a *App) printSwept(r swept, f *sweepFlags) error {
 	}
 	for _, n := range r.Notes {
 		a.printf("note: %s\n", n)
+	}
+	for _, o := range r.Unfinished {
+		a.printf("note: %s: %s, which can be deleted by hand: %s (%s), written %s\n",
+			o.Path, o.Reason, human.Count(int64(o.Objects), "object"), human.Bytes(o.Bytes), o.Modified.UTC().Format(time.DateTime))
 	}
 	n, size := r.Totals()
 	what := "deleted"

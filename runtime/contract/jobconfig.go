@@ -162,7 +162,8 @@ type StateBackend struct {
 	Incremental bool `json:"incremental,omitempty"`
 	// LocalRecovery lets workers that have a directory for it keep copies of the state files they write, and restore from those.
 	LocalRecovery bool `json:"localRecovery,omitempty"`
-	// MemoryBudget bounds the keyed state of each worker process in bytes; beyond it the job fails with an error that says so. 0: no bound.
+	// MemoryBudget bounds the keyed state of each worker process in bytes; beyond it the job fails with an error that says so. Rows in flight that an unaligned checkpoint
+	// holds get what the state leaves of it; beyond that the checkpoint is declined. 0: no bound.
 	MemoryBudget int64 `json:"memoryBudget,omitempty"`
 }
 

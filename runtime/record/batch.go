@@ -20,6 +20,20 @@ type Batch interface {
 	Release()
 }
 
+// Sized is a batch that knows how much memory it takes.
+type Sized interface {
+	// Memory is about how many bytes the rows take, and how many the batch does with the room that it has for more.
+	Memory() (rows, all int)
+}
+
+// MemoryOf is the memory of a batch; one that doesn't know it is taken for rows of a number and a hash.
+func MemoryOf(b Batch) (rows, all int) {
+	if s, ok := b.(Sized); ok {
+		return s.Memory()
+	}
+	return 16 * b.Len(), 16 * b.Len()
+}
+
 // Splitter gathers rows for the destinations of an exchange into batches of its own. A row
 // is copied once. It is used from one goroutine.
 type Splitter interface {

@@ -177,6 +177,24 @@ type fieldCoder[T any] struct {
 
 func (c fieldCoder[T]) Name() string { return c.name }
 
+// beside is the length of all strings and slices of the rows.
+func (c fieldCoder[T]) beside(rows []T) int {
+	n := 0
+	for i := range rows {
+		base := unsafe.Pointer(&rows[i])
+		for _, f := range c.fields {
+			switch p := unsafe.Add(base, f.offset); f.kind { // all others are fixed
+			case reflect.String:
+				n += len(*(*string)(p))
+			case reflect.Slice:
+				n += len(*(*[]byte)(p))
+			default:
+			}
+		}
+	}
+	return n
+}
+
 func (c fieldCoder[T]) Append(dst []byte, v T) []byte {
 	base := unsafe.Pointer(&v)
 	for _, f := range c.fields {

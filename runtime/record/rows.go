@@ -46,6 +46,39 @@ func (r *Rows[T]) Release() {
 	r.home.pool.Put(r)
 }
 
+// Memory implements [Sized]. What rows refer to is counted exactly where a built-in coder tells what that is, and else by how some of them are encoded.
+func (r *Rows[T]) Memory() (rows, all int) {
+	var zero T
+	beside := 0
+	if r.home != nil && r.home.pointers {
+		beside = r.home.beside(r.Values)
+	}
+	size := int(unsafe.Sizeof(zero))
+	return size*len(r.Values) + 8*len(r.Keys) + beside, size*cap(r.Values) + 8*cap(r.Keys) + beside
+}
+
+// sampled is how many rows of a batch are encoded to find out how large all are.
+const sampled = 16
+
+// beside is about how much memory rows refer to.
+func (t *RowType[T]) beside(rows []T) (n int) {
+	if c, ok := t.coder.(fieldCoder[T]); ok {
+		return c.beside(rows)
+	}
+	if len(rows) == 0 {
+		return 0
+	}
+	defer func() { _ = recover() }() // a coder that can't encode a row says so to whoever needs the encoding
+	var buf []byte
+	took, step := 0, (len(rows)+sampled-1)/sampled
+	for i := 0; i < len(rows); i += step {
+		buf = t.coder.Append(buf[:0], rows[i])
+		took++
+		n += len(buf)
+	}
+	return n * len(rows) / took
+}
+
 // RowType is the [Type] of [Rows] of T. Make it with [NewRowType].
 type RowType[T any] struct {
 	coder    Coder[T]

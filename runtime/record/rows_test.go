@@ -202,3 +202,41 @@ func FuzzRowType_DecodeBatch(f *testing.F) {
 		back.Release()
 	})
 }
+
+// namedCoder is one of a program.
+type namedCoder struct{ record.Coder[named] }
+
+type named struct {
+	Name string
+	N    int64
+}
+
+// What a batch takes is told without an allocation for each row.
+func TestMemoryOf(t *testing.T) {
+	fields := record.MustCoderOf[named]()
+	for name, typ := range map[string]*record.RowType[named]{
+		"built-in coder": record.NewRowType(fields), "own coder": record.NewRowType[named](namedCoder{fields}),
+	} {
+		b := typ.Get()
+		for range 1000 {
+			b.Values = append(b.Values, named{Name: strings.Repeat("x", 1000)})
+			b.Keys = append(b.Keys, 1)
+		}
+		rows, all := record.MemoryOf(b)
+		if want := 1000 * (1000 + 24 + 8); rows < want || rows > want+20_000 {
+			t.Errorf("%s: the rows take %d bytes, want about %d", name, rows, want)
+		}
+		if room := cap(b.Values)*24 + cap(b.Keys)*8 - 1000*32; all != rows+room {
+			t.Errorf("%s: the batch takes %d bytes beside its rows, want %d", name, all-rows, room)
+		}
+		if n := testing.AllocsPerRun(10, func() { record.MemoryOf(b) }); n > 8 {
+			t.Errorf("%s: %v allocations for a thousand rows", name, n)
+		}
+		b.Release()
+	}
+	ints := record.NewRowType(record.MustCoderOf[int64]()).Get()
+	ints.Values = append(ints.Values, 1, 2)
+	if rows, _ := record.MemoryOf(ints); rows != 16 {
+		t.Errorf("two numbers take %d bytes", rows)
+	}
+}

@@ -68,6 +68,7 @@ func (t *taskRun) Capture(c *barrier.Capture) {
 			c.Add(ch, e)
 		}
 	}
+	c.Queued()
 	t.capture, t.replaying = c, t.inFlight
 }
 

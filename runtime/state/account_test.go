@@ -92,3 +92,29 @@ func TestAccount_ClosedWhileASnapshotIsWritten(t *testing.T) {
 		t.Errorf("%d bytes are left", n)
 	}
 }
+
+// TestAccount_StateGoesBeforeRowsInFlight has rows held for a checkpoint, which must not fail the job: they get what the state leaves.
+func TestAccount_StateGoesBeforeRowsInFlight(t *testing.T) {
+	account := NewAccount(1_000_000)
+	m, counts := newCounts(t, Options{MaxParallelism: 4, Last: 3, Account: account})
+	account.Hold(900_000) // of a restore
+	fill(counts, 10_000)
+	if account.Used() <= 1_000_000 {
+		t.Fatalf("%d bytes are used: the test means nothing", account.Used())
+	}
+	if err := m.Err(); err != nil {
+		t.Errorf("the state fails for rows in flight: %v", err)
+	}
+	if account.TryHold(1) {
+		t.Error("more rows are taken than there is room for")
+	}
+	account.Drop(900_000)
+	if !account.TryHold(1) {
+		t.Error("no rows are taken though there is room")
+	}
+	account.Drop(1)
+	m.Close()
+	if n := account.Used(); n != 0 {
+		t.Errorf("%d bytes are left", n)
+	}
+}

@@ -125,7 +125,7 @@ func (m *Memory) Err() error {
 		m.bytes.Add(-int64(m.pool.drop()))
 		m.dropBuffer()
 		if a.over() {
-			return m.overBudget(a.Used(), a.budget)
+			return m.overBudget(a.state(), a.budget)
 		}
 	}
 	return nil

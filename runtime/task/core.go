@@ -61,7 +61,9 @@ type Core struct {
 	snap snapshots
 	over overtaking
 	// replay is what was in flight when the snapshot was taken that the task was restored from, in order.
-	replay   []replay
+	replay []replay
+	// replayed is the memory that it takes.
+	replayed int64
 	progress progress
 	load     workload
 
@@ -398,6 +400,7 @@ func (c *Core) Close() error {
 			c.discard(p)
 		}
 	}
+	c.holdReplay(-c.replayed)
 	for _, l := range c.keyed {
 		l.backend.Close()
 	}

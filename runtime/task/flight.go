@@ -23,6 +23,8 @@ type flight struct {
 	remainder []flow
 	channels  []graph.Channel
 	capture   *barrier.Capture
+	// budget is that of the memory that the capture is counted in.
+	budget int64
 }
 
 // flow is a part of one channel, in order.
@@ -90,9 +92,8 @@ func (f *flight) write(ctx context.Context, w state.FileWriter, head string, ope
 	if f == nil {
 		return nil, nil
 	}
-	if f.capture != nil && f.capture.Full() {
-		return nil, fmt.Errorf("writing what was in flight to %q: more than %d rows came between the first and the last barrier: find out what delays the barriers of its slowest input, give the alignment a timeout, or align",
-			head, f.capture.Limit())
+	if err := f.incomplete(); err != nil {
+		return nil, fmt.Errorf("writing what was in flight to %q: %w", head, err)
 	}
 	fw := &flightWriter{w: w}
 	for _, fl := range f.flows(head) {
@@ -111,6 +112,19 @@ func (f *flight) write(ctx context.Context, w state.FileWriter, head string, ope
 		operators[s.operator] = o
 	}
 	return n, nil
+}
+
+// incomplete says why not all that was in flight is there.
+func (f *flight) incomplete() error {
+	const remedy = "find out what delays the barriers of its slowest input, give the alignment a timeout, or align"
+	switch c := f.capture; {
+	case c == nil || c.Full() == barrier.NotFull:
+		return nil
+	case c.Full() == barrier.OverBudget:
+		return fmt.Errorf("the rows that came up to the last barrier don't fit in the memory budget of %d bytes beside the state: raise the budget, %s", f.budget, remedy)
+	default:
+		return fmt.Errorf("more than %d bytes of rows came between the first and the last barrier: %s", c.Limit(), remedy)
+	}
 }
 
 func (w *flightWriter) flow(ctx context.Context, f flow) error {

@@ -15,6 +15,8 @@ type overtaking struct {
 	handler *barrier.Overtaker
 	inputs  Overtaking
 	news    []barrier.Arrival
+	// types are those of the rows of the channels.
+	types []record.Type
 	// delivered is the last snapshot whose barriers have all arrived.
 	delivered int64
 }
@@ -29,6 +31,9 @@ func (c *Core) newHandler() {
 	case able && c.o.Vertex.Overtakable():
 		c.over.inputs, c.over.handler = inputs, barrier.NewOvertaker(n, c.o.Now)
 		c.handler = c.over.handler
+		for _, ch := range c.channels {
+			c.over.types = append(c.over.types, ch.PhysicalEdge.Type)
+		}
 	default:
 		c.handler = barrier.NewAligner(n)
 	}
@@ -94,7 +99,8 @@ func (c *Core) capture(p *pendingSnapshot) {
 	for ch := range past {
 		past[ch] = c.over.handler.Past(ch, id)
 	}
-	p.flight.channels, p.flight.capture = c.channels, barrier.NewCapture(id, past)
+	p.flight.channels, p.flight.capture, p.flight.budget = c.channels, barrier.NewCapture(id, past), c.o.Memory.Budget()
+	p.flight.capture.Budget, p.flight.capture.Types = c.o.Memory, c.over.types
 	c.over.inputs.Capture(p.flight.capture)
 	p.capturing = true
 	c.progress.reach(id, protocol.StageAligning, c.o.Now())

@@ -50,6 +50,8 @@ type overtaker struct {
 	now   time.Time
 	acked map[int64]map[string]snapshot.SubtaskState
 	costs map[int64]protocol.AckMetrics
+	// memory is what a task that is restored counts in; nil for nothing.
+	memory *state.Account
 }
 
 // Ack keeps what is acknowledged.
@@ -122,7 +124,7 @@ func unaligned(id int64, timeout time.Duration) record.Element {
 func (o *overtaker) restored(id int64) *overtaker {
 	o.t.Helper()
 	r := startOvertaker(o.t, 1, func(opts *task.Options) {
-		opts.Reader = o.files
+		opts.Reader, opts.Memory = o.files, o.memory
 		ops := map[string]protocol.OperatorRestore{}
 		for name, s := range o.acked[id] {
 			ops[name] = protocol.OperatorRestore{Lists: s.Lists, Channels: s.Channels}
@@ -324,12 +326,19 @@ func TestCore_CancelBarrierBeforeThePausedSnapshot(t *testing.T) {
 	}
 }
 
+// fullBatch has no room for more rows: they aren't gathered with others.
+func fullBatch(vs ...int64) record.Element {
+	b := &record.Rows[int64]{Values: vs}
+	b.Reset()
+	return record.OfBatch(b)
+}
+
 func TestCore_SnapshotDuringReplay(t *testing.T) {
 	t.Parallel()
 	o := startOvertaker(t, 1, nil)
 	for v := range int64(3) {
-		o.in[0].Push(batch(v))
-		o.in[1].Push(batch(10 + v))
+		o.in[0].Push(fullBatch(v))
+		o.in[1].Push(fullBatch(10 + v))
 	}
 	o.in[0].Push(unaligned(1, 0))
 	o.in[1].Push(unaligned(1, 0))
@@ -411,7 +420,7 @@ func TestCore_CaptureIsBounded(t *testing.T) {
 	large := ints.Get()
 	large.Values = make([]int64, 1<<20)
 	large.Retain(1) // so that nobody else gets it
-	for range 17 {
+	for range 33 {
 		large.Retain(1)
 		o.in[1].Push(record.OfBatch(large))
 	}
@@ -429,7 +438,7 @@ func TestCore_SnapshotWithTooMuchInFlightIsDeclined(t *testing.T) {
 	o.must(o.core.HandleArrivals())
 	large := ints.Get()
 	large.Values = make([]int64, 1<<20)
-	for range 17 {
+	for range 33 {
 		large.Retain(1)
 		o.in[1].Push(record.OfBatch(large))
 	}
@@ -437,8 +446,66 @@ func TestCore_SnapshotWithTooMuchInFlightIsDeclined(t *testing.T) {
 	o.must(o.core.HandleArrivals())
 	o.want("prepare 1; barrier 1; snapshot 1; async 1")
 	o.write(1)
-	if got := o.take(); !strings.HasPrefix(got, "decline 1 Async") || !strings.Contains(got, "more than 16777216 rows") {
+	if got := o.take(); !strings.HasPrefix(got, "decline 1 Async") || !strings.Contains(got, "more than 268435456 bytes") {
 		t.Errorf("got %s", got)
+	}
+}
+
+// What is in flight is counted beside the state, and declines the snapshot where the budget has no room for it. The state doesn't fail for it.
+func TestCore_WhatIsInFlightIsWithinTheMemoryBudget(t *testing.T) {
+	t.Parallel()
+	account := state.NewAccount(1 << 20)
+	o := startOvertaker(t, 1, func(opts *task.Options) { opts.Memory = account })
+	push := func(id int64, rows int) {
+		t.Helper()
+		o.in[0].Push(unaligned(id, 0))
+		o.must(o.core.HandleArrivals())
+		b := ints.Get()
+		b.Values = append(b.Values, make([]int64, rows)...)
+		o.in[1].Push(record.OfBatch(b))
+		o.in[1].Push(unaligned(id, 0))
+		o.must(o.core.HandleArrivals())
+	}
+	before := account.Used()
+	push(1, 100_000)
+	if got := account.Used() - before; got < 800_000 {
+		t.Errorf("%d bytes are counted while 100 000 rows are held", got)
+	}
+	o.take()
+	o.write(1)
+	if got := o.take(); !strings.HasPrefix(got, "ack 1") {
+		t.Errorf("got %s, want it acknowledged", got)
+	}
+	if got := account.Used(); got != before {
+		t.Errorf("%d bytes are counted when all is written, %d before", got, before)
+	}
+	o.run()
+	o.take()
+	push(2, 200_000)
+	if got := account.Used(); got != before {
+		t.Errorf("%d bytes are counted for what was let go, %d before", got, before)
+	}
+	o.take()
+	o.write(2)
+	if got := o.take(); !strings.HasPrefix(got, "decline 2 Async") || !strings.Contains(got, "memory budget of 1048576 bytes") {
+		t.Errorf("got %s, want it declined for the budget", got)
+	}
+	o.run()
+
+	// A restore can't do without the rows: they are counted until they are processed, and until the end of a task that doesn't get that far.
+	o.memory = account
+	r := o.restored(1)
+	if got := account.Used() - before; got < 800_000 {
+		t.Errorf("%d bytes are counted while 100 000 rows are to be replayed", got)
+	}
+	r.run()
+	if got := account.Used(); got != before {
+		t.Errorf("%d bytes are counted after the replay, %d before", got, before)
+	}
+	r = o.restored(1)
+	r.must(r.core.Close())
+	if got := account.Used(); got != before {
+		t.Errorf("%d bytes are counted after the end of the task, %d before", got, before)
 	}
 }
 

@@ -40,8 +40,22 @@ func (c *Core) openReplay(ctx context.Context, l *link) error {
 		if len(f.batches) > 0 {
 			c.replay = append(c.replay, replay{l, f})
 		}
+		for _, b := range f.batches {
+			c.holdReplay(memoryOf(b))
+		}
 	}
 	return nil
+}
+
+// holdReplay counts memory of what is left to replay. A restore can't do without it, so it isn't refused; captures find less left.
+func (c *Core) holdReplay(n int64) {
+	c.replayed += n
+	c.o.Memory.Hold(n)
+}
+
+func memoryOf(b record.Batch) int64 {
+	_, n := record.MemoryOf(b)
+	return int64(n)
 }
 
 // origin finds the edge that the rows of a restored channel would come over today.
@@ -169,6 +183,7 @@ func (c *Core) Replay() error {
 		c.replay = c.replay[1:]
 	}
 	c.stats.in.Add(int64(b.Len()))
+	c.holdReplay(-memoryOf(b))
 	if err := c.processBatch(l, input, b); err != nil {
 		return err
 	}

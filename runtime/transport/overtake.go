@@ -98,6 +98,7 @@ func (g *Gate) Capture(c *barrier.Capture) {
 			grants[ch] = n
 		}
 	}
+	c.Queued()
 	g.mu.capture = c
 	g.mu.Unlock()
 	for ch, n := range grants {

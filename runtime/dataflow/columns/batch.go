@@ -27,7 +27,10 @@ type Batch struct {
 	Columns []Vector
 }
 
-var _ record.Batch = (*Batch)(nil)
+var (
+	_ record.Batch = (*Batch)(nil)
+	_ record.Sized = (*Batch)(nil)
+)
 
 // Len is the number of rows.
 func (b *Batch) Len() int { return b.n }
@@ -77,6 +80,17 @@ func (b *Batch) Bytes() int {
 		n += len(b.Columns[i].Arena)
 	}
 	return n
+}
+
+// Memory implements [record.Sized].
+func (b *Batch) Memory() (rows, all int) {
+	rows, all = 8*len(b.hashes), 8*cap(b.hashes)
+	for i := range b.Columns {
+		v := &b.Columns[i]
+		rows += 8*(len(v.Ints)+len(v.Floats)+len(v.Spans)) + len(v.Bools) + len(v.Arena)
+		all += 8*(cap(v.Ints)+cap(v.Floats)+cap(v.Spans)) + cap(v.Bools) + cap(v.Arena)
+	}
+	return rows, all
 }
 
 // Span is where a string lies in an arena.

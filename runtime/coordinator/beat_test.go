@@ -38,7 +38,7 @@ func (r *running) beating(name string) *beating {
 			}
 		}
 	}()
-	b.send(r.t, protocol.FromWorker{Register: &protocol.Register{Worker: name, Slots: 1}})
+	b.send(r.t, protocol.FromWorker{Register: &protocol.Register{Worker: name, Slots: 1, Protocol: protocol.ControlVersion}})
 	return b
 }
 

@@ -145,7 +145,7 @@ func (r *running) worker(name string) *fakeWorker {
 		_ = r.Handle(end)
 		closeEnd()
 	}()
-	go w.run(protocol.Register{Worker: name, Slots: 1, Version: r.o.Version})
+	go w.run(protocol.Register{Worker: name, Slots: 1, Protocol: protocol.ControlVersion, Version: r.o.Version})
 	return w
 }
 

@@ -98,6 +98,9 @@ func (c *conn) write(ctx context.Context, closed <-chan struct{}) error {
 		queue, closing := c.take()
 		for _, m := range queue {
 			for _, part := range control.Parts(m) {
+				if ctx.Err() != nil { // what is left is of an attempt that goes on without the worker
+					return context.Cause(ctx)
+				}
 				if err := c.stream.Send(part); err != nil {
 					return fmt.Errorf("sending to the worker: %w", err)
 				}

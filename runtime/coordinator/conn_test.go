@@ -29,7 +29,7 @@ func (s *lateRegistration) Recv() (protocol.FromWorker, error) {
 		return protocol.FromWorker{}, io.EOF
 	}
 	<-s.read
-	m := protocol.FromWorker{Register: &protocol.Register{Worker: s.name, Slots: 1}}
+	m := protocol.FromWorker{Register: &protocol.Register{Worker: s.name, Slots: 1, Protocol: protocol.ControlVersion}}
 	s.name = ""
 	return m, nil
 }

@@ -264,6 +264,8 @@ func (l *loop) refuse(r protocol.Register) string {
 		return "the worker gives no name"
 	case r.Slots < 1:
 		return fmt.Sprintf("the worker offers %d slots: it must offer one or more", r.Slots)
+	case r.Protocol != protocol.ControlVersion:
+		return fmt.Sprintf("the worker speaks version %d of the control protocol and the coordinator %d: run the same build", r.Protocol, protocol.ControlVersion)
 	case l.o.Version != "" && r.Version != "" && r.Version != l.o.Version:
 		return fmt.Sprintf("the worker has version %s and the coordinator %s: run the same build", r.Version, l.o.Version)
 	default:

@@ -431,7 +431,7 @@ func TestRun_RefusesWorkers(t *testing.T) {
 			closeEnd()
 		}()
 		w := &fakeWorker{stream: stream, done: make(chan struct{})}
-		go w.run(protocol.Register{Worker: "w1", Slots: 1, Version: "v1"})
+		go w.run(protocol.Register{Worker: "w1", Slots: 1, Protocol: protocol.ControlVersion, Version: "v1"})
 		<-w.done
 		if want := "the worker has version v1 and the coordinator v2: run the same build"; w.mu.refused != want {
 			t.Errorf("refused with %q, want %q", w.mu.refused, want)

@@ -92,15 +92,24 @@ func (p *prepared) checkLists(v *graph.Vertex, n *graph.Node) error {
 	return nil
 }
 
-// stateOf returns the files with the keyed state of an operator, by subtask, but for subtasks that have none.
+// stateOf returns the files with the keyed state of an operator, by subtask, but for subtasks that have none. A subtask may have shared files that no index of its own refers to: these alone
+// are none.
 func (p *prepared) stateOf(v *graph.Vertex, name string) [][]state.File {
 	var all [][]state.File
 	for s := range v.Parallelism {
-		if files := p.tasks[protocol.TaskID{Vertex: v.Name, Subtask: s}].Operators[name].Keyed; len(files) > 0 {
+		if files := p.tasks[protocol.TaskID{Vertex: v.Name, Subtask: s}].Operators[name].Keyed; firstOf(files) >= 0 {
 			all = append(all, files)
 		}
 	}
 	return all
+}
+
+// firstOf returns the first key group that files say to have entries of; -1 for none.
+func firstOf(files []state.File) int {
+	if i := slices.IndexFunc(files, func(f state.File) bool { return !f.Shared }); i >= 0 {
+		return files[i].FirstGroup
+	}
+	return -1
 }
 
 // tryOpen opens and closes an operator over the first key group that its state has entries of, and looks whether it has asked for all states that have any, in
@@ -108,7 +117,7 @@ func (p *prepared) stateOf(v *graph.Vertex, name string) [][]state.File {
 func (c *Coordinator) tryOpen(ctx context.Context, p *prepared, n *graph.Node, all [][]state.File, files state.FileReader) (err error) {
 	first, old := 0, []state.File(nil)
 	if len(all) > 0 {
-		first, old = all[0][0].FirstGroup, all[0]
+		first, old = firstOf(all[0]), all[0]
 	}
 	keyed, err := state.NewMemory(state.Options{MaxParallelism: p.cfg.MaxParallelism, First: first, Last: first})
 	if err != nil {

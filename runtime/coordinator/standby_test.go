@@ -261,7 +261,7 @@ func TestStandby_KeepsItsWorkersWhileTheJobIsBeingClaimed(t *testing.T) {
 			_ = r.Handle(end)
 			closeEnd()
 		}()
-		if err := stream.Send(protocol.FromWorker{Register: &protocol.Register{Worker: "w1", Slots: 1}}); err != nil {
+		if err := stream.Send(protocol.FromWorker{Register: &protocol.Register{Worker: "w1", Slots: 1, Protocol: protocol.ControlVersion}}); err != nil {
 			t.Fatal(err)
 		}
 		var longest time.Duration

@@ -52,6 +52,10 @@ type TaskID struct {
 // String returns "vertex/subtask".
 func (t TaskID) String() string { return fmt.Sprintf("%s/%d", t.Vertex, t.Subtask) }
 
+// ControlVersion numbers what workers and coordinators understand of each other beyond a registration. It changes with every message that one which doesn't know it must not
+// pass over.
+const ControlVersion = 2
+
 // Register is the first message of a worker on a connection.
 type Register struct {
 	// Worker is its name, stable over a reconnect of the same process, new for a new process.
@@ -60,6 +64,8 @@ type Register struct {
 	Slots int `json:"slots"`
 	// DataAddr is where other workers dial it for the exchange.
 	DataAddr string `json:"dataAddr"`
+	// Protocol is the [ControlVersion] of the worker; 0 before there was one.
+	Protocol int `json:"protocol,omitempty"`
 	// Version of the build and Fingerprint of the job's graph as this worker builds it.
 	Version     string `json:"version"`
 	Fingerprint string `json:"fingerprint,omitempty"`

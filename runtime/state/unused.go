@@ -20,16 +20,17 @@ func (e *UnusedError) Error() string {
 }
 
 // WithEntries returns which of the named states have entries in the files of a snapshot, in order. It reads header and index of as many files as it takes to find
-// out; shared files need not be read, since an index says what of them counts.
+// out, each once; shared files need not be read, since an index says what of them counts.
 func WithEntries(ctx context.Context, files []File, r FileReader, names []string) ([]string, error) {
-	found := map[string]bool{}
+	found, seen := map[string]bool{}, map[string]bool{}
 	for _, f := range files {
 		if len(found) == len(names) {
 			break
 		}
-		if f.Shared {
+		if f.Shared || seen[f.Path] {
 			continue
 		}
+		seen[f.Path] = true
 		info, err := ReadFileInfo(ctx, f, r)
 		if err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/operator"
 	"github.com/weir-stream/weir/runtime/record"
 )
@@ -44,6 +45,9 @@ type statefulMarked[T any] struct {
 	*marked[T]
 	operator.Stateful
 }
+
+// Configure passes the configuration of the job on.
+func (m *marked[T]) Configure(job contract.JobConfig) { configure(m.Source, job) }
 
 // Open opens the source.
 func (m *marked[T]) Open(ctx context.Context, c *operator.Context) error {

@@ -144,7 +144,8 @@ func (w *worker) register(stream control.WorkerStream) (*protocol.Registered, er
 	late := time.AfterFunc(registerTimeout, func() { _ = stream.Close() })
 	defer late.Stop()
 	m := protocol.Register{
-		Worker: w.opts.Name, Slots: w.opts.Slots, DataAddr: w.dataAddr,
+		Protocol: protocol.ControlVersion,
+		Worker:   w.opts.Name, Slots: w.opts.Slots, DataAddr: w.dataAddr,
 		Version: w.opts.Version, Fingerprint: w.fingerprint(),
 	}
 	if err := stream.Send(protocol.FromWorker{Register: &m}); err != nil {

@@ -46,7 +46,7 @@ func TestDelete_LeavesNoPodsAndTheDocumentedFiles(t *testing.T) {
 		"retain":    {change: func(*streamv1.StreamJobSpec) {}, wantCheckpoints: true},
 		"delete":    {change: func(spec *streamv1.StreamJobSpec) { spec.Checkpointing.Retention.OnCancel = streamv1.DeleteOnCancel }},
 		"savepoint": {change: func(spec *streamv1.StreamJobSpec) { spec.DeletionPolicy = streamv1.SavepointOnDeletion }, wantCheckpoints: true, wantSavepoint: true},
-		// As Argo CD deletes: the garbage collector deletes at once what blocks the deletion of its owner.
+		// As Argo CD deletes: the garbage collector deletes all objects of the StreamJob at once.
 		"foreground": {
 			change:          func(spec *streamv1.StreamJobSpec) { spec.DeletionPolicy = streamv1.SavepointOnDeletion },
 			wantCheckpoints: true, wantSavepoint: true, options: []client.DeleteOption{client.PropagationPolicy(metav1.DeletePropagationForeground)},

@@ -218,6 +218,14 @@ func (p *planner) heardOf() *contract.Operation {
 	return nil
 }
 
+// done is the operation in flight as the engine told it, if it has succeeded; nil otherwise. That stays so, whatever becomes of the coordinator.
+func (p *planner) done() *contract.Operation {
+	if o := p.heardOf(); o != nil && o.Phase == contract.OperationSucceeded {
+		return o
+	}
+	return nil
+}
+
 // underWay says that the engine was at work on the operation in flight when it was last heard, or didn't know what becomes of it.
 func (p *planner) underWay() bool {
 	o := p.heardOf()

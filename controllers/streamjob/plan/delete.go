@@ -92,7 +92,7 @@ func (p *planner) disposes() bool {
 func (p *planner) driveCanceling() {
 	op := p.st.Operation
 	e := p.engine()
-	if e != nil && p.answers() {
+	if e != nil && (p.answers() || p.done() != nil) {
 		if p.canceled(e) {
 			return
 		}
@@ -101,6 +101,7 @@ func (p *planner) driveCanceling() {
 		p.endWithoutSavepoint()
 		return
 	}
+	p.restore()
 	if p.savesFirst() && p.unsettled() {
 		p.again(poll)
 		return
@@ -112,6 +113,21 @@ func (p *planner) driveCanceling() {
 		return
 	}
 	p.again(min(poll, op.Deadline.Sub(p.now)))
+}
+
+// restore stores the revision of a version whose job is still to be stopped with a savepoint, if it is gone: the garbage collector deletes all objects of a StreamJob that is
+// deleted in the foreground. They are made again, and the job goes on from its newest checkpoint to take the savepoint.
+func (p *planner) restore() {
+	d, stable := p.was.Deployment, p.st.LastStable
+	if !p.savesFirst() || !live(p.was) || p.deployed().Stored != nil || p.o.NamespaceEnding {
+		return
+	}
+	switch {
+	case d.Revision == p.o.Revision:
+		p.do(p.ids(Store{Grant: d.Grant, RewindTo: p.goesBackTo()}))
+	case stable != nil && stable.Revision == d.Revision && p.version(stable.Grant).Stored != nil:
+		p.do(p.ids(Store{Grant: d.Grant, From: stable.Grant, RewindTo: p.goesBackTo()}))
+	}
 }
 
 // unsettled says that it isn't known yet what becomes of the savepoint before the deletion: the engine is at work on it or was just asked, doesn't answer, or

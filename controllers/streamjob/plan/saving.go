@@ -25,6 +25,9 @@ const (
 func (p *planner) save(stop bool) outcome {
 	op := p.st.Operation
 	e := p.engine()
+	if done := p.done(); done != nil {
+		return p.judge(done)
+	}
 	if e != nil && p.answers() {
 		if i := slices.IndexFunc(e.Operations, func(o contract.Operation) bool { return o.ID == op.ID }); i >= 0 {
 			return p.judge(&e.Operations[i])

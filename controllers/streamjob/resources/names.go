@@ -76,8 +76,8 @@ func Selector(job string) map[string]string {
 // or "client" for who calls the control API.
 func SecretName(job, component string) string { return job + "-" + component + "-tls" }
 
-// Owner returns the reference by which Kubernetes deletes an object after its StreamJob. It does not hold up a deletion in the foreground: the garbage collector would
-// delete at once what does, while the job is still to be stopped in order, with a savepoint maybe.
+// Owner returns the reference by which Kubernetes deletes an object after its StreamJob. It does not hold up a deletion in the foreground. The garbage collector then deletes
+// all objects of the StreamJob, once, and lets go of it; what is needed to stop the job in order, with a savepoint maybe, is made again and stays. If it held it up, that would be deleted each time.
 func Owner(job *streamv1.StreamJob) *metav1ac.OwnerReferenceApplyConfiguration {
 	return metav1ac.OwnerReference().
 		WithAPIVersion(streamv1.SchemeGroupVersion.String()).

@@ -207,7 +207,7 @@ func TestFreeze_HoldsWhatAnyVersionMayHave(t *testing.T) {
 	}
 }
 
-// TestChildren_HoldUpNoDeletionInTheForeground shows that nothing blocks the deletion of its owner: the garbage collector would delete it before the job was stopped in order.
+// TestChildren_HoldUpNoDeletionInTheForeground shows that nothing blocks the deletion of its owner: the garbage collector would delete what is made again, too, as long as the StreamJob is there.
 func TestChildren_HoldUpNoDeletionInTheForeground(t *testing.T) {
 	owner := Owner(withTemplates())
 	if owner.BlockOwnerDeletion == nil || *owner.BlockOwnerDeletion {

@@ -75,14 +75,18 @@ func TestInput_MistakesComeWithOpen(t *testing.T) {
 
 func TestLinesAndSink_ReachS3AsTheStorageOfTheJob(t *testing.T) {
 	ofJob, own := &contract.S3{Endpoint: "http://job:9000", Region: "eu"}, &contract.S3{Endpoint: "http://own:9000"}
-	graphOf := func(job contract.JobConfig, s3 *contract.S3) (source, sinkSettings *contract.S3) {
+	graphOf := func(job contract.JobConfig, s3 *contract.S3, marked bool) (source, sinkSettings *contract.S3) {
 		j := &stream.Job{Config: job}
 		var last *lineSource
-		in := stream.From(j, "in", func() stream.Source[string] {
+		lines := func() stream.Source[string] {
 			s := Lines(Input{Path: "s3://weir/in", S3: s3})()
 			last = s.(*lineSource)
 			return s
-		}, stream.Bounded())
+		}
+		if marked {
+			lines = stream.WithWatermarks(lines, stream.Watermarks[string]{At: func(string) int64 { return 0 }})
+		}
+		in := stream.From(j, "in", lines, stream.Bounded())
 		stream.To(in, "out", Sink(Output{Path: "s3://weir/out", S3: s3}, func(dst []byte, row string) []byte { return append(dst, row...) }), stream.Transactional())
 		g, err := j.Graph()
 		if err != nil {
@@ -103,8 +107,10 @@ func TestLinesAndSink_ReachS3AsTheStorageOfTheJob(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			if source, sink := graphOf(tc.job, tc.own); source != tc.want || sink != tc.want {
-				t.Errorf("the source has %+v and the sink %+v instead of %+v", source, sink, tc.want)
+			for _, marked := range []bool{false, true} {
+				if source, sink := graphOf(tc.job, tc.own, marked); source != tc.want || sink != tc.want {
+					t.Errorf("with watermarks %t, the source has %+v and the sink %+v instead of %+v", marked, source, sink, tc.want)
+				}
 			}
 		})
 	}

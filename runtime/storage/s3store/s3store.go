@@ -19,9 +19,9 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
 
-	"github.com/weir-stream/weir/runtime/storage"
+	"golang.org/x/crypto/x509roots/fallback/bundle"
 
-	_ "golang.org/x/crypto/x509roots/fallback" // the authorities of the web, where an image has none of its own
+	"github.com/weir-stream/weir/runtime/storage"
 )
 
 const (
@@ -149,17 +149,33 @@ func credentialsOf(cfg storage.S3Config) (*credentials.Credentials, error) {
 	return credentials.NewStaticV4(access, secret, token), nil
 }
 
-func newTransport(caBundle string) (*http.Transport, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if caBundle != "" {
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool()
+// authorities returns those of the system, and where it has none, as in an image with nothing but a binary, those of the web.
+func authorities() *x509.CertPool {
+	pool, err := x509.SystemCertPool()
+	if err == nil && !pool.Equal(x509.NewCertPool()) {
+		return pool
+	}
+	pool = x509.NewCertPool()
+	for root := range bundle.Roots() {
+		cert, err := x509.ParseCertificate(root.Certificate)
+		switch {
+		case err != nil:
+		case root.Constraint == nil:
+			pool.AddCert(cert)
+		default:
+			pool.AddCertWithConstraint(cert, root.Constraint)
 		}
+	}
+	return pool
+}
+
+func newTransport(caBundle string) (*http.Transport, error) {
+	pool := authorities()
+	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+	if caBundle != "" {
 		if !pool.AppendCertsFromPEM([]byte(caBundle)) {
 			return nil, configError("the CA bundle holds no certificate", "give certificates in PEM")
 		}
-		config.RootCAs = pool
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}
 	return &http.Transport{

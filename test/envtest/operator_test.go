@@ -95,13 +95,19 @@ func (o *operator) asked() []string {
 // rests waits until the operator has had nothing to ask the API server for a while.
 func (o *operator) rests(t *testing.T) {
 	t.Helper()
+	o.restsFor(t, 500*time.Millisecond)
+}
+
+// restsFor is rests for a while that is given.
+func (o *operator) restsFor(t *testing.T, while time.Duration) {
+	t.Helper()
 	NewWithT(t).Eventually(func() error {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		if o.mu.last.IsZero() {
 			return errors.New("it has asked nothing yet")
 		}
-		if quiet := time.Since(o.mu.last); quiet < 500*time.Millisecond {
+		if quiet := time.Since(o.mu.last); quiet < while {
 			return fmt.Errorf("it asked %s ago: %v", quiet, o.mu.requests[max(0, len(o.mu.requests)-3):])
 		}
 		o.mu.requests = nil

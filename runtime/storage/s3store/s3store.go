@@ -18,7 +18,6 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
-
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 
 	"github.com/weir-stream/weir/runtime/storage"

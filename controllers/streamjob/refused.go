@@ -5,7 +5,6 @@ package streamjob
 import (
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,6 +12,7 @@ import (
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/controllers/streamjob/certs"
+	"github.com/weir-stream/weir/controllers/streamjob/observe"
 	"github.com/weir-stream/weir/controllers/streamjob/plan"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
 	"github.com/weir-stream/weir/runtime/contract"
@@ -39,7 +39,7 @@ func makes(a plan.Action) bool {
 
 // note takes up why an action could not make what it should. It is returned as far as the planner will not say so itself.
 func (s *scope) note(all *refusals, a plan.Action, err error) *refusal {
-	r := plan.Refusal{Message: err.Error(), Lasts: lasts(err), Alone: strings.Contains(err.Error(), "exceeded quota")}
+	r := plan.Refusal{Message: err.Error(), Lasts: lasts(err), Alone: observe.ExceedsQuota(err.Error())}
 	if r.Lasts && !errors.Is(err, certs.ErrForeign) {
 		r.Message += " (raise the quota or change the rule that refuses it, or adapt the spec)"
 	}

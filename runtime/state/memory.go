@@ -70,22 +70,15 @@ func (m *Memory) Table(d Descriptor) (*Table, error) {
 }
 
 // Unasked names the restored states, with or without entries, that no Table call has asked for, in order of name.
-func (m *Memory) Unasked() []string {
-	var names []string
-	for _, t := range m.tables {
-		if !t.claimed {
-			names = append(names, t.desc.Name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
+func (m *Memory) Unasked() []string { return m.unclaimed(0) }
 
 // Unclaimed names the restored states that hold entries and that no Table call has asked for, in order of name.
-func (m *Memory) Unclaimed() []string {
+func (m *Memory) Unclaimed() []string { return m.unclaimed(1) }
+
+func (m *Memory) unclaimed(least int) []string {
 	var names []string
 	for _, t := range m.tables {
-		if !t.claimed && t.n > 0 {
+		if !t.claimed && t.n >= least {
 			names = append(names, t.desc.Name)
 		}
 	}

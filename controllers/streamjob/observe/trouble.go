@@ -180,9 +180,12 @@ func notMade(message string) *plan.Trouble {
 		Reason: streamv1.ReasonPodConfigInvalid,
 		Message: fmt.Sprintf("the pod of the coordinator is refused: %s (raise the quota or change the rule that refuses it, or adapt spec.coordinator.resources)",
 			text(message)),
-		Alone: strings.Contains(message, "exceeded quota"),
+		Alone: ExceedsQuota(message),
 	}
 }
+
+// ExceedsQuota says of an answer of the API server that a quota is used up: that passes when other objects are gone.
+func ExceedsQuota(message string) bool { return strings.Contains(message, "exceeded quota") }
 
 // podEnded describes the end of a pod.
 func podEnded(pod *corev1.Pod) string {

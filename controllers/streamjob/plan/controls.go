@@ -206,9 +206,9 @@ func (p *planner) givesUpSavepoint() bool {
 	return true
 }
 
-// heardOf is what the coordinator said last of the operation in flight, also when it doesn't answer now; nil: nothing.
-func (p *planner) heardOf() *contract.Operation {
-	e, op := p.engine(), p.was.Operation
+// heardOf is what the coordinator said last of an operation, also when it doesn't answer now; nil: nothing.
+func (p *planner) heardOf(op *streamv1.OperationReport) *contract.Operation {
+	e := p.engine()
 	if e == nil || op == nil {
 		return nil
 	}
@@ -220,7 +220,7 @@ func (p *planner) heardOf() *contract.Operation {
 
 // done is the operation in flight as the engine told it, if it has succeeded; nil otherwise. That stays so, whatever becomes of the coordinator.
 func (p *planner) done() *contract.Operation {
-	if o := p.heardOf(); o != nil && o.Phase == contract.OperationSucceeded {
+	if o := p.heardOf(p.st.Operation); o != nil && o.Phase == contract.OperationSucceeded {
 		return o
 	}
 	return nil
@@ -228,6 +228,6 @@ func (p *planner) done() *contract.Operation {
 
 // underWay says that the engine was at work on the operation in flight when it was last heard, or didn't know what becomes of it.
 func (p *planner) underWay() bool {
-	o := p.heardOf()
+	o := p.heardOf(p.was.Operation)
 	return o != nil && o.Phase != contract.OperationSucceeded && o.Phase != contract.OperationFailed
 }

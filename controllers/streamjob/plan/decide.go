@@ -263,6 +263,25 @@ func (p *planner) storeAgain(grant int64) {
 	p.do(p.ids(Store{Grant: grant}))
 }
 
+// storesLost stores the revision of the deployed version if it is gone, and the spec is still the same.
+func (p *planner) storesLost() bool {
+	d := p.was.Deployment
+	if p.deployed().Stored != nil || d.Revision != p.o.Revision {
+		return false
+	}
+	p.do(p.ids(Store{Grant: d.Grant, RewindTo: p.goesBackTo()}))
+	return true
+}
+
+// sameAsDeployed is the deployed version, or, if what was stored of it is gone, the one that was stable last if its revision is the same.
+func (p *planner) sameAsDeployed() Version {
+	v := p.deployed()
+	if stable := p.st.LastStable; v.Stored == nil && stable != nil && stable.Revision == p.was.Deployment.Revision {
+		return p.version(stable.Grant)
+	}
+	return v
+}
+
 // jobID is the job whose state the next version takes; empty when there is none.
 func (p *planner) jobID() string {
 	if p.st.Job == nil || p.spec.Storage == nil {
@@ -280,8 +299,7 @@ func (p *planner) steady() {
 		p.beginCancel()
 	case p.suspendWanted():
 		p.begin(streamv1.SuspendOperation, p.howToSuspend())
-	case v.Stored == nil && p.was.Deployment.Revision == p.o.Revision:
-		p.do(p.ids(Store{Grant: p.was.Deployment.Grant, RewindTo: p.goesBackTo()}))
+	case p.storesLost():
 	case v.Stored == nil && p.held():
 		p.deployBack(modeResume, "the stored revision of the stable version was gone")
 	case p.wantsUpgrade() && p.wouldLose():

@@ -118,15 +118,11 @@ func (p *planner) driveCanceling() {
 // restore stores the revision of a version whose job is still to be stopped with a savepoint, if it is gone: the garbage collector deletes all objects of a StreamJob that is
 // deleted in the foreground. They are made again, and the job goes on from its newest checkpoint to take the savepoint.
 func (p *planner) restore() {
-	d, stable := p.was.Deployment, p.st.LastStable
-	if !p.savesFirst() || !live(p.was) || p.deployed().Stored != nil || p.o.NamespaceEnding {
+	if !p.savesFirst() || !live(p.was) || p.o.NamespaceEnding || p.deployed().Stored != nil || p.storesLost() {
 		return
 	}
-	switch {
-	case d.Revision == p.o.Revision:
-		p.do(p.ids(Store{Grant: d.Grant, RewindTo: p.goesBackTo()}))
-	case stable != nil && stable.Revision == d.Revision && p.version(stable.Grant).Stored != nil:
-		p.do(p.ids(Store{Grant: d.Grant, From: stable.Grant, RewindTo: p.goesBackTo()}))
+	if v := p.sameAsDeployed(); v.Stored != nil {
+		p.do(p.ids(Store{Grant: p.was.Deployment.Grant, From: v.Grant, RewindTo: p.goesBackTo()}))
 	}
 }
 
@@ -187,9 +183,9 @@ func (p *planner) endWithoutSavepoint() {
 // canceled asks the engine and takes its answer; true when that settles it.
 func (p *planner) canceled(e *contract.JobStatus) bool {
 	op := p.st.Operation
-	i := slices.IndexFunc(e.Operations, func(o contract.Operation) bool { return o.ID == op.ID })
+	o := p.heardOf(op)
 	switch {
-	case i >= 0 && e.Operations[i].Phase == contract.OperationSucceeded && p.disposes() && !e.State.Ended():
+	case o != nil && o.Phase == contract.OperationSucceeded && p.disposes() && !e.State.Ended():
 		// The end is in the head, and the engine is deleting the checkpoints: its pods stay until it has.
 		if p.now.Before(op.Deadline.Time) {
 			return false
@@ -197,15 +193,15 @@ func (p *planner) canceled(e *contract.JobStatus) bool {
 		p.end(streamv1.EndCancelled)
 		p.afterEnd()
 		return true
-	case i >= 0 && e.Operations[i].Phase == contract.OperationSucceeded:
-		if path := e.Operations[i].Path; path != "" {
+	case o != nil && o.Phase == contract.OperationSucceeded:
+		if path := o.Path; path != "" {
 			p.event(Normal, "SavepointCompleted", "Delete", "Savepoint "+path+" is complete")
 		}
 		p.settleEnd()
 		return true
 	case e.State == contract.JobSuspended: // the coordinator is being ended, and the job isn't: the next one is asked
-	case i >= 0 && e.Operations[i].Phase == contract.OperationFailed && p.savesFirst() && !e.State.Ended():
-		p.fail(streamv1.ReasonSavepointFailed, "the savepoint before the deletion failed, and the job goes on: "+e.Operations[i].Error+
+	case o != nil && o.Phase == contract.OperationFailed && p.savesFirst() && !e.State.Ended():
+		p.fail(streamv1.ReasonSavepointFailed, "the savepoint before the deletion failed, and the job goes on: "+o.Error+
 			" (set spec.deletionPolicy to Cancel to delete the job without one)")
 		return true
 	case e.State == contract.JobCancelled || e.State == contract.JobFinished:
@@ -215,7 +211,7 @@ func (p *planner) canceled(e *contract.JobStatus) bool {
 		p.end(streamv1.EndCancelled)
 		p.afterEnd()
 		return true
-	case i < 0 && e.Problem == nil && e.State != contract.JobStarting:
+	case o == nil && e.Problem == nil && e.State != contract.JobStarting:
 		request := contract.CancelRequest{OperationID: op.ID}
 		if p.savesFirst() {
 			request.Savepoint, request.Timeout = true, contract.Duration(p.savepointTimeout())

@@ -392,7 +392,7 @@ func (p *planner) driveSuspend() {
 // suspendSaving stops the job with a savepoint. A job that doesn't run can't take one: its newest state is kept then. What becomes of a savepoint that was
 // under way when its coordinator was last heard isn't known: it is waited for until its deadline.
 func (p *planner) suspendSaving() {
-	if !p.running() && p.heardOf() == nil {
+	if !p.running() && p.heardOf(p.was.Operation) == nil {
 		if ready, never := p.canSave(); !ready && never != "" {
 			p.giveUpSaving(never)
 		}

@@ -411,10 +411,7 @@ func stableName(r *streamv1.RollbackReport) string {
 
 // deployBack deploys what was deployed last anew: what was rolled back isn't what a suspension or a recovery ends with.
 func (p *planner) deployBack(requested, reason string) {
-	from := p.deployed()
-	if stable := p.st.LastStable; from.Stored == nil && stable != nil && stable.Revision == p.was.Deployment.Revision {
-		from = p.version(stable.Grant)
-	}
+	from := p.sameAsDeployed()
 	if from.Stored == nil {
 		p.block(streamv1.ReasonRollbackBlocked, "the stored revision of the stable version is gone: change the spec, or set spec.restartNonce to a new value, "+
 			"to run what the spec asks for")

@@ -4,7 +4,6 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 	"github.com/weir-stream/weir/runtime/contract"
@@ -25,13 +24,10 @@ const (
 func (p *planner) save(stop bool) outcome {
 	op := p.st.Operation
 	e := p.engine()
-	if done := p.done(); done != nil {
-		return p.judge(done)
+	if o := p.heardOf(op); o != nil && (p.answers() || o.Phase == contract.OperationSucceeded) {
+		return p.judge(o)
 	}
 	if e != nil && p.answers() {
-		if i := slices.IndexFunc(e.Operations, func(o contract.Operation) bool { return o.ID == op.ID }); i >= 0 {
-			return p.judge(&e.Operations[i])
-		}
 		ending := e.State == contract.JobSuspended // the coordinator, and not the job: the next one is asked
 		if e.State.Ended() && !ending {
 			op.Message = fmt.Sprintf("the job is %s", e.State)

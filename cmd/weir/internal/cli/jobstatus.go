@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/program/human"
 )
 
@@ -225,14 +226,9 @@ func (p *jobPrinter) snapshots() {
 }
 
 func describeReport(now time.Time, c *streamv1.SnapshotReport) string {
-	text := strconv.FormatInt(c.ID, 10)
-	if !c.CompletedAt.IsZero() {
-		text += fmt.Sprintf(", %s ago", human.Duration(now.Sub(c.CompletedAt.Time)))
-	}
-	if c.DurationMillis > 0 {
-		text += ", took " + millis(c.DurationMillis)
-	}
-	return withPath(text, c.SizeBytes, c.Path)
+	return describeSnapshot(now, &contract.SnapshotInfo{
+		ID: c.ID, CompletedAt: c.CompletedAt.Time, DurationMillis: c.DurationMillis, SizeBytes: c.SizeBytes, Path: c.Path,
+	})
 }
 
 func (p *jobPrinter) operation() {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -96,21 +97,16 @@ func printStatus(out io.Writer, now time.Time, s *contract.JobStatus, h *contrac
 }
 
 func describeSnapshot(now time.Time, c *contract.SnapshotInfo) string {
-	text := fmt.Sprintf("%d", c.ID)
+	text := strconv.FormatInt(c.ID, 10)
 	if !c.CompletedAt.IsZero() {
 		text += fmt.Sprintf(", %s ago", human.Duration(now.Sub(c.CompletedAt)))
 	}
 	if c.DurationMillis > 0 {
-		text += fmt.Sprintf(", took %s", human.Duration(time.Duration(c.DurationMillis)*time.Millisecond))
+		text += ", took " + millis(c.DurationMillis)
 	}
-	return withPath(text, c.SizeBytes, c.Path)
-}
-
-// withPath adds size and path of a snapshot to its description. One in the memory of the coordinator has no path.
-func withPath(text string, size int64, path string) string {
-	text += ", " + human.Bytes(size)
-	if path != "" {
-		text += ", " + path
+	text += ", " + human.Bytes(c.SizeBytes)
+	if c.Path != "" { // one in the memory of the coordinator has none
+		text += ", " + c.Path
 	}
 	return text
 }

@@ -61,7 +61,7 @@ func (s *scenario) runMany(jobs int, limit time.Duration, maxBytes float64) {
 		after.requests("GET")-counted.requests("GET"), after.requests("PUT")-counted.requests("PUT"))
 	passes, mean, slow := after.passes()
 	s.Logf("%v passes of the operator, %.1f ms each on average, %.2f %% took more than a second", passes, mean*1e3, slow*100)
-	s.Logf("memory of the operator with %d jobs: %.0f MB", jobs, after.memory()/1e6)
+	s.Logf("memory of the operator with %d jobs: %.0f MB (%s)", jobs, after.memory()/1e6, after.memoryParts())
 	if after.memory() > maxBytes {
 		s.Errorf("the operator uses %.0f MB, want at most %.0f", after.memory()/1e6, maxBytes/1e6)
 	}

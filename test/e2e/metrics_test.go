@@ -144,8 +144,20 @@ func (f families) requests(method string) (n float64) {
 }
 
 // memory that the operator has resident, in bytes.
-func (f families) memory() float64 {
-	for _, m := range f["process_resident_memory_bytes"].GetMetric() {
+func (f families) memory() float64 { return f.gauge("process_resident_memory_bytes") }
+
+// memoryParts says what the memory of the operator consists of.
+func (f families) memoryParts() string {
+	const mb = 1e6
+	inUse, stacks := f.gauge("go_memstats_heap_inuse_bytes"), f.gauge("go_memstats_stack_inuse_bytes")
+	idle := f.gauge("go_memstats_heap_idle_bytes") - f.gauge("go_memstats_heap_released_bytes")
+	return fmt.Sprintf("heap %.0f MB of which objects %.0f, idle %.0f, stacks %.0f, next collection at %.0f", inUse/mb,
+		f.gauge("go_memstats_heap_alloc_bytes")/mb, idle/mb, stacks/mb, f.gauge("go_memstats_next_gc_bytes")/mb)
+}
+
+// gauge is the value of a gauge without labels; 0: there is none.
+func (f families) gauge(name string) float64 {
+	for _, m := range f[name].GetMetric() {
 		return m.GetGauge().GetValue()
 	}
 	return 0

@@ -73,6 +73,9 @@ func (p *planner) gate(e *contract.JobStatus) {
 	if epoch := p.st.Job.Epoch; restarts != s.Restarts || epoch != s.Epoch {
 		s.Restarts, s.Epoch, s.Since, s.Checkpoints = restarts, epoch, metav1.Time{}, 0
 	}
+	if p.justLost() {
+		return // one poll that fails is no news; a restart that it missed is counted, or is of another epoch
+	}
 	if e.State != contract.JobRunning || !p.answers() {
 		s.Since, s.Checkpoints = metav1.Time{}, 0
 		return

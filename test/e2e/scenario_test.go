@@ -31,6 +31,8 @@ const (
 	pollInterval = 150 * time.Millisecond
 	// secretName is the secret with the credentials of the S3 server in every namespace.
 	secretName = "s3"
+	// namespacePrefix begins the names of the namespaces of all tests.
+	namespacePrefix = "e2e-"
 )
 
 // scenario is a test with a namespace of its own, in which pods must pass the restricted pod security standard.
@@ -43,7 +45,7 @@ type scenario struct {
 // newScenario makes the namespace. It is deleted after the test.
 func newScenario(t *testing.T, name string) *scenario {
 	t.Helper()
-	s := &scenario{T: t, ns: fmt.Sprintf("e2e-%s-%04x", name, rand.IntN(1<<16))}
+	s := &scenario{T: t, ns: fmt.Sprintf("%s%s-%04x", namespacePrefix, name, rand.IntN(1<<16))}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.ns, Labels: map[string]string{
 		"pod-security.kubernetes.io/enforce": "restricted",
 	}}}

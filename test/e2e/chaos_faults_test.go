@@ -5,6 +5,7 @@
 package e2e_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -100,6 +102,62 @@ func faultsOfVersions() []fault {
 			return c.takeBack(ctx, job, c.setMisfit)
 		}},
 	}
+}
+
+// faultsOfObjects delete what users delete.
+func faultsOfObjects() []fault {
+	return []fault{
+		{name: "job deleted and created again", weight: 2, do: func(ctx context.Context, c *chaos, job string) error { return c.createAgain(ctx, job) }},
+		{name: "namespace deleted", weight: 1, do: func(ctx context.Context, c *chaos, _ string) error { return c.passingNamespace(ctx) }},
+	}
+}
+
+// createAgain deletes a job, with a savepoint or without, and creates the same again once it is gone. The new one finds the state of the old one.
+func (c *chaos) createAgain(ctx context.Context, name string) error {
+	policy := []streamv1.DeletionPolicy{streamv1.CancelOnDeletion, streamv1.SavepointOnDeletion}[c.rng.IntN(2)]
+	job, err := c.change(ctx, name, func(job *streamv1.StreamJob) { job.Spec.DeletionPolicy = policy })
+	if err != nil {
+		return err
+	}
+	c.deleted[name] = true
+	c.later("creating "+name+" again", time.Second, func(ctx context.Context) error {
+		switch now, err := c.get(ctx, name); {
+		case apierrors.IsNotFound(err):
+			again := &streamv1.StreamJob{ObjectMeta: metav1.ObjectMeta{Namespace: c.ns, Name: name}, Spec: job.Spec}
+			if err := suite.client.Create(ctx, again); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		case now.UID == job.UID && now.DeletionTimestamp == nil: // the first try did not come about
+			return cmp.Or(suite.client.Delete(ctx, now), errNotYet)
+		case now.UID == job.UID:
+			return errNotYet
+		} // else it was created, and the answer to that was lost
+		delete(c.deleted, name)
+		return nil
+	})
+	return suite.client.Delete(ctx, job)
+}
+
+// passingNamespace makes a namespace with a job in it, and deletes it after a while.
+func (c *chaos) passingNamespace(ctx context.Context) error {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%08x", c.ns, c.rng.Uint32())}}
+	job := c.small("passing")
+	job.Namespace, job.Spec.Storage = ns.Name, nil
+	c.later("deleting namespace "+ns.Name, c.between(time.Second, 15*time.Second), func(ctx context.Context) error {
+		return cmp.Or(client.IgnoreNotFound(suite.client.Delete(ctx, ns)), c.namespaceGone(ctx, ns))
+	})
+	return cmp.Or(suite.client.Create(ctx, ns), suite.client.Create(ctx, job))
+}
+
+// namespaceGone says that a namespace is not gone yet.
+func (c *chaos) namespaceGone(ctx context.Context, ns *corev1.Namespace) error {
+	err := suite.client.Get(ctx, client.ObjectKeyFromObject(ns), &corev1.Namespace{})
+	if err == nil {
+		return errNotYet
+	}
+	return client.IgnoreNotFound(err)
 }
 
 // storage signals what stands before the object store, and lets it go on after a while if there is one.
@@ -205,15 +263,15 @@ func (c *chaos) takeBack(ctx context.Context, name string, set func(ctx context.
 func (c *chaos) afterRollback(name string, broken func(*streamv1.StreamJobSpec) bool, repair func(context.Context) error) {
 	end := time.Now().Add(rollbackPatience)
 	c.later("repairing "+name, time.Second, func(ctx context.Context) error {
-		job := &streamv1.StreamJob{}
-		if err := suite.client.Get(ctx, types.NamespacedName{Namespace: c.ns, Name: name}, job); err != nil {
+		job, err := c.get(ctx, name)
+		if err != nil {
 			return err
 		}
 		if !broken(&job.Spec) {
 			return nil // another fault was put right, and this one with it
 		}
 		holds := rollbackHolds(job)
-		if holds == "" && time.Now().Before(end) && !c.ending {
+		if (holds == "" || c.deleted[name]) && time.Now().Before(end) && !c.ending {
 			return errNotYet
 		}
 		c.Logf("%s the version of %s that cannot run is repaired, %s", clock(), name, first(holds, "without having been rolled back"))
@@ -256,38 +314,50 @@ func (c *chaos) countRollbacks() {
 	}
 }
 
-// change edits the spec of a job.
-func (c *chaos) change(ctx context.Context, name string, edit func(*streamv1.StreamJob)) error {
+// get reads a job.
+func (c *chaos) get(ctx context.Context, name string) (*streamv1.StreamJob, error) {
 	job := &streamv1.StreamJob{}
-	if err := suite.client.Get(ctx, types.NamespacedName{Namespace: c.ns, Name: name}, job); err != nil {
-		return err
+	return job, suite.client.Get(ctx, types.NamespacedName{Namespace: c.ns, Name: name}, job)
+}
+
+// change edits the spec of a job and returns it.
+func (c *chaos) change(ctx context.Context, name string, edit func(*streamv1.StreamJob)) (*streamv1.StreamJob, error) {
+	if c.deleted[name] {
+		return nil, errNotYet
+	}
+	job, err := c.get(ctx, name)
+	if err != nil {
+		return nil, err
 	}
 	before := job.DeepCopy()
 	edit(job)
-	return suite.client.Patch(ctx, job, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	return job, suite.client.Patch(ctx, job, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 }
 
 // setExpression sets what a job writes as the number of a row.
 func (c *chaos) setExpression(ctx context.Context, name string, e streamv1.Expression) error {
-	return c.change(ctx, name, func(job *streamv1.StreamJob) { setRows(job, e) })
+	_, err := c.change(ctx, name, func(job *streamv1.StreamJob) { setRows(job, e) })
+	return err
 }
 
 // setAbsentImage has the workers of a job need an image that nobody has, or no longer.
 func (c *chaos) setAbsentImage(ctx context.Context, name string, broken bool) error {
-	return c.change(ctx, name, func(job *streamv1.StreamJob) {
+	_, err := c.change(ctx, name, func(job *streamv1.StreamJob) {
 		if job.Spec.Workers.PodTemplate = nil; broken {
 			job.Spec.Workers = withAbsentImage(job.Spec.Workers)
 		}
 	})
+	return err
 }
 
 // setMisfit gives an aggregate of a job a function that its state doesn't fit, or takes that back.
 func (c *chaos) setMisfit(ctx context.Context, name string, broken bool) error {
-	return c.change(ctx, name, func(job *streamv1.StreamJob) {
+	_, err := c.change(ctx, name, func(job *streamv1.StreamJob) {
 		i := slices.IndexFunc(job.Spec.Dataflow.Operators, func(o streamv1.Operator) bool { return o.Name == "totals" })
 		newest := &job.Spec.Dataflow.Operators[i].Aggregate.Aggregates[1]
 		if newest.Function = streamv1.MaxFunction; broken {
 			newest.Function = streamv1.MinFunction
 		}
 	})
+	return err
 }

@@ -59,6 +59,8 @@ type chaos struct {
 	made, missed map[string]int
 	// rollbacks are the texts of the events of rollbacks, by name; events don't last.
 	rollbacks map[string]string
+	// deleted are the jobs that are being deleted, and will be created again: nothing else is changed in them.
+	deleted map[string]bool
 	// retried counts how often the job that is waited for was asked to try a version again that was rolled back.
 	retried int
 	// ending says that the test is over, and that nothing is waited for any more.
@@ -97,6 +99,7 @@ func TestChaos_KeepsEveryRow(t *testing.T) {
 	c := &chaos{
 		scenario: newScenario(t, "chaos"), rng: rand.New(rand.NewPCG(seed, seed)),
 		made: map[string]int{}, missed: map[string]int{}, rollbacks: map[string]string{},
+		deleted: map[string]bool{},
 	}
 	t.Cleanup(c.calm)
 	c.store = c.faultyStore()
@@ -144,7 +147,7 @@ func (c *chaos) add(i int) string {
 
 // faults are all kinds of them.
 func faults() []fault {
-	return slices.Concat(faultsOfProcesses(), faultsOfStorage(), faultsOfSpecs(), faultsOfVersions(), faultsOfTheCluster())
+	return slices.Concat(faultsOfProcesses(), faultsOfStorage(), faultsOfSpecs(), faultsOfVersions(), faultsOfTheCluster(), faultsOfObjects())
 }
 
 func faultsOfProcesses() []fault {
@@ -326,7 +329,7 @@ func (c *chaos) recover(faults int) {
 	c.Logf("%s all jobs have recovered after %d faults, in %.1f s", clock(), faults, time.Since(begin).Seconds())
 }
 
-// snapshotsTaken says which StreamSnapshot isn't complete; those that are, are deleted, with their files.
+// snapshotsTaken says which StreamSnapshot isn't complete; those that are, or can't be any more, are deleted, with their files.
 func (c *chaos) snapshotsTaken() string {
 	ctx, cancel := context.WithTimeout(c.Context(), 5*time.Second)
 	defer cancel()
@@ -337,7 +340,7 @@ func (c *chaos) snapshotsTaken() string {
 	missing := ""
 	for i := range list.Items {
 		snap := &list.Items[i]
-		if snap.Status.State == streamv1.SnapshotCompleted {
+		if snap.Status.State == streamv1.SnapshotCompleted || lostItsJob(snap) {
 			if err := suite.client.Delete(ctx, snap); client.IgnoreNotFound(err) != nil {
 				return err.Error()
 			}
@@ -345,6 +348,12 @@ func (c *chaos) snapshotsTaken() string {
 		missing = fmt.Sprintf("snapshot %s is %+v", snap.Name, snap.Status)
 	}
 	return missing
+}
+
+// lostItsJob says that a snapshot will never be taken, since its job was deleted before it was.
+func lostItsJob(snap *streamv1.StreamSnapshot) bool {
+	c := apimeta.FindStatusCondition(snap.Status.Conditions, streamv1.ConditionReady)
+	return snap.Status.State == streamv1.SnapshotFailed && c != nil && c.Reason == streamv1.ReasonJobGone
 }
 
 // recovered says what is still missing until a job runs as its spec says.
@@ -463,6 +472,9 @@ func (c *chaos) operator(ctx context.Context, sig stage.Signal, thawAfter time.D
 
 // edit patches a job.
 func (c *chaos) edit(ctx context.Context, name, patch string) error {
+	if c.deleted[name] {
+		return errNotYet
+	}
 	job := &streamv1.StreamJob{ObjectMeta: metav1.ObjectMeta{Namespace: c.ns, Name: name}}
 	return suite.client.Patch(ctx, job, client.RawPatch(types.MergePatchType, []byte(patch)))
 }

@@ -154,7 +154,7 @@ type StateBackend struct {
 	LocalRecovery bool `json:"localRecovery,omitempty"`
 
 	// memoryBudget is how much memory the keyed state of one worker may take, for example 2Gi, with the copies that checkpoints
-	// hold. Beyond it the job fails with an error that says so, before the worker runs out of memory. Unset means no limit.
+	// hold and the rows that unaligned barriers have captured. Beyond it the job fails with an error that says so, before the worker runs out of memory. Unset means no limit.
 	// +optional
 	MemoryBudget *resource.Quantity `json:"memoryBudget,omitempty"`
 }

@@ -18,7 +18,7 @@ import (
 // +kubebuilder:printcolumn:name="Checkpoint",type=integer,JSONPath=`.status.lastCheckpoint.id`
 // +kubebuilder:printcolumn:name="Checkpointed",type=date,JSONPath=`.status.lastCheckpoint.completedAt`
 // +kubebuilder:printcolumn:name="Restarts",type=integer,JSONPath=`.status.job.restarts`
-// +kubebuilder:printcolumn:name="Parallelism",type=integer,JSONPath=`.spec.parallelism`
+// +kubebuilder:printcolumn:name="Parallelism",type=integer,JSONPath=`.status.parallelism`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`

@@ -24,6 +24,10 @@ import (
 // lostNodePatience is how long Kubernetes may take to give a node up, and the operator to remove its pods.
 const lostNodePatience = 4 * time.Minute
 
+// lostNodeLimit is the longest from the loss of a node until the pods are replaced, with a lostNodeTimeout of 5 s. It's 5 s until they are deleted, 5 s of grace,
+// and at least 10 s until they are taken to be lost; with the default it would be more than a minute.
+const lostNodeLimit = 45 * time.Second
+
 // TestNodeLost_GoesOnExactlyOnce freezes the kubelet until the node is lost for Kubernetes and the pods of the job are replaced, while all their processes run on,
 // the coordinator among them. An edit comes meanwhile.
 func TestNodeLost_GoesOnExactlyOnce(t *testing.T) {
@@ -40,8 +44,12 @@ func TestNodeLost_GoesOnExactlyOnce(t *testing.T) {
 	began := time.Now()
 	thaw := s.stopComponent("kubelet")
 	s.awaitNode(node, corev1.ConditionUnknown)
-	t.Logf("%.0f s after its kubelet had stopped node %s was lost", time.Since(began).Seconds(), node)
+	lost := time.Now()
+	t.Logf("%.0f s after its kubelet had stopped node %s was lost", lost.Sub(began).Seconds(), node)
 	s.replaced(before, pods)
+	if took := time.Since(lost); took > lostNodeLimit {
+		t.Errorf("the pods were replaced %.0f s after the node was lost, want at most %v", took.Seconds(), lostNodeLimit)
+	}
 	t.Logf("%.0f s after its kubelet had stopped the pods %v were replaced", time.Since(began).Seconds(), pods)
 	generation := s.patch(ledger.Name, `{"spec":{"parallelism":3}}`)
 	thaw()

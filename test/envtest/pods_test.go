@@ -4,10 +4,12 @@ package envtest
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -191,4 +193,59 @@ func TestOperator_WithRightsInOneNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	NewWithT(t).Eventually(func() bool { return c.job() == nil }).WithTimeout(patience).Should(BeTrue(), "it is deleted")
+}
+
+// TestOperator_WithRightsInOneNamespace_DoesAllItsWork has the operator with the same rights upgrade, roll out a template, take and delete snapshots by
+// agents, keep to a schedule, suspend, and delete a job with a savepoint.
+func TestOperator_WithRightsInOneNamespace_DoesAllItsWork(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.operate(as(c.tenant()))
+	before := c.startTwo("savepoint: {schedule: '* * * * *', retention: {count: 1}}", "upgrade: {surge: IfPossible}")
+	c.edit(parallelism(3))
+	job := c.running()
+	checkUpgraded(t, c, before, job)
+
+	makeSnapshot(t, c.namespace, "mine", "jobRef: {name: j}, reclaimPolicy: Delete")
+	path := c.completes("mine").Status.Path
+	c.eventually("one by schedule", func() error {
+		list := &streamv1.StreamSnapshotList{}
+		if err := admin.List(t.Context(), list, client.InNamespace(c.namespace)); err != nil {
+			return err
+		}
+		for i := range list.Items {
+			if s := &list.Items[i]; s.Name != "mine" && s.Status.State == streamv1.SnapshotCompleted {
+				return nil
+			}
+		}
+		c.clock.pass(20 * time.Second)
+		c.touch() // the next look would be by the real clock
+		return errors.New("there is none")
+	})
+	c.edit(state(streamv1.StateSuspended))
+	c.suspended()
+	c.edit(state(streamv1.StateRunning))
+	c.running()
+
+	c.edit(func(spec *streamv1.StreamJobSpec) { spec.DeletionPolicy = streamv1.SavepointOnDeletion })
+	saved := len(c.storage.lineage("j").savepoints())
+	if err := admin.Delete(t.Context(), c.job()); err != nil {
+		t.Fatal(err)
+	}
+	c.gone()
+	if got := len(c.storage.lineage("j").savepoints()); got <= saved {
+		t.Errorf("%d savepoints before the deletion, %d after it", saved, got)
+	}
+	if err := admin.Delete(t.Context(), c.snapshot("mine")); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually("the snapshot is gone", func() error {
+		if c.snapshot("mine") != nil {
+			return errors.New("it is there")
+		}
+		return nil
+	})
+	if got := c.storage.asked("Agent remove"); len(got) == 0 || !strings.Contains(strings.Join(got, " "), path) {
+		t.Errorf("agents were asked for %v, want the removal of %s", got, path)
+	}
 }

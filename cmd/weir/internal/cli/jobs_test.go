@@ -270,7 +270,7 @@ func TestJobs_InACluster(t *testing.T) {
 			},
 			wantPatch: []string{`{"spec":{"state":"Cancelled"}}`}, wantOut: "cancelled\n",
 			wantErr: "12:00:00 page-views: cancelling; its checkpoints and savepoints stay in storage, and weir resume page-views goes on from them\n" +
-				"12:00:00 page-views: waiting for the operator to look at generation 4\n12:00:00 page-views: Running, cancel canceling\n",
+				"12:00:00 page-views: waiting for the operator to look at generation 4\n12:00:00 page-views: Running, cancel cancelling\n",
 		},
 		"cancel what has completed": {
 			args: []string{"cancel", "page-views"}, job: pageViews(func(job *streamv1.StreamJob) { job.Spec.Storage = nil }), wantCode: exitFailed,

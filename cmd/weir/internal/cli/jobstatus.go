@@ -307,11 +307,19 @@ func podState(pod *corev1.Pod) string {
 	return orDash(string(pod.Status.Phase))
 }
 
+// phaseText is the phase of an operation in a line of text.
+func phaseText(p streamv1.OperationPhase) string {
+	if p == streamv1.OperationCanceling {
+		return "cancelling" // as everywhere else in what people read
+	}
+	return strings.ToLower(string(p))
+}
+
 // headline sums up in one line where a StreamJob is.
 func headline(job *streamv1.StreamJob) string {
 	text := string(cmp.Or(job.Status.Phase, streamv1.PhasePending))
 	if op := job.Status.Operation; op != nil {
-		text += fmt.Sprintf(", %s %s", strings.ToLower(string(op.Type)), strings.ToLower(string(op.Phase)))
+		text += fmt.Sprintf(", %s %s", strings.ToLower(string(op.Type)), phaseText(op.Phase))
 		if op.Attempts > 1 {
 			text += fmt.Sprintf(" (try %d)", op.Attempts)
 		}

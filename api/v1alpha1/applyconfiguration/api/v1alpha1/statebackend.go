@@ -23,7 +23,7 @@ type StateBackendApplyConfiguration struct {
 	// them instead of storage where they are there and whole. Unset means that a restart reads from storage.
 	LocalRecovery *bool `json:"localRecovery,omitempty"`
 	// memoryBudget is how much memory the keyed state of one worker may take, for example 2Gi, with the copies that checkpoints
-	// hold. Beyond it the job fails with an error that says so, before the worker runs out of memory. Unset means no limit.
+	// hold and the rows that unaligned barriers have captured. Beyond it the job fails with an error that says so, before the worker runs out of memory. Unset means no limit.
 	MemoryBudget *resource.Quantity `json:"memoryBudget,omitempty"`
 }
 

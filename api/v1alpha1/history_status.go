@@ -195,6 +195,11 @@ type HistoryEntry struct {
 	// +kubebuilder:validation:MaxLength=64
 	EffectiveMode string `json:"effectiveMode,omitempty"`
 
+	// restoreReason is why that isn't what was asked for.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	RestoreReason string `json:"restoreReason,omitempty"`
+
 	// restoredFrom is the snapshot that its tasks started from, also if they never all ran.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024

@@ -71,7 +71,7 @@ type StreamJobStatus struct {
 	Job *JobReport `json:"job,omitempty"`
 
 	// lastCheckpoint is the newest completed checkpoint that the operator has heard of. It is updated when something
-	// else changes, and otherwise at most every 30 seconds. Without storage it has no path, and goes with its coordinator.
+	// else changes, every 5 seconds for a minute after that, and otherwise every 30 seconds. Without storage it has no path, and goes with its coordinator.
 	// +optional
 	LastCheckpoint *SnapshotReport `json:"lastCheckpoint,omitempty"`
 

@@ -3,6 +3,7 @@
 package streamjob
 
 import (
+	"regexp"
 	"time"
 
 	"github.com/weir-stream/weir/controllers/streamjob/plan"
@@ -28,13 +29,14 @@ type saying struct {
 }
 
 // IsNews says whether an event is to be published, and remembers that it was. A warning is news when the newest one of its reason says
-// something else or is long past; anything else is news when it isn't just what was published last.
+// something else or is long past; anything else is news when it isn't just what was published last. That another checkpoint or another try
+// has the same trouble is no news.
 func (t *Told) IsNews(e plan.Event, now time.Time) bool {
 	before := t.last
 	if e.Type == plan.Warning {
 		before = t.warnings[e.Reason]
 	}
-	if before.event == e && now.Sub(before.at) < sayAgainAfter {
+	if sameNews(before.event, e) && now.Sub(before.at) < sayAgainAfter {
 		return false
 	}
 	t.last = saying{e, now}
@@ -45,6 +47,17 @@ func (t *Told) IsNews(e plan.Event, now time.Time) bool {
 		t.warnings[e.Reason] = t.last
 	}
 	return true
+}
+
+// number is a number by itself, such as that of a checkpoint or a time; names with digits in them are none.
+var number = regexp.MustCompile(`\b[0-9]+\b`)
+
+// sameNews says that two events tell the same. Of a trouble that lasts, the numbers in its text may change.
+func sameNews(a, b plan.Event) bool {
+	if a.Action == plan.Reconcile && b.Action == plan.Reconcile {
+		a.Note, b.Note = number.ReplaceAllString(a.Note, "0"), number.ReplaceAllString(b.Note, "0")
+	}
+	return a == b
 }
 
 // publish tells people what happened.

@@ -17,6 +17,9 @@ func TestPublish_SaysTheSameThingOnce(t *testing.T) {
 	otherwise := plan.Event{Type: plan.Warning, Reason: "SavepointFailed", Action: "Upgrade", Note: "storage refuses the credentials"}
 	deploying := plan.Event{Type: plan.Normal, Reason: "Deploying", Action: "Deploy", Note: "Deploying grant 2 of the job"}
 	suspended := plan.Event{Type: plan.Normal, Reason: "Suspended", Action: "Suspend", Note: "The job is suspended"}
+	misfit := func(id string) plan.Event {
+		return plan.Event{Type: plan.Warning, Reason: "IncompatibleState", Action: plan.Reconcile, Note: "checkpoint " + id + " doesn't fit"}
+	}
 	type step struct {
 		after time.Duration
 		event plan.Event
@@ -43,6 +46,10 @@ func TestPublish_SaysTheSameThingOnce(t *testing.T) {
 				"Warning SavepointFailed storage does not answer", "Warning SavepointFailed storage refuses the credentials",
 				"Warning SavepointFailed storage does not answer",
 			},
+		},
+		"a trouble that each checkpoint has": {
+			[]step{{0, misfit("5")}, {time.Minute, misfit("17")}, {time.Minute, misfit("a5")}},
+			[]string{"Warning IncompatibleState checkpoint 5 doesn't fit", "Warning IncompatibleState checkpoint a5 doesn't fit"},
 		},
 		"something that happens twice": {
 			[]step{{0, suspended}, {time.Second, deploying}, {time.Second, suspended}},

@@ -144,7 +144,7 @@ func (s *scope) pass(ctx context.Context) (ctrl.Result, error) {
 	if refused != nil {
 		c := s.failure(refused.reason, refused.err)
 		if refused.lasts {
-			p.Events = append(p.Events, plan.Event{Type: plan.Warning, Reason: c.Reason, Action: "Reconcile", Note: c.Message})
+			p.Events = append(p.Events, plan.Event{Type: plan.Warning, Reason: c.Reason, Action: plan.Reconcile, Note: c.Message})
 			s.lookAgain(retryRefused)
 		}
 		failed(&s.job.Status, &p.Status, c)

@@ -118,7 +118,7 @@ func snapshotProblem(err error) *contract.Problem {
 	}
 	p := coordinator.ProblemOf(err)
 	if errors.Is(err, storage.ErrNotFound) && p.Reason == contract.RestoreNotFound {
-		p.Remedy = "weir snapshot ls lists the snapshots of a job"
+		p.Remedy = "weir snapshot ls lists the snapshots of a job; a checkpoint that newer ones have replaced is gone: take a savepoint, or keep more by checkpointing.retention.count"
 	}
 	return p
 }

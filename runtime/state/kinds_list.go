@@ -37,7 +37,7 @@ func OpenScopedList[K, V any](m *Memory, name string, keys *Keys[K], coder Coder
 		Name: name, Keys: PairKeys, Kind: ListKind, ValueSize: listChunk, KeyType: keys.typ, ValueType: "list of " + coder.Signature(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("opening state: %w", err)
+		return nil, err
 	}
 	return &ScopedList[K, V]{t: t, keys: keys, coder: coder}, nil
 }

@@ -38,7 +38,7 @@ func OpenMap[K, M, V any](m *Memory, name string, keys *Keys[K], users *Keys[M],
 		Name: name, Keys: PairKeys, Kind: MapKind, KeyType: keys.typ, ValueType: "map[" + users.typ + "]" + coder.Signature(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("opening state: %w", err)
+		return nil, err
 	}
 	return &Map[K, M, V]{t: t, keys: keys, users: users, coder: coder}, nil
 }

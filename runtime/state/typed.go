@@ -47,7 +47,7 @@ func openValue[K, V any](m *Memory, d Descriptor, keys *Keys[K], coder Coder[V])
 	}
 	t, err := m.Table(d)
 	if err != nil {
-		return nil, fmt.Errorf("opening state: %w", err)
+		return nil, err
 	}
 	return &Value[K, V]{t: t, keys: keys, coder: coder}, nil
 }

@@ -5,6 +5,7 @@ package task
 import (
 	"context"
 	"fmt"
+	"path"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -69,8 +70,32 @@ type PanicError struct {
 	Stack string
 }
 
-// Error shows the value and the place.
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.Value, e.Stack) }
+// Error shows the value and the place in its first line, and the stack below.
+func (e *PanicError) Error() string {
+	at := ""
+	if place := placeOf(e.Stack); place != "" {
+		at = " (in " + place + ")"
+	}
+	return fmt.Sprintf("panic: %v%s\n%s", e.Value, at, e.Stack)
+}
+
+// placeOf finds the function that panicked in a stack, with file and line: the first one after the panic that isn't of the Go runtime.
+func placeOf(stack string) string {
+	_, after, found := strings.Cut(stack, "panic(")
+	if !found {
+		return ""
+	}
+	lines := strings.Split(after, "\n")
+	for i := 2; i+1 < len(lines); i += 2 { // the first two are the rest of the panic
+		if strings.HasPrefix(lines[i], "runtime.") || strings.HasPrefix(lines[i], "panic(") {
+			continue
+		}
+		name := lines[i][:max(strings.LastIndexByte(lines[i], '('), 0)]
+		file, _, _ := strings.Cut(strings.TrimSpace(lines[i+1]), " ")
+		return path.Base(name) + ", " + path.Base(file)
+	}
+	return ""
+}
 
 // Loop is the shell of one task: what [Run] needs besides the core.
 type Loop struct {

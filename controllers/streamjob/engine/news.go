@@ -59,8 +59,17 @@ func (w *watch) tells(gist string, checkpoint int64, now time.Time) (changed, te
 	case checkpoint == w.toldCheckpoint:
 		return false, false
 	default:
-		return false, w.toldCheckpoint == 0 || now.Sub(w.toldAt) >= checkpointNews
+		return false, w.toldCheckpoint == 0 || now.Sub(w.toldAt) >= w.checkpointPause(now)
 	}
+}
+
+// checkpointPause is how long after anything was told another checkpoint is, when nothing else is new. After a change people watch, and a version
+// is about to become stable.
+func (w *watch) checkpointPause(now time.Time) time.Duration {
+	if now.Sub(w.changedAt) < settling {
+		return checkpointsEvery
+	}
+	return checkpointNews
 }
 
 // outdates says that a status is about to be told with a checkpoint that is newer than the history of checkpoints which would be told with it.

@@ -26,8 +26,10 @@ const (
 	motion = time.Minute
 	// checkpointsEvery is how often the history of checkpoints is asked for.
 	checkpointsEvery = 5 * time.Second
-	// checkpointNews is how often it is told that another checkpoint has completed, when nothing else is new.
+	// checkpointNews is how often it is told that another checkpoint has completed, when nothing else is new; in the time of settling after a change it is
+	// as often as the history is asked for.
 	checkpointNews = 30 * time.Second
+	settling       = time.Minute
 )
 
 // watch is the watch of one job at one target.

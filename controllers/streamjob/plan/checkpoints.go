@@ -16,6 +16,9 @@ import (
 // storagePatience is how long the coordinator may wait for its storage before that is told: one lost request is no news.
 const storagePatience = 10 * time.Second
 
+// reachPatience is how long a first version may try to get through to its storage before somebody is asked to look at it.
+const reachPatience = 20 * time.Second
+
 // hearCheckpoints takes over what the engine reports of checkpoints.
 func (p *planner) hearCheckpoints() {
 	h := p.o.Engine.Checkpoints

@@ -22,6 +22,8 @@ type verdict struct {
 	phase           streamv1.Phase
 	// stalled and reconciling are mostly the opposite of ready; a running job that takes a savepoint is ready and reconciling.
 	stalled, reconciling bool
+	// cause is the part of the message that people are told of in an event; empty: all of it.
+	cause string
 }
 
 // conditions derives the conditions and the phase from the status to write and what was observed.
@@ -77,13 +79,14 @@ func (p *planner) snapshotReason() string {
 	return streamv1.ReasonSavepointing
 }
 
-// tell has people hear of what they have to change, when it is new. Rollbacks have events of their own.
+// tell has people hear of what they have to change, or of tasks that failed, when it is new. Rollbacks have events of their own.
 func (p *planner) tell(v verdict) {
-	reason, message := v.reason, v.message
+	reason, message := v.reason, cmp.Or(v.cause, v.message)
 	switch t := p.podTrouble(); {
 	case reason == streamv1.ReasonRolledBack:
 		return
 	case v.stalled:
+	case reason == streamv1.ReasonRestarting:
 	case v.ready && t != nil && live(p.st):
 		reason, message = t.Reason, t.Message
 	default:
@@ -92,12 +95,17 @@ func (p *planner) tell(v verdict) {
 	if slices.ContainsFunc(p.plan.Events, func(e Event) bool { return e.Reason == reason }) {
 		return // said already, in words that fit the occasion
 	}
-	for _, condition := range []string{streamv1.ConditionStalled, streamv1.ConditionReady} {
-		if c := apimeta.FindStatusCondition(p.was.Conditions, condition); c != nil && strings.Contains(c.Message, message) {
-			return
-		}
+	said := streamv1.ConditionStalled
+	if !v.stalled {
+		said = streamv1.ConditionReady
 	}
-	p.event(Warning, reason, "Reconcile", message)
+	if c := apimeta.FindStatusCondition(p.was.Conditions, said); c != nil && strings.Contains(c.Message, message) {
+		return
+	}
+	if v.cause != "" && message == v.cause {
+		message = string(p.st.Operation.Type) + ": " + message
+	}
+	p.event(Warning, reason, Reconcile, message)
 }
 
 func truth(b bool) metav1.ConditionStatus {
@@ -213,6 +221,9 @@ func (p *planner) operationVerdict(op *streamv1.OperationReport) verdict {
 	if stalls(why) {
 		v.stalled, v.reconciling = true, false
 	}
+	if why == op.Reason {
+		v.cause = op.Message // the rest of the message is how often it was tried, and when it is again
+	}
 	return v
 }
 
@@ -302,6 +313,19 @@ func stalls(reason string) bool {
 	return true
 }
 
+// neverReached says that a first version has not got through to its storage for a while: a wrong address is likelier than a server that is away.
+func (p *planner) neverReached() bool {
+	problem := p.problem()
+	if problem == nil || problem.Reason != contract.StorageUnavailable || p.jobID() != "" || problem.Since.IsZero() {
+		return false
+	}
+	left := reachPatience - p.now.Sub(problem.Since)
+	if left > 0 {
+		p.again(left)
+	}
+	return left <= 0
+}
+
 // trouble is what keeps the deployed version from running, the cause before its consequences.
 func (p *planner) trouble() *Trouble {
 	if t := p.deployed().Refused.trouble(); t != nil {
@@ -375,7 +399,7 @@ func (p *planner) liveVerdict() verdict {
 	if p.written() {
 		if t := p.trouble(); t != nil {
 			v := p.stall(t.Reason, t.Message)
-			if !stalls(t.Reason) || p.rollbackTarget() != nil {
+			if !stalls(t.Reason) && !p.neverReached() || p.rollbackTarget() != nil {
 				v.stalled, v.reconciling, v.phase = false, true, streamv1.PhaseStarting
 			}
 			return v

@@ -102,9 +102,15 @@ func (p *planner) end(how streamv1.JobEnd) {
 
 func (p *planner) failure() string {
 	if p.st.Job != nil && p.st.Job.LastFailure != nil {
-		return p.st.Job.LastFailure.Message
+		return firstLine(p.st.Job.LastFailure.Message)
 	}
 	return "the engine gave no reason"
+}
+
+// firstLine is a text without the stack of a panic, which status.job.lastFailure and the log have.
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
 }
 
 // start is for a job that has no pods.

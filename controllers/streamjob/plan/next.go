@@ -253,7 +253,6 @@ func (p *planner) hearRestore(e *contract.JobStatus) {
 		r.AgeMillis = max(0, p.now.Sub(from.CompletedAt)).Milliseconds()
 	}
 	r.EstimatedReplayMillis = p.replayOf(r, from)
-	p.noteRestore()
 	kind, reason := Normal, "Restored"
 	if r.RequestedMode == modeStateless && r.EffectiveMode != modeRestoreFrom || r.RequestedMode == string(streamv1.UpgradeFromSavepoint) && r.EffectiveMode != r.RequestedMode {
 		kind, reason = Warning, "RestoredFromCheckpoint"
@@ -261,6 +260,7 @@ func (p *planner) hearRestore(e *contract.JobStatus) {
 			true: "nothing consents to a start without state", false: "the newest state is none that was taken for this",
 		}[r.RequestedMode == modeStateless])
 	}
+	p.noteRestore()
 	p.event(kind, reason, "Restore", fmt.Sprintf("The job goes on from snapshot %d in %s: %s", r.CheckpointID, r.Path, asAsked(r)))
 }
 
@@ -282,8 +282,13 @@ func (p *planner) startedEmpty(r *streamv1.RestoreReport) {
 
 // noteRestore takes what a version went on from into its history.
 func (p *planner) noteRestore() {
-	if h, r := p.entry(), p.st.Restore; h != nil {
-		h.EffectiveMode, h.RestoredFrom = r.EffectiveMode, r.Path
+	h, r := p.entry(), p.st.Restore
+	if h == nil {
+		return
+	}
+	h.EffectiveMode, h.RestoredFrom = r.EffectiveMode, r.Path
+	if r.EffectiveMode != r.RequestedMode {
+		h.RestoreReason = Cut(r.Reason, maxHistoryText)
 	}
 }
 

@@ -274,7 +274,7 @@ func (p *planner) canSave() (ready bool, never string) {
 		if e.Problem != nil {
 			why += ": " + e.Problem.Message
 		} else if e.LastFailure != nil {
-			why += ": " + e.LastFailure.Message
+			why += ": " + firstLine(e.LastFailure.Message)
 		}
 	}
 	if waited := p.now.Sub(p.st.Operation.DownSince.Time); waited < patience {

@@ -248,6 +248,9 @@ const (
 	Warning EventType = "Warning"
 )
 
+// Reconcile is the action of warnings of a trouble that lasts, whatever is tried.
+const Reconcile = "Reconcile"
+
 // Event is told to the user.
 type Event struct {
 	Type   EventType

@@ -498,6 +498,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: requestedMode
       type:
         scalar: string
+    - name: restoreReason
+      type:
+        scalar: string
     - name: restoredFrom
       type:
         scalar: string

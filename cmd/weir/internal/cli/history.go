@@ -54,7 +54,11 @@ func startOf(h *streamv1.HistoryEntry) string {
 	}
 	text := orDash(h.EffectiveMode)
 	if h.EffectiveMode != "" && h.RequestedMode != "" && h.RequestedMode != h.EffectiveMode {
-		text += " (asked for: " + h.RequestedMode + ")"
+		text += " (asked for: " + h.RequestedMode
+		if h.RestoreReason != "" {
+			text += ", but " + oneLine(h.RestoreReason)
+		}
+		text += ")"
 	}
 	if h.RestoredFrom != "" {
 		text += " " + h.RestoredFrom

@@ -30,6 +30,8 @@ type HistoryEntryApplyConfiguration struct {
 	RequestedMode *string `json:"requestedMode,omitempty"`
 	// effectiveMode is what was done.
 	EffectiveMode *string `json:"effectiveMode,omitempty"`
+	// restoreReason is why that isn't what was asked for.
+	RestoreReason *string `json:"restoreReason,omitempty"`
 	// restoredFrom is the snapshot that its tasks started from, also if they never all ran.
 	RestoredFrom *string `json:"restoredFrom,omitempty"`
 	// message says why, where it was rolled back or failed.
@@ -103,6 +105,14 @@ func (b *HistoryEntryApplyConfiguration) WithRequestedMode(value string) *Histor
 // If called multiple times, the EffectiveMode field is set to the value of the last call.
 func (b *HistoryEntryApplyConfiguration) WithEffectiveMode(value string) *HistoryEntryApplyConfiguration {
 	b.EffectiveMode = &value
+	return b
+}
+
+// WithRestoreReason sets the RestoreReason field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RestoreReason field is set to the value of the last call.
+func (b *HistoryEntryApplyConfiguration) WithRestoreReason(value string) *HistoryEntryApplyConfiguration {
+	b.RestoreReason = &value
 	return b
 }
 

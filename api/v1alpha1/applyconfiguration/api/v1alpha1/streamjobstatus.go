@@ -28,7 +28,7 @@ type StreamJobStatusApplyConfiguration struct {
 	// job is what the engine reported last.
 	Job *JobReportApplyConfiguration `json:"job,omitempty"`
 	// lastCheckpoint is the newest completed checkpoint that the operator has heard of. It is updated when something
-	// else changes, and otherwise at most every 30 seconds. Without storage it has no path, and goes with its coordinator.
+	// else changes, every 5 seconds for a minute after that, and otherwise every 30 seconds. Without storage it has no path, and goes with its coordinator.
 	LastCheckpoint *SnapshotReportApplyConfiguration `json:"lastCheckpoint,omitempty"`
 	// lastSavepoint is the newest completed savepoint. It may have been deleted since, by whoever took it or with its StreamSnapshot.
 	LastSavepoint *SnapshotReportApplyConfiguration `json:"lastSavepoint,omitempty"`

@@ -76,7 +76,7 @@ type FailureRateRestart struct {
 }
 
 // ExponentialDelayRestart restarts after a delay that grows with each failure and falls back to the initial delay
-// when the job ran for resetAfter without one.
+// when the job ran for resetAfter without one, and for a new version.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.initialDelay) || duration(self.initialDelay) > duration('0s')",fieldPath=".initialDelay",message="initialDelay must be larger than 0s"
 // +kubebuilder:validation:XValidation:rule="duration(has(self.initialDelay) ? self.initialDelay : '1s') <= duration(has(self.maxDelay) ? self.maxDelay : '1m')",fieldPath=".maxDelay",message="maxDelay (1m when unset) must not be smaller than initialDelay (1s when unset)"

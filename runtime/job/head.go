@@ -70,6 +70,9 @@ func (m *Machine) HandleHeadRead(now time.Time, h snapshot.Head, found bool, err
 	}
 	next.Final = nil
 	next.Restarts = notAfter(next.Restarts, now)
+	if found && h.Epoch.Grant < m.o.Grant {
+		next.Restarts = ofNewVersion(next.Restarts)
+	}
 	abandonStops(&next, now)
 	if m.heads.dropped, err = m.rewind(&h, &next); err != nil {
 		m.quit(false, fmt.Errorf("claiming the head: %w", err))

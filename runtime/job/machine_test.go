@@ -117,6 +117,8 @@ func (s *script) create(d *datadriven.TestData) {
 		cfg.Restart.None = &struct{}{}
 	case "always":
 		cfg.Restart.FixedDelay = &contract.FixedDelay{Delay: contract.Duration(3 * time.Second)}
+	case "rate":
+		cfg.Restart.FailureRate = &contract.FailureRate{MaxFailures: 2, Interval: contract.Duration(time.Minute), Delay: contract.Duration(3 * time.Second)}
 	default:
 		cfg.Restart.FixedDelay = &contract.FixedDelay{Attempts: &attempts, Delay: contract.Duration(3 * time.Second)}
 	}

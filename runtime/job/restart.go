@@ -112,6 +112,13 @@ func notAfter(c snapshot.RestartCounters, now time.Time) snapshot.RestartCounter
 	return c
 }
 
+// ofNewVersion returns the counters for a version that takes over from another one: what made that fail says nothing of it, so delays and rates begin anew.
+// The number of restarts in the life of the job goes on.
+func ofNewVersion(c snapshot.RestartCounters) snapshot.RestartCounters {
+	c.Streak, c.Failures, c.LastDelay = 0, nil, 0
+	return c
+}
+
 type noRestart struct{}
 
 func (noRestart) Failed(now time.Time, c snapshot.RestartCounters, _ *rand.Rand) (Decision, snapshot.RestartCounters) {

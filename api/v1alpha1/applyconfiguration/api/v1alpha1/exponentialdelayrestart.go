@@ -12,7 +12,7 @@ import (
 // with apply.
 //
 // ExponentialDelayRestart restarts after a delay that grows with each failure and falls back to the initial delay
-// when the job ran for resetAfter without one.
+// when the job ran for resetAfter without one, and for a new version.
 type ExponentialDelayRestartApplyConfiguration struct {
 	// initialDelay is the delay of the first restart. Unset means 1s.
 	InitialDelay *v1.Duration `json:"initialDelay,omitempty"`

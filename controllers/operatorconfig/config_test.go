@@ -171,9 +171,9 @@ func TestParse_Refuses(t *testing.T) {
 	}
 }
 
-// TestParse_TakesWhatIsDeployed reads the file that config/manager mounts.
+// TestParse_TakesWhatIsDeployed reads the file of config/operatorconfig.
 func TestParse_TakesWhatIsDeployed(t *testing.T) {
-	text, err := os.ReadFile("../../config/manager/config.yaml")
+	text, err := os.ReadFile("../../config/operatorconfig/config.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,8 +197,8 @@ func TestLive_KeepsTheLastGoodFile(t *testing.T) {
 	}
 	var log strings.Builder
 	logger := funcr.New(func(_, args string) { log.WriteString(args + "\n") }, funcr.Options{})
-	if _, err := Open(t.Context(), path, logger, nil); err == nil || !strings.Contains(err.Error(), "--config") {
-		t.Fatalf("a file that does not exist is taken: %v", err)
+	if _, err := Open(t.Context(), filepath.Join(path, "config.yaml"), logger, nil); err == nil || !strings.Contains(err.Error(), "--config") {
+		t.Fatalf("a directory that does not exist is taken: %v", err)
 	}
 	write(head + "defaults: {bogus: 1}")
 	if _, err := Open(t.Context(), path, logger, nil); err == nil || !strings.Contains(err.Error(), "bogus") {
@@ -250,6 +250,44 @@ func TestLive_KeepsTheLastGoodFile(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "Keeping the configuration that is in force") {
 		t.Errorf("the log does not say it:\n%s", &log)
+	}
+}
+
+// TestLive_TakesUpAFileThatComesLater has no defaults until the config map is made.
+func TestLive_TakesUpAFileThatComesLater(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	l, err := Open(t.Context(), path, funcr.New(func(string, string) {}, funcr.Options{}), testclock.NewFakeClock(time.Unix(0, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := []struct {
+		name, text, image string
+		valid             float64
+		told              bool
+	}{
+		{"not there", "", "", 1, false},
+		{"still not there", "", "", 1, false},
+		{"invalid", head + "defaults: {bogus: 1}", "", 0, false},
+		{"there", head + "defaults: {image: new}", "new", 1, true},
+		{"gone", "", "new", 0, false},
+	}
+	for _, s := range steps {
+		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		if s.text != "" {
+			if err := os.WriteFile(path, []byte(s.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.look(t.Context())
+		told := len(l.Changes()) > 0
+		if told {
+			<-l.Changes()
+		}
+		if got := l.For("x").Image; got != s.image || testutil.ToFloat64(l.valid) != s.valid || told != s.told {
+			t.Errorf("%s: image %q, valid %v, told %t; want %q, %v, %t", s.name, got, testutil.ToFloat64(l.valid), told, s.image, s.valid, s.told)
+		}
 	}
 }
 

@@ -5,8 +5,11 @@ package operatorconfig
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -32,10 +35,13 @@ type Live struct {
 	// Those below belong to Start once it runs.
 	seen    []byte
 	refused string
+	// absent says that there has been no file yet.
+	absent bool
 }
 
 // Open reads the file at path for the first time; an error says what is wrong with it, as there is no older one to keep to. An empty path
-// is a configuration without defaults that never changes. The clock is for tests; nil is the real one.
+// is a configuration without defaults that never changes. A file that isn't there, in a directory that is, has no defaults either, and is taken up when it comes:
+// the config map that it is in may be made later. The clock is for tests; nil is the real one.
 func Open(ctx context.Context, path string, log logr.Logger, c clock.WithTicker) (*Live, error) {
 	if c == nil {
 		c = clock.RealClock{}
@@ -56,6 +62,10 @@ func Open(ctx context.Context, path string, log logr.Logger, c clock.WithTicker)
 		return l, nil
 	}
 	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && isDirectory(filepath.Dir(path)) {
+		l.absent = true
+		return l, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration of the operator (--config): %w", err)
 	}
@@ -66,6 +76,11 @@ func Open(ctx context.Context, path string, log logr.Logger, c clock.WithTicker)
 	l.seen = text
 	l.current.Store(parsed)
 	return l, nil
+}
+
+func isDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // For returns what is in force in a namespace.
@@ -98,7 +113,10 @@ func (l *Live) Start(ctx context.Context) error {
 // look takes the file up when it has changed and is valid; else the last good one stays in force.
 func (l *Live) look(ctx context.Context) {
 	text, err := os.ReadFile(l.path)
-	if err == nil && bytes.Equal(text, l.seen) {
+	if l.absent && errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if l.absent = false; err == nil && bytes.Equal(text, l.seen) {
 		if l.refused != "" { // it was not readable for a moment
 			l.refused = ""
 			l.valid.Set(1)

@@ -64,7 +64,7 @@ func chart(root string) (map[string][]byte, error) {
 	for _, part := range []struct {
 		folder string
 		write  func(object) (string, error)
-	}{{"config/default", template}, {"config/prometheus", monitoring}} {
+	}{{"config/default", template}, {"config/operatorconfig", template}, {"config/prometheus", monitoring}} {
 		objects, err := render(root, part.folder)
 		if err != nil {
 			return nil, err
@@ -197,18 +197,11 @@ func namespaced(o object) (string, error) {
 	return "{{- if $.Values.namespaces }}\n{{- range $.Values.namespaces }}\n---\n" + each + "{{- end }}\n{{- else }}\n" + everywhere + "{{- end }}\n", nil
 }
 
-// configured returns a template of the operator's configuration: that of values, or the one of the manifest.
+// configured writes the config map of the operator's configuration, which is there when the values have one.
 func configured(o object) (string, error) {
-	standard, err := write(o)
-	if err != nil {
-		return "", err
-	}
 	o.at("data")["config.yaml"] = "ZZconfigZZ"
-	own, err := write(o)
-	if err != nil {
-		return "", err
-	}
-	return "{{- if $.Values.config }}\n" + own + "{{- else }}\n" + standard + "{{- end }}\n", nil
+	text, err := write(o)
+	return conditional("$.Values.config", text), err
 }
 
 func conditional(value, text string) string {

@@ -177,7 +177,7 @@ func (p *planner) endedVerdict(how streamv1.JobEnd) verdict {
 	case how == streamv1.EndFinished:
 		return verdict{ready: true, reason: streamv1.ReasonCompleted, message: "All input was read to its end", phase: streamv1.PhaseCompleted}
 	case how == streamv1.EndCancelled && p.cancelWanted():
-		return verdict{ready: true, reason: streamv1.ReasonCancelled, message: "The job is cancelled" + p.goesOnFrom(), phase: streamv1.PhaseCancelled}
+		return verdict{ready: true, reason: streamv1.ReasonCancelled, message: "The job is cancelled" + p.leftOver(), phase: streamv1.PhaseCancelled}
 	case how == streamv1.EndFailed && p.held() && p.st.Rollback.Outcome == streamv1.RollbackBlocked:
 		v := p.stall(streamv1.ReasonRollbackBlocked, p.blockedText())
 		v.phase = streamv1.PhaseFailed

@@ -169,6 +169,18 @@ func (p *planner) settleCancel() {
 	p.event(Normal, "Cancelled", "Cancel", note)
 }
 
+// leftOver says what a cancelled job left, and what it goes on from.
+func (p *planner) leftOver() string {
+	if !p.disposes() || p.st.LastCheckpoint != nil {
+		return p.goesOnFrom()
+	}
+	text := "; its checkpoints are deleted, and it begins empty when it is resumed"
+	if saved := p.st.LastSavepoint; saved != nil {
+		text += "; savepoint " + saved.Path + " stays, for another job to start from"
+	}
+	return text
+}
+
 // resumeReason says what a job that was ended goes on from, where that is not what one would expect.
 func (p *planner) resumeReason() string {
 	if p.was.Deployment.Ended == streamv1.EndCancelled && p.disposes() && p.st.LastCheckpoint == nil {

@@ -383,6 +383,11 @@ func (p *planner) liveVerdict() verdict {
 	case p.held() && p.st.Rollback.Outcome == streamv1.RollbackBlocked && !p.runsOn():
 		return p.stall(streamv1.ReasonRollbackBlocked, p.blockedText())
 	}
+	return p.deployedVerdict()
+}
+
+// deployedVerdict says how the deployed version is, whichever it is.
+func (p *planner) deployedVerdict() verdict {
 	if p.written() && (p.wantsUpgrade() || p.stopWanted()) {
 		return verdict{reason: streamv1.ReasonUpgrading, message: "The change of the spec is about to be carried out", phase: p.phaseOfRunning(), reconciling: true}
 	}

@@ -100,8 +100,11 @@ func (p *planner) savepointTimeout() time.Duration {
 // fail ends a try; the next one follows after a pause that grows.
 func (p *planner) fail(reason, message string) {
 	op := p.st.Operation
-	if op.Phase == streamv1.OperationSaving || op.Phase == streamv1.OperationCanceling {
+	switch {
+	case op.Phase == streamv1.OperationSaving || op.Phase == streamv1.OperationCanceling:
 		p.event(Warning, reason, string(op.Type), message)
+	case !stalls(reason): // else it is told as what somebody has to change
+		p.event(Warning, reason, Reconcile, string(op.Type)+": "+message)
 	}
 	p.enter(streamv1.OperationWaiting)
 	op.Reason, op.Message = reason, cut(message)

@@ -486,8 +486,9 @@ func (p *planner) heldVerdict() verdict {
 	r := p.st.Rollback
 	text := fmt.Sprintf("Revision %s of generation %d was rolled back to %s (%s: %s)", r.FromRevision, r.FromGeneration, stableName(r), r.Reason, Cut(r.Message, 512))
 	v := verdict{reason: streamv1.ReasonRolledBack, phase: p.phaseOfRunning(), stalled: true}
-	if t := p.trouble(); t != nil && !p.runsOn() && live(p.st) && p.written() && r.Outcome == streamv1.RollbackCompleted {
-		text += ", which does not run at the moment: " + Cut(t.Reason+": "+t.Message, 256)
+	if !p.runsOn() && live(p.st) && p.written() && r.Outcome == streamv1.RollbackCompleted {
+		d := p.deployedVerdict()
+		text += ", which does not run at the moment: " + Cut(d.reason+": "+d.message, 256)
 	}
 	if r.Outcome == streamv1.RollbackFailed || r.Outcome == streamv1.RollbackBlocked {
 		v.reason = streamv1.ReasonRollbackFailed

@@ -88,8 +88,12 @@ func (p *planner) checkpointsCondition() {
 	healthy := func(status metav1.ConditionStatus, reason, message string) {
 		p.set(streamv1.ConditionCheckpointsHealthy, status, reason, cut(message))
 	}
+	spec := p.spec
+	if live(p.st) { // what runs may be another version than the spec asks for
+		spec = p.deployedSpec()
+	}
 	switch {
-	case p.spec.Checkpointing == nil:
+	case spec.Checkpointing == nil:
 		healthy(metav1.ConditionUnknown, streamv1.ReasonCheckpointingDisabled, "")
 		return
 	case !p.runsOn() || !live(p.st) || !p.written():

@@ -210,6 +210,10 @@ type launching struct {
 func (p *planner) launch(l launching) {
 	d := &streamv1.DeploymentReport{Grant: l.grant, Revision: l.revision, Generation: l.generation}
 	p.close(streamv1.OutcomeReplaced, p.neverRan())
+	if before := p.deployed().Stored; p.st.Deployment != nil && before != nil && before.Spec != nil && before.Spec.Checkpointing != nil && l.spec.Checkpointing == nil {
+		p.event(Warning, streamv1.ReasonCheckpointingDisabled, "Deploy", fmt.Sprintf("Grant %d of the job takes no checkpoints, and is not restarted after a failure unless spec.restart says so: "+
+			"neither spec.checkpointing nor the configuration of the operator asks for them any more", l.grant))
+	}
 	d.DiscardState = p.pending()
 	if !l.back {
 		p.st.Rollback = nil
@@ -395,7 +399,7 @@ func (p *planner) adopts() bool {
 	}
 	p.st.Grant = max(p.st.Grant, problem.HeadGrant)
 	p.deploy(modeAdopted, note+": the job goes on from it")
-	p.event(Warning, "RetainedState", "Adopt", note+": the job goes on from it")
+	p.event(Normal, "RetainedState", "Adopt", note+": the job goes on from it")
 	return true
 }
 

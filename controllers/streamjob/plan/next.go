@@ -296,6 +296,8 @@ func (p *planner) noteRestore() {
 func asAsked(r *streamv1.RestoreReport) string {
 	switch {
 	case r.RequestedMode != r.EffectiveMode:
+	case r.RequestedMode == modeAdopted:
+		return r.EffectiveMode + ", the state of an earlier job of this name"
 	case r.Reason != "":
 		return r.EffectiveMode + ", as asked for (" + r.Reason + ")"
 	default:

@@ -22,6 +22,7 @@ func interruptions() map[string]interruption {
 		"start": starting(), "adopt": adopting(), "upgrade": upgrading(), "upgrade warm": upgradingWarm(), "upgrade from a checkpoint": upgradingFromACheckpoint(),
 		"restart": restarting(), "start without state": startingWithoutState(), "rollback": rollingBack(), "suspend": suspending(), "resume": resuming(),
 		"savepoint": takingASavepoint(), "checkpoint": takingACheckpoint(), "cancel": canceling(), "delete": deleting(), "delete by an agent": deletingByAnAgent(),
+		"edit the policy": editingThePolicy(), "complete": completing(), "delete by force": deletingByForce(), "fork": forking(),
 	}
 }
 
@@ -401,5 +402,99 @@ func TestOperator_UpgradesWarm(t *testing.T) {
 	i.end(t, c, before)
 	if asked := c.storage.asked("Activate"); len(asked) != 1 || asked[0] != "Activate j/2" {
 		t.Errorf("the coordinator was activated by %v", asked)
+	}
+}
+
+// editingThePolicy edits what the engine takes up without a restart.
+func editingThePolicy() interruption {
+	const interval = 3 * time.Second
+	inForce := func(c *cluster) (is time.Duration) {
+		c.storage.change("j", func(p *coordinator) { is = p.config.Checkpointing.Interval.D() })
+		return is
+	}
+	return interruption{
+		few:   true,
+		begin: twoRunning,
+		act: func(c *cluster) {
+			c.edit(func(spec *streamv1.StreamJobSpec) { spec.Checkpointing.Interval.Duration = interval })
+		},
+		done: func(c *cluster, job *streamv1.StreamJob) bool { return isRunning(c, job) && inForce(c) == interval },
+		end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
+			t.Helper()
+			job := c.running()
+			if job.Status.Grant != 1 || job.Status.Deployment.Revision != before.Status.Deployment.Revision || inForce(c) != interval || len(c.storage.asked("Stop")) != 0 {
+				t.Errorf("deployment %+v, interval %v, commands %v", job.Status.Deployment, inForce(c), c.storage.asked(""))
+			}
+		},
+	}
+}
+
+// completing is for a job that has read all its input.
+func completing() interruption {
+	completed := func(job *streamv1.StreamJob) error {
+		if err := has(streamv1.ConditionCompleted, metav1.ConditionTrue, streamv1.ReasonCompleted)(job); err != nil {
+			return err
+		}
+		return has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonCompleted)(job)
+	}
+	return interruption{
+		few:   true,
+		begin: twoRunning,
+		act:   func(c *cluster) { c.storage.finish("j") },
+		done: func(c *cluster, job *streamv1.StreamJob) bool {
+			return completed(job) == nil && len(c.children(&corev1.ServiceList{})) == 0
+		},
+		end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
+			t.Helper()
+			job := c.until("the job has completed", completed)
+			c.noPods()
+			if l := c.storage.lineage("j"); job.Status.Grant != 1 || l.claims != 1 || l.final != "Finished" {
+				t.Errorf("grant %d, storage holds %+v", job.Status.Grant, l)
+			}
+		},
+	}
+}
+
+// deletingByForce lets a StreamJob go whose coordinator doesn't answer.
+func deletingByForce() interruption {
+	return interruption{
+		few: true, blind: true,
+		begin: func(c *cluster) *streamv1.StreamJob {
+			c.startTwo("deletionPolicy: Savepoint", "deletion: {force: true}")
+			c.storage.set(func(s *script) { s.silent = true })
+			return c.job()
+		},
+		act:  func(c *cluster) { c.delete() },
+		done: func(_ *cluster, job *streamv1.StreamJob) bool { return job == nil },
+		end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
+			t.Helper()
+			c.gone()
+			c.leftovers()
+			if got := c.storage.asked("Stop"); len(got) != 0 {
+				t.Errorf("it was asked for a savepoint: %v", got)
+			}
+		},
+	}
+}
+
+// forking starts a job from the savepoint of another one.
+func forking() interruption {
+	const path = "s3://bkt/savepoints/old/"
+	return interruption{
+		begin: func(c *cluster) *streamv1.StreamJob {
+			c.storage.retain("elsewhere", lineage{id: "old", retired: []contract.SnapshotInfo{{ID: 5, Kind: "Savepoint", Path: path}}})
+			return nil
+		},
+		act: func(c *cluster) {
+			c.create("parallelism: 2", bucket, checkpointing, dataflow, "restoreFrom: {path: '"+path+"'}")
+		},
+		done: isRunning,
+		end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
+			t.Helper()
+			job := c.running()
+			if r := job.Status.Restore; r == nil || r.EffectiveMode != "RestoreFrom" || r.Path != path || job.Status.Grant != 1 || c.storage.lineage("j").claims != 1 {
+				t.Errorf("restored from %+v, grant %d, storage holds %+v", r, job.Status.Grant, c.storage.lineage("j"))
+			}
+		},
 	}
 }

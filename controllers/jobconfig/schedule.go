@@ -5,11 +5,15 @@ package jobconfig
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/robfig/cron/v3"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
 )
+
+// beforeLeapYear is a time such that each day of a calendar comes within the five years after it that a schedule looks ahead.
+var beforeLeapYear = time.Date(2027, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // ParseSchedule reads the five fields of spec.savepoint.schedule. Times are in UTC, whatever the machine's zone.
 func ParseSchedule(text string) (cron.Schedule, error) {
@@ -20,6 +24,9 @@ func ParseSchedule(text string) (cron.Schedule, error) {
 	s, err := cron.ParseStandard(text)
 	if err != nil {
 		return nil, fmt.Errorf("%q is no schedule: %w: %s", text, err, remedy)
+	}
+	if s.Next(beforeLeapYear).IsZero() {
+		return nil, fmt.Errorf("%q is no schedule: there is no such day: %s", text, remedy)
 	}
 	return s, nil
 }

@@ -11,12 +11,12 @@ import (
 
 func TestParseSchedule(t *testing.T) {
 	t.Parallel()
-	for _, good := range []string{"0 3 * * *", "*/5 8-18 * * 1-5", "0 0 1 JAN,JUL *"} {
+	for _, good := range []string{"0 3 * * *", "*/5 8-18 * * 1-5", "0 0 1 JAN,JUL *", "0 0 29 2 *"} {
 		if _, err := ParseSchedule(good); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"", "0 3 * *", "61 * * * *", "@daily", "CRON_TZ=Europe/Berlin 0 3 * * *", "TZ=UTC 0 3 * * *", "0 3 * * * *"} {
+	for _, bad := range []string{"", "0 3 * *", "61 * * * *", "@daily", "CRON_TZ=Europe/Berlin 0 3 * * *", "TZ=UTC 0 3 * * *", "0 3 * * * *", "0 0 31 2 *"} {
 		if _, err := ParseSchedule(bad); err == nil {
 			t.Errorf("%s was taken", bad)
 		}

@@ -195,7 +195,7 @@ type HistoryEntry struct {
 	// +kubebuilder:validation:MaxLength=64
 	EffectiveMode string `json:"effectiveMode,omitempty"`
 
-	// restoreReason is why that isn't what was asked for.
+	// restoreReason is why effectiveMode isn't requestedMode.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	RestoreReason string `json:"restoreReason,omitempty"`

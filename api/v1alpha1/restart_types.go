@@ -49,7 +49,7 @@ type FixedDelayRestart struct {
 	Delay metav1.Duration `json:"delay,omitempty,omitzero"`
 }
 
-// FailureRateRestart restarts as long as failures do not come too often.
+// FailureRateRestart restarts as long as failures of a version do not come too often.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.delay) || duration(self.delay) > duration('0s')",fieldPath=".delay",message="delay must be larger than 0s"
 // +kubebuilder:validation:XValidation:rule="!has(self.interval) || duration(self.interval) > duration('0s')",fieldPath=".interval",message="interval must be larger than 0s"

@@ -335,6 +335,10 @@ type DeploymentReport struct {
 	// +optional
 	Ended JobEnd `json:"ended,omitempty"`
 
+	// checkpointsDeleted says that the checkpoints of the job were deleted when it was cancelled.
+	// +optional
+	CheckpointsDeleted bool `json:"checkpointsDeleted,omitempty"`
+
 	// restartNonce is the value of spec.restartNonce that this version is the answer to.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64

@@ -64,6 +64,7 @@ func Open(ctx context.Context, path string, log logr.Logger, c clock.WithTicker)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && isDirectory(filepath.Dir(path)) {
 		l.absent = true
+		log.Info("There is no configuration file yet: no defaults are in force", "file", path)
 		return l, nil
 	}
 	if err != nil {
@@ -116,7 +117,8 @@ func (l *Live) look(ctx context.Context) {
 	if l.absent && errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	if l.absent = false; err == nil && bytes.Equal(text, l.seen) {
+	first := l.absent
+	if l.absent = false; err == nil && !first && bytes.Equal(text, l.seen) {
 		if l.refused != "" { // it was not readable for a moment
 			l.refused = ""
 			l.valid.Set(1)

@@ -109,7 +109,9 @@ func (s *Supervisor) supervise(ctx context.Context) {
 		p := problemWithHead(err)
 		now := time.Now()
 		p.Since = now
-		if _, before := s.now(); before != nil && before.Reason == p.Reason && time.Since(began) < lastRestart {
+		last, before := s.now()
+		ran := last != nil && last.ready.Load() // a try that didn't get as far may have taken long, as with a storage that takes connections and doesn't answer
+		if before != nil && before.Reason == p.Reason && (!ran || time.Since(began) < lastRestart) {
 			p.Since = before.Since // it goes on
 		}
 		again := p.Reason != contract.Fenced && p.Reason != contract.RetainedState

@@ -76,7 +76,11 @@ func (e *PanicError) Error() string {
 	if place := placeOf(e.Stack); place != "" {
 		at = " (in " + place + ")"
 	}
-	return fmt.Sprintf("panic: %v%s\n%s", e.Value, at, e.Stack)
+	line, more, _ := strings.Cut(fmt.Sprint(e.Value), "\n")
+	if more != "" {
+		more = "\n" + more
+	}
+	return fmt.Sprintf("panic: %s%s%s\n%s", line, at, more, e.Stack)
 }
 
 // placeOf finds the function that panicked in a stack, with file and line: the first one after the panic that isn't of the Go runtime.

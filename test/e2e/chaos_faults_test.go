@@ -29,6 +29,8 @@ var errNotYet = errors.New("not yet")
 const (
 	// rollbackPatience is how long a version that can't run is left where it is, for it to be rolled back.
 	rollbackPatience = 100 * time.Second
+	// savepointPatience is how long a job that is being deleted may try to take a savepoint.
+	savepointPatience = time.Minute
 	// mostRetries is how often a job may be asked for a version again that was rolled back while faults were made.
 	mostRetries = 3
 )
@@ -131,6 +133,9 @@ func (c *chaos) createAgain(ctx context.Context, name string) error {
 			return err
 		case now.UID == job.UID && now.DeletionTimestamp == nil: // the first try did not come about
 			return cmp.Or(suite.client.Delete(ctx, now), errNotYet)
+		case now.UID == job.UID && time.Since(now.DeletionTimestamp.Time) > savepointPatience && now.Spec.DeletionPolicy != streamv1.CancelOnDeletion:
+			patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"deletionPolicy":"Cancel"}}`)) // a version that can't run takes no savepoint
+			return cmp.Or(suite.client.Patch(ctx, now, patch), errNotYet)
 		case now.UID == job.UID:
 			return errNotYet
 		} // else it was created, and the answer to that was lost
@@ -271,7 +276,7 @@ func (c *chaos) afterRollback(name string, broken func(*streamv1.StreamJobSpec) 
 			return nil // another fault was put right, and this one with it
 		}
 		holds := rollbackHolds(job)
-		if (holds == "" || c.deleted[name]) && time.Now().Before(end) && !c.ending {
+		if c.deleted[name] || holds == "" && time.Now().Before(end) && !c.ending {
 			return errNotYet
 		}
 		c.Logf("%s the version of %s that cannot run is repaired, %s", clock(), name, first(holds, "without having been rolled back"))

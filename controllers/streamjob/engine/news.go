@@ -44,6 +44,9 @@ func (w *watch) news(r *plan.Engine, now time.Time) bool {
 	changed, tells := w.tells(g, checkpoint, now)
 	if changed {
 		w.changedAt = now
+		if w.told != "" { // else nobody knew how it was before
+			w.settlesAt = now
+		}
 	}
 	if tells {
 		w.told, w.toldCheckpoint, w.toldAt = g, checkpoint, now
@@ -66,7 +69,7 @@ func (w *watch) tells(gist string, checkpoint int64, now time.Time) (changed, te
 // checkpointPause is how long after anything was told another checkpoint is, when nothing else is new. After a change people watch, and a version
 // is about to become stable.
 func (w *watch) checkpointPause(now time.Time) time.Duration {
-	if now.Sub(w.changedAt) < settling {
+	if now.Sub(w.settlesAt) < settling {
 		return checkpointsEvery
 	}
 	return checkpointNews

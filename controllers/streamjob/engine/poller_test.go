@@ -332,7 +332,10 @@ func TestPoller_TellsOfCheckpointsNowAndThen(t *testing.T) {
 		b.Watch(jobKey, engine.Target{Addr: "a:1"})
 		pass(time.Millisecond)
 		b.changes()
-		for minute, most := range []int{12, 3, 2, 2} {
+		for minute, most := range []int{3, 12, 3, 2} {
+			if minute == 1 { // the first look was no change, this is one
+				b.at("a:1").set(func(c *coordinator) { c.status.LastSavepoint = &contract.SnapshotInfo{ID: 7} })
+			}
 			for id := range 30 { // a checkpoint each 2 s, and records all the time
 				b.at("a:1").set(func(c *coordinator) {
 					c.status.LastCheckpoint = &contract.SnapshotInfo{ID: int64(30*minute + id + 1)}

@@ -56,7 +56,9 @@ type watch struct {
 	historyCheckpoint int64
 	toldAt            time.Time
 	changedAt         time.Time
-	checkpointsAt     time.Time
+	// settlesAt is when something changed that had been told before.
+	settlesAt     time.Time
+	checkpointsAt time.Time
 }
 
 // end ends the watch. The caller holds the lock of the poller.

@@ -79,14 +79,13 @@ func (p *planner) snapshotReason() string {
 	return streamv1.ReasonSavepointing
 }
 
-// tell has people hear of what they have to change, or of tasks that failed, when it is new. Rollbacks have events of their own.
+// tell has people hear of what they have to change, when it is new. Rollbacks have events of their own.
 func (p *planner) tell(v verdict) {
 	reason, message := v.reason, cmp.Or(v.cause, v.message)
 	switch t := p.podTrouble(); {
 	case reason == streamv1.ReasonRolledBack:
 		return
 	case v.stalled:
-	case reason == streamv1.ReasonRestarting:
 	case v.ready && t != nil && live(p.st):
 		reason, message = t.Reason, t.Message
 	default:

@@ -162,6 +162,7 @@ func (p *planner) settleCancel() {
 	note := "The job is cancelled"
 	if deleted {
 		p.st.LastCheckpoint = nil
+		p.st.Deployment.CheckpointsDeleted = true
 		note += "; its checkpoints are deleted"
 	} else {
 		note += p.goesOnFrom()
@@ -171,10 +172,13 @@ func (p *planner) settleCancel() {
 
 // leftOver says what a cancelled job left, and what it goes on from.
 func (p *planner) leftOver() string {
-	if !p.disposes() || p.st.LastCheckpoint != nil {
+	if !p.st.Deployment.CheckpointsDeleted {
 		return p.goesOnFrom()
 	}
 	text := "; its checkpoints are deleted, and it begins empty when it is resumed"
+	if p.spec.RestoreFrom != nil {
+		text = "; its checkpoints are deleted, and it starts from spec.restoreFrom when it is resumed"
+	}
 	if saved := p.st.LastSavepoint; saved != nil {
 		text += "; savepoint " + saved.Path + " stays, for another job to start from"
 	}
@@ -183,7 +187,7 @@ func (p *planner) leftOver() string {
 
 // resumeReason says what a job that was ended goes on from, where that is not what one would expect.
 func (p *planner) resumeReason() string {
-	if p.was.Deployment.Ended == streamv1.EndCancelled && p.disposes() && p.st.LastCheckpoint == nil {
+	if p.was.Deployment.CheckpointsDeleted {
 		return "its checkpoints were deleted when it was cancelled, as checkpointing.retention.onCancel says"
 	}
 	return ""

@@ -210,7 +210,8 @@ type launching struct {
 func (p *planner) launch(l launching) {
 	d := &streamv1.DeploymentReport{Grant: l.grant, Revision: l.revision, Generation: l.generation}
 	p.close(streamv1.OutcomeReplaced, p.neverRan())
-	if before := p.deployed().Stored; p.st.Deployment != nil && before != nil && before.Spec != nil && before.Spec.Checkpointing != nil && l.spec.Checkpointing == nil {
+	p.launched = l.spec
+	if before := p.deployed().Stored; !l.back && p.st.Deployment != nil && before != nil && before.Spec != nil && before.Spec.Checkpointing != nil && l.spec.Checkpointing == nil {
 		p.event(Warning, streamv1.ReasonCheckpointingDisabled, "Deploy", fmt.Sprintf("Grant %d of the job takes no checkpoints, and is not restarted after a failure unless spec.restart says so: "+
 			"neither spec.checkpointing nor the configuration of the operator asks for them any more", l.grant))
 	}

@@ -91,6 +91,8 @@ type planner struct {
 	remains bool
 	// released says that nothing is left to do for a deleted job.
 	released bool
+	// launched is the spec of a version that became the deployed one in this pass; nil: none did.
+	launched *streamv1.StreamJobSpec
 }
 
 func (p *planner) do(a Action) { p.plan.Actions = append(p.plan.Actions, a) }
@@ -208,6 +210,9 @@ func (p *planner) hear() {
 	}
 	if f := e.LastFailure; f != nil {
 		j.LastFailure = &streamv1.FailureReport{At: Seconds(f.At), Message: cut(f.Message)}
+	}
+	if was := p.was.Job; was != nil && was.ID == j.ID && j.Restarts > was.Restarts && j.LastFailure != nil {
+		p.event(Warning, streamv1.ReasonRestarting, Reconcile, "The tasks are restarted after a failure: "+p.failure())
 	}
 	if s := e.LastCheckpoint; s != nil && (p.st.LastCheckpoint == nil || s.ID >= p.st.LastCheckpoint.ID) {
 		p.st.LastCheckpoint = known(p.st.LastCheckpoint, s)

@@ -103,7 +103,7 @@ func (p *planner) fail(reason, message string) {
 	switch {
 	case op.Phase == streamv1.OperationSaving || op.Phase == streamv1.OperationCanceling:
 		p.event(Warning, reason, string(op.Type), message)
-	case !stalls(reason): // else it is told as what somebody has to change
+	case !stalls(reason) || p.job.DeletionTimestamp != nil: // else it is told as what somebody has to change
 		p.event(Warning, reason, Reconcile, string(op.Type)+": "+message)
 	}
 	p.enter(streamv1.OperationWaiting)

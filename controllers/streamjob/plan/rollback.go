@@ -486,7 +486,7 @@ func (p *planner) heldVerdict() verdict {
 	r := p.st.Rollback
 	text := fmt.Sprintf("Revision %s of generation %d was rolled back to %s (%s: %s)", r.FromRevision, r.FromGeneration, stableName(r), r.Reason, Cut(r.Message, 512))
 	v := verdict{reason: streamv1.ReasonRolledBack, phase: p.phaseOfRunning(), stalled: true}
-	if !p.runsOn() && live(p.st) && p.written() && r.Outcome == streamv1.RollbackCompleted {
+	if !p.runsOn() && live(p.st) && p.written() && p.st.Operation == nil && !p.stopWanted() && r.Outcome == streamv1.RollbackCompleted {
 		d := p.deployedVerdict()
 		text += ", which does not run at the moment: " + Cut(d.reason+": "+d.message, 256)
 	}

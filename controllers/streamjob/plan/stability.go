@@ -28,6 +28,9 @@ func (p *planner) newStability(l launching) *streamv1.StabilityReport {
 
 // deployedSpec is the spec of the deployed version, as far as it is known.
 func (p *planner) deployedSpec() *streamv1.StreamJobSpec {
+	if p.launched != nil {
+		return p.launched
+	}
 	if v := p.deployed(); v.Stored != nil && v.Stored.Spec != nil {
 		return v.Stored.Spec
 	}

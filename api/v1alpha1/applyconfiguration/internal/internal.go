@@ -226,6 +226,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.weir-stream.weir.api.v1alpha1.DeploymentReport
   map:
     fields:
+    - name: checkpointsDeleted
+      type:
+        scalar: boolean
     - name: discardState
       type:
         scalar: string

@@ -56,7 +56,7 @@ func startOf(h *streamv1.HistoryEntry) string {
 	if h.EffectiveMode != "" && h.RequestedMode != "" && h.RequestedMode != h.EffectiveMode {
 		text += " (asked for: " + h.RequestedMode
 		if h.RestoreReason != "" {
-			text += ", but " + oneLine(h.RestoreReason)
+			text += ", because " + oneLine(h.RestoreReason)
 		}
 		text += ")"
 	}

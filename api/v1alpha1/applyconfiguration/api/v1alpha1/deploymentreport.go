@@ -21,6 +21,8 @@ type DeploymentReportApplyConfiguration struct {
 	Generation *int64 `json:"generation,omitempty"`
 	// ended is how the job ended with this version; it has no pods any more. Absent: it has pods, or is about to.
 	Ended *apiv1alpha1.JobEnd `json:"ended,omitempty"`
+	// checkpointsDeleted says that the checkpoints of the job were deleted when it was cancelled.
+	CheckpointsDeleted *bool `json:"checkpointsDeleted,omitempty"`
 	// restartNonce is the value of spec.restartNonce that this version is the answer to.
 	RestartNonce *string `json:"restartNonce,omitempty"`
 	// discardState is the value of spec.upgrade.discardState by which this version was started empty.
@@ -62,6 +64,14 @@ func (b *DeploymentReportApplyConfiguration) WithGeneration(value int64) *Deploy
 // If called multiple times, the Ended field is set to the value of the last call.
 func (b *DeploymentReportApplyConfiguration) WithEnded(value apiv1alpha1.JobEnd) *DeploymentReportApplyConfiguration {
 	b.Ended = &value
+	return b
+}
+
+// WithCheckpointsDeleted sets the CheckpointsDeleted field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CheckpointsDeleted field is set to the value of the last call.
+func (b *DeploymentReportApplyConfiguration) WithCheckpointsDeleted(value bool) *DeploymentReportApplyConfiguration {
+	b.CheckpointsDeleted = &value
 	return b
 }
 

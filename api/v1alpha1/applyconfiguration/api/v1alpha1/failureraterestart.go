@@ -11,7 +11,7 @@ import (
 // FailureRateRestartApplyConfiguration represents a declarative configuration of the FailureRateRestart type for use
 // with apply.
 //
-// FailureRateRestart restarts as long as failures do not come too often.
+// FailureRateRestart restarts as long as failures of a version do not come too often.
 type FailureRateRestartApplyConfiguration struct {
 	// maxFailures is how many failures within any interval are tolerated; one more is final. Unset means 1.
 	MaxFailures *int32 `json:"maxFailures,omitempty"`

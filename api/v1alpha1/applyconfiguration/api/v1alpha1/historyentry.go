@@ -30,7 +30,7 @@ type HistoryEntryApplyConfiguration struct {
 	RequestedMode *string `json:"requestedMode,omitempty"`
 	// effectiveMode is what was done.
 	EffectiveMode *string `json:"effectiveMode,omitempty"`
-	// restoreReason is why that isn't what was asked for.
+	// restoreReason is why effectiveMode isn't requestedMode.
 	RestoreReason *string `json:"restoreReason,omitempty"`
 	// restoredFrom is the snapshot that its tasks started from, also if they never all ran.
 	RestoredFrom *string `json:"restoredFrom,omitempty"`

@@ -149,14 +149,19 @@ func (s *scenario) settle() {
 	})
 }
 
-// versions are the resource versions of all jobs and of what belongs to them.
+// versions are the resource versions of all jobs and of what belongs to them. Of pods it is which one it is: their kubelet writes their status, and on a node with
+// hundreds of them now and then a probe isn't answered in time.
 func (s *scenario) versions() map[string]string {
 	s.Helper()
 	all := s.objects(nil)
 	all = append(all, s.listAll(nil, &streamv1.StreamJobList{}, &corev1.PodList{}, &corev1.SecretList{})...)
 	versions := map[string]string{}
 	for _, o := range all {
-		versions[fmt.Sprintf("%T %s", o, client.ObjectKeyFromObject(o))] = o.GetResourceVersion()
+		version := o.GetResourceVersion()
+		if _, ok := o.(*corev1.Pod); ok {
+			version = string(o.GetUID())
+		}
+		versions[fmt.Sprintf("%T %s", o, client.ObjectKeyFromObject(o))] = version
 	}
 	return versions
 }

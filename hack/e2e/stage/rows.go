@@ -39,7 +39,7 @@ func (a *Access) FollowRows(ctx context.Context, namespace, pod string) *RowTime
 		defer close(r.ended)
 		for ctx.Err() == nil {
 			err := a.readRows(ctx, namespace, pod, r)
-			if apierrors.IsNotFound(err) || err == nil && a.hasEnded(ctx, namespace, pod) {
+			if (err == nil || apierrors.IsNotFound(err)) && a.hasEnded(ctx, namespace, pod) { // a kubelet may not know the pod yet
 				return
 			}
 			time.Sleep(retryLogs) // it doesn't run yet, or its log was cut off

@@ -156,10 +156,10 @@ func TestAPI_Scale(t *testing.T) {
 // TestAPI_Columns asks for the table that kubectl get prints.
 func TestAPI_Columns(t *testing.T) {
 	t.Parallel()
-	job := makeJob(t, makeNamespace(t), "parallelism: 2", rulestest.Flow)
+	job := makeJob(t, makeNamespace(t), "parallelism: 3", rulestest.Flow)
 	job.Status = streamv1.StreamJobStatus{
-		Phase: streamv1.PhaseRunning,
-		Job:   &streamv1.JobReport{Restarts: 3},
+		Phase: streamv1.PhaseRunning, Parallelism: 2,
+		Job: &streamv1.JobReport{Restarts: 3},
 		LastCheckpoint: &streamv1.SnapshotReport{
 			ID: 41, CompletedAt: metav1.NewTime(time.Now().Add(-90 * time.Second)),
 		},

@@ -268,6 +268,7 @@ func TestLive_TakesUpAFileThatComesLater(t *testing.T) {
 		{"not there", "", "", 1, false},
 		{"still not there", "", "", 1, false},
 		{"invalid", head + "defaults: {bogus: 1}", "", 0, false},
+		{"taken away again", "", "", 1, false},
 		{"there", head + "defaults: {image: new}", "new", 1, true},
 		{"gone", "", "new", 0, false},
 	}

@@ -33,10 +33,9 @@ type Live struct {
 	reloads *prometheus.CounterVec
 
 	// Those below belong to Start once it runs.
+	// seen is the content in force; nil: there has been no valid file yet.
 	seen    []byte
 	refused string
-	// absent says that there has been no file yet.
-	absent bool
 }
 
 // Open reads the file at path for the first time; an error says what is wrong with it, as there is no older one to keep to. An empty path
@@ -63,7 +62,6 @@ func Open(ctx context.Context, path string, log logr.Logger, c clock.WithTicker)
 	}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && isDirectory(filepath.Dir(path)) {
-		l.absent = true
 		log.Info("There is no configuration file yet: no defaults are in force", "file", path)
 		return l, nil
 	}
@@ -114,11 +112,8 @@ func (l *Live) Start(ctx context.Context) error {
 // look takes the file up when it has changed and is valid; else the last good one stays in force.
 func (l *Live) look(ctx context.Context) {
 	text, err := os.ReadFile(l.path)
-	if l.absent && errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	first := l.absent
-	if l.absent = false; err == nil && !first && bytes.Equal(text, l.seen) {
+	same := l.seen != nil && err == nil && bytes.Equal(text, l.seen) || l.seen == nil && errors.Is(err, fs.ErrNotExist)
+	if same {
 		if l.refused != "" { // it was not readable for a moment
 			l.refused = ""
 			l.valid.Set(1)

@@ -155,6 +155,14 @@ func TestOperator_SavepointOncePerTrigger(t *testing.T) {
 	}
 }
 
+// isCompleted says what is missing until a job has read all its input.
+func isCompleted(job *streamv1.StreamJob) error {
+	if err := has(streamv1.ConditionCompleted, metav1.ConditionTrue, streamv1.ReasonCompleted)(job); err != nil {
+		return err
+	}
+	return has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonCompleted)(job)
+}
+
 // TestOperator_CompletesOnce shows that a job that has read all its input is not run again.
 func TestOperator_CompletesOnce(t *testing.T) {
 	t.Parallel()
@@ -162,19 +170,13 @@ func TestOperator_CompletesOnce(t *testing.T) {
 	first := c.operate()
 	c.startTwo()
 	c.storage.finish("j")
-	done := func(job *streamv1.StreamJob) error {
-		if err := has(streamv1.ConditionCompleted, metav1.ConditionTrue, streamv1.ReasonCompleted)(job); err != nil {
-			return err
-		}
-		return has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonCompleted)(job)
-	}
-	c.until("the job has completed", done)
+	c.until("the job has completed", isCompleted)
 	c.noPods()
 	first.stop()
 	second := c.operate()
 	second.rests(t)
 	c.edit(parallelism(3))
-	job := c.until("it is completed for the new spec too", done)
+	job := c.until("it is completed for the new spec too", isCompleted)
 	if job.Status.Grant != 1 || c.storage.lineage("j").claims != 1 || conditions.KStatus(job) != conditions.Current {
 		t.Errorf("it was run again: grant %d", job.Status.Grant)
 	}

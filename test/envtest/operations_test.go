@@ -31,6 +31,9 @@ func onlyOneVersion(c *cluster, job *streamv1.StreamJob) bool {
 	return isRunning(c, job) && len(c.children(&corev1.ConfigMapList{})) == 1 && len(c.children(&corev1.PodList{})) == 2
 }
 
+// isGone says that there is no StreamJob any more.
+func isGone(_ *cluster, job *streamv1.StreamJob) bool { return job == nil }
+
 func twoRunning(c *cluster) *streamv1.StreamJob { return c.startTwo() }
 
 func starting() interruption {
@@ -135,7 +138,7 @@ func deleting() interruption {
 			return c.running()
 		},
 		act:  func(c *cluster) { c.delete() },
-		done: func(_ *cluster, job *streamv1.StreamJob) bool { return job == nil },
+		done: isGone,
 		end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
 			t.Helper()
 			c.gone()
@@ -431,22 +434,16 @@ func editingThePolicy() interruption {
 
 // completing is for a job that has read all its input.
 func completing() interruption {
-	completed := func(job *streamv1.StreamJob) error {
-		if err := has(streamv1.ConditionCompleted, metav1.ConditionTrue, streamv1.ReasonCompleted)(job); err != nil {
-			return err
-		}
-		return has(streamv1.ConditionReady, metav1.ConditionTrue, streamv1.ReasonCompleted)(job)
-	}
 	return interruption{
 		few:   true,
 		begin: twoRunning,
 		act:   func(c *cluster) { c.storage.finish("j") },
 		done: func(c *cluster, job *streamv1.StreamJob) bool {
-			return completed(job) == nil && len(c.children(&corev1.ServiceList{})) == 0
+			return isCompleted(job) == nil && len(c.children(&corev1.ServiceList{})) == 0
 		},
 		end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
 			t.Helper()
-			job := c.until("the job has completed", completed)
+			job := c.until("the job has completed", isCompleted)
 			c.noPods()
 			if l := c.storage.lineage("j"); job.Status.Grant != 1 || l.claims != 1 || l.final != "Finished" {
 				t.Errorf("grant %d, storage holds %+v", job.Status.Grant, l)
@@ -465,7 +462,7 @@ func deletingByForce() interruption {
 			return c.job()
 		},
 		act:  func(c *cluster) { c.delete() },
-		done: func(_ *cluster, job *streamv1.StreamJob) bool { return job == nil },
+		done: isGone,
 		end: func(t *testing.T, c *cluster, before *streamv1.StreamJob) {
 			t.Helper()
 			c.gone()

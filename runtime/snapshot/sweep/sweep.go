@@ -77,6 +77,14 @@ func (r *Report) Totals() (objects int, bytes int64) {
 	return objects, bytes
 }
 
+// CheckGrace says what is wrong with a grace, see [Options].
+func CheckGrace(grace time.Duration) error {
+	if grace < MinGrace {
+		return fmt.Errorf("a grace of %v is too short: a checkpoint may still be committed with files of that age; give at least %v", grace, MinGrace)
+	}
+	return nil
+}
+
 // sweeping begins the errors about the directory of a job.
 func sweeping(dir string) string { return strings.TrimSpace("sweeping " + dir) }
 
@@ -86,8 +94,8 @@ func Sweep(ctx context.Context, s storage.Store, dir string, o Options) (*Report
 	if o.Grace == 0 {
 		o.Grace = MinGrace
 	}
-	if o.Grace < MinGrace {
-		return nil, fmt.Errorf("%s: a grace of %v is too short: a checkpoint may still be committed with files of that age; give at least %v", sweeping(dir), o.Grace, MinGrace)
+	if err := CheckGrace(o.Grace); err != nil {
+		return nil, fmt.Errorf("%s: %w", sweeping(dir), err)
 	}
 	h, k, err := look(ctx, s, dir)
 	if err != nil {

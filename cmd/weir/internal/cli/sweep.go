@@ -41,8 +41,7 @@ so does what is younger than the grace: it may belong to a checkpoint that is be
 With FILE the directory of its savepoints is looked at, too. What is left there of savepoints that were never completed is listed, for you to delete: savepoints
 are yours, and a sweep deletes nothing among them.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			if f.grace < sweep.MinGrace {
-				err := fmt.Errorf("--grace %v is too short: a checkpoint may still be committed with files of that age; give at least %v", f.grace, sweep.MinGrace)
+			if err := sweep.CheckGrace(f.grace); err != nil {
 				return &usageError{err: err, command: c.CommandPath()}
 			}
 			s, dirs, err := openSweep(c.Context(), args[0], o, &f)

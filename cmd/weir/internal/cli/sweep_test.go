@@ -85,7 +85,7 @@ spec:
 JOB/shared/old  1        5 B   WHEN     no checkpoint that is kept refers to it
 JOB: 1 object (5 B) would be deleted, 0 needed, 1 younger than 25h0m0s
 `},
-		{name: "grace too short", args: []string{"--grace", "1h", dir}, code: 2, errs: "--grace 1h0m0s is too short"},
+		{name: "grace too short", args: []string{"--grace", "1h", dir}, code: 2, errs: "a grace of 1h0m0s is too short"},
 		{name: "no such directory", args: []string{dir + "x"}, code: 1, errs: "there is no such directory"},
 		{name: "not a job", args: []string{root}, code: 1, errs: "there is no head.json"},
 		{name: "deletes", args: []string{dir}, out: `ORPHAN           OBJECTS  SIZE  WRITTEN  WHY

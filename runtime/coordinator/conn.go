@@ -156,7 +156,8 @@ func (c *Coordinator) read(ctx context.Context, k *conn) error {
 		if err != nil {
 			return fmt.Errorf("receiving from the worker: %w", err)
 		}
-		if err := c.post(ctx, func(l *loop) { l.received(k, m) }); err != nil {
+		err = c.post(ctx, func(l *loop) { l.received(k, m) })
+		if err != nil && !errors.Is(err, errEnded) { // after the end the worker is still to hear of it
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -125,33 +126,85 @@ func TestCoordinatorFrozen_IsRefusedWhenItComesBack(t *testing.T) {
 	t.Logf("the frozen coordinator was replaced: restore %+v", job.Status.Restore)
 	job = s.progress(job)
 
+	s.refused(job, old, thaw)
+	s.finish(job.Name)
+}
+
+// refused lets a frozen coordinator go on, beside its successor, and wants it to find itself refused and to do no harm.
+func (s *scenario) refused(job *streamv1.StreamJob, old *corev1.Pod, thaw func()) {
+	s.Helper()
 	api := s.controlAPI(job.Name, old)
 	s.signal(old, stage.Continue)
 	s.eventually("the old coordinator to be refused", func() string {
-		status, err := api.Job(t.Context())
+		status, err := api.Job(s.Context())
 		switch {
 		case err != nil:
 			return err.Error()
 		case status.Problem == nil || status.Problem.Reason != contract.Fenced:
 			return fmt.Sprintf("it is %s with problem %+v", status.State, status.Problem)
 		}
-		t.Logf("the old coordinator says: %v", status.Problem)
+		s.Logf("the old coordinator says: %v", status.Problem)
 		return ""
 	})
 	job = s.progress(job)
 	thaw()
 	s.eventually("the old coordinator to go", func() string {
 		pod := &corev1.Pod{}
-		err := suite.client.Get(t.Context(), client.ObjectKeyFromObject(old), pod)
+		err := suite.client.Get(s.Context(), client.ObjectKeyFromObject(old), pod)
 		if apierrors.IsNotFound(err) {
 			return ""
 		}
 		return fmt.Sprintf("its pod is %s (%v)", pod.Status.Phase, err)
 	})
 	if got := s.job(job.Name).Status.Job.Epoch; got != job.Status.Job.Epoch {
-		t.Errorf("the new coordinator's epoch went from %s to %s when the old one came back", job.Status.Job.Epoch, got)
+		s.Errorf("the new coordinator's epoch went from %s to %s when the old one came back", job.Status.Job.Epoch, got)
 	}
-	s.finish(job.Name)
+}
+
+// TestCoordinatorFrozenDuringItsCommit freezes a coordinator with the commit of a checkpoint on its way to the object store, upgrades the job around it, and lets it
+// go on. The commit arrives before the take-over, and then counts, or after it, and then must be refused.
+func TestCoordinatorFrozenDuringItsCommit(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]bool{"before": true, "after": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScenario(t, "commit-"+name)
+			store := s.faultyStore()
+			job := s.ledger("ledger")
+			job.Spec.Storage.S3.Endpoint = store.endpoint
+			job.Spec.Upgrade.SavepointTimeout = seconds(4)
+			job = s.start(job)
+			old := s.pod(job, coordinator)
+
+			store.set("hold&suffix=/head.json")
+			s.eventually("a commit on its way", func() string {
+				if store.met() == 0 {
+					return "there is none"
+				}
+				return ""
+			})
+			thaw := s.freeze(old)
+			var commit delivery
+			if before {
+				commit = store.deliver()
+			}
+			job = s.rescale(job.Name, 3)
+			if !before {
+				commit = store.deliver()
+			}
+			id, restored := commit.checkpoint(t), job.Status.Restore.CheckpointID
+			t.Logf("the commit of checkpoint %d was answered with %d; the new version went on from checkpoint %d", id, commit.Status, restored)
+			switch {
+			case before && (commit.Status != http.StatusOK || restored != id):
+				t.Errorf("the commit of checkpoint %d was answered with %d and the job restored from %d, want from what is in the head", id, commit.Status, restored)
+			case !before && (commit.Status != http.StatusPreconditionFailed || restored >= id):
+				t.Errorf("the late commit of checkpoint %d was answered with %d and the job restored from %d, want it refused", id, commit.Status, restored)
+			}
+			job = s.progress(job)
+			s.refused(job, old, thaw)
+			s.finish(job.Name)
+		})
+	}
 }
 
 // freeze stops the process of a pod and, so that the kubelet can't end it, the process that looks after it. The function that it returns

@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -99,4 +101,41 @@ func (f *store) met(from ...string) (n int) {
 		}
 	}
 	return n
+}
+
+// delivery is a commit that the store has held back, and how it was answered in the end.
+type delivery struct {
+	Status int
+	Body   string
+}
+
+// deliver lets the request that the store holds back go on.
+func (f *store) deliver() (d delivery) {
+	f.t.Helper()
+	text, err := f.ask(f.t.Context(), http.MethodPost, "?deliver")
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &d)
+	}
+	if err != nil {
+		f.t.Fatalf("delivering what the store holds back: %v", err)
+	}
+	return d
+}
+
+var checkpointPath = regexp.MustCompile(`/chk-(\d+)/`)
+
+// checkpoint is the id of the newest checkpoint that a commit has in its head.
+func (d delivery) checkpoint(t *testing.T) (newest int64) {
+	t.Helper()
+	for _, m := range checkpointPath.FindAllStringSubmatch(d.Body, -1) {
+		id, err := strconv.ParseInt(m[1], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		newest = max(newest, id)
+	}
+	if newest == 0 {
+		t.Fatalf("the commit names no checkpoint: %s", d.Body)
+	}
+	return newest
 }

@@ -3,9 +3,14 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -58,5 +63,52 @@ func TestFaulty_RefusesWhatItDoesNotKnow(t *testing.T) {
 		if got.Code != http.StatusBadRequest || f.mode != "ok" {
 			t.Errorf("%s: got %d and mode %s, want %d and ok", query, got.Code, f.mode, http.StatusBadRequest)
 		}
+	}
+}
+
+func TestFaulty_HoldsOneRequestBackUntilItIsDelivered(t *testing.T) {
+	t.Parallel()
+	var stored sync.Map
+	f := &faulty{mode: "ok", next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		stored.Store(r.URL.Path, string(b))
+		w.WriteHeader(http.StatusPreconditionFailed)
+	})}
+	ask := func(ctx context.Context, method, path, body string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body)))
+		return w
+	}
+	if got := ask(t.Context(), http.MethodPost, modePath+"?deliver", ""); got.Code != http.StatusConflict {
+		t.Errorf("nothing is held back: got %d, want %d", got.Code, http.StatusConflict)
+	}
+	ask(t.Context(), http.MethodPost, modePath+"?set=hold&suffix=/head.json", "")
+
+	gone, leave := context.WithCancel(t.Context())
+	answered := make(chan int)
+	go func() { answered <- ask(gone, http.MethodPut, "/b/j/head.json", "first").Code }()
+	for ask(t.Context(), http.MethodGet, modePath, "").Body.String() == "{}" {
+		runtime.Gosched()
+	}
+	leave()
+	ask(t.Context(), http.MethodPut, "/b/other", "other")
+	if _, ok := stored.Load("/b/other"); !ok {
+		t.Error("another request was held back")
+	}
+	if _, ok := stored.Load("/b/j/head.json"); ok {
+		t.Error("the request was not held back")
+	}
+	var got delivery
+	if err := json.Unmarshal(ask(t.Context(), http.MethodPost, modePath+"?deliver", "").Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := (delivery{Status: http.StatusPreconditionFailed, Body: "first"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if code := <-answered; code != http.StatusPreconditionFailed {
+		t.Errorf("the client was answered with %d", code)
+	}
+	if b, _ := stored.Load("/b/j/head.json"); b != "first" {
+		t.Errorf("stored is %v, want first", b)
 	}
 }

@@ -79,9 +79,6 @@ type Registered struct {
 	Job []byte `json:"job"`
 	// Fingerprint of the graph as the coordinator builds it; a worker that builds another one fails its deployments. Empty: not compared.
 	Fingerprint string `json:"fingerprint,omitempty"`
-	// Attempt whose tasks on this worker are still counted on after a reconnect; tasks of any other end. Zero: none, which is what
-	// coordinators say: a worker whose connection ended has lost its tasks.
-	Attempt Attempt `json:"attempt,omitzero"`
 	// HeartbeatInterval of workers, which the coordinator answers; a peer silent for HeartbeatTimeout is lost.
 	HeartbeatInterval time.Duration `json:"heartbeatInterval"`
 	HeartbeatTimeout  time.Duration `json:"heartbeatTimeout"`

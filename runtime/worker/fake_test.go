@@ -24,7 +24,6 @@ type fakeCoordinator struct {
 	job   contract.JobConfig
 	// fingerprint and timeout go into the answers to registrations.
 	fingerprint string
-	keep        protocol.Attempt
 	timeout     time.Duration
 	mu          struct {
 		sync.Mutex
@@ -112,7 +111,7 @@ func (f *fakeCoordinator) accept() *fakeConn {
 			f.t.Fatal(err)
 		}
 		c.send(protocol.ToWorker{Registered: &protocol.Registered{
-			Epoch: f.epoch, Job: job, Fingerprint: f.fingerprint, Attempt: f.keep,
+			Epoch: f.epoch, Job: job, Fingerprint: f.fingerprint,
 			HeartbeatInterval: 20 * time.Millisecond, HeartbeatTimeout: f.timeout,
 		}})
 		return c

@@ -167,11 +167,9 @@ func (w *worker) accepted(ctx context.Context, reg *protocol.Registered) error {
 		w.mu.fence = nil
 	}
 	w.mu.epoch = reg.Epoch
-	// The coordinator may have given these tasks up while the connection was lost.
+	// The coordinator gave these tasks up when the connection was lost.
 	for _, a := range w.mu.current {
-		if a.id != reg.Attempt {
-			a.end(errOutdated)
-		}
+		a.end(errOutdated)
 	}
 	w.log.Info("Registered", "epochGrant", reg.Epoch.Grant, "epochN", reg.Epoch.N)
 	return nil

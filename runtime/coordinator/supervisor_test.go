@@ -27,6 +27,14 @@ type supervised struct {
 	done     chan struct{}
 }
 
+// lateError is an error that takes its time.
+type lateError struct {
+	error
+	after time.Duration
+}
+
+func (e lateError) Unwrap() error { return e.error }
+
 // newJob are the options of a job that may be started anew.
 func (c *cluster) newJob() Options {
 	o := c.options()
@@ -46,6 +54,9 @@ func (c *cluster) supervise(o func() Options, failures ...error) *supervised {
 			if len(s.failures) > 0 {
 				err := s.failures[0]
 				s.failures = s.failures[1:]
+				if l, ok := errors.AsType[lateError](err); ok {
+					time.Sleep(l.after)
+				}
 				return nil, nil, err
 			}
 			options := o()
@@ -108,6 +119,24 @@ func TestSupervisor_TellsAProblemAndTriesAgain(t *testing.T) {
 		s.worker("w1")
 		if st := s.await("running", isRunning); st.Problem != nil {
 			t.Errorf("the problem is over, but told: %+v", st.Problem)
+		}
+	})
+}
+
+// A storage that takes connections and doesn't answer is found to be away late each time. That is one trouble, not a new one with each try.
+func TestSupervisor_TellsSinceWhenAStorageThatDoesNotAnswerIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		away := lateError{error: &storage.Error{Op: "opening", Store: "s3://none", Err: context.DeadlineExceeded, Retriable: true}, after: 2 * lastRestart}
+		s := c.supervise(c.newJob, away, away, away)
+		first := s.await("the first problem", func(s *contract.JobStatus) bool { return s.Problem != nil }).Problem
+		last := first
+		for _, what := range []string{"the second problem", "the third problem"} {
+			p := s.await(what, func(s *contract.JobStatus) bool { return s.Problem != nil && s.Problem.RetryAt.After(last.RetryAt) }).Problem
+			last = p
+			if !p.Since.Equal(first.Since) {
+				t.Errorf("%s is there since %v, want since %v", what, p.Since, first.Since)
+			}
 		}
 	})
 }

@@ -28,6 +28,7 @@ type options struct {
 	config                string
 	namespace             string
 	concurrency           int
+	perNamespace          int
 	verbosity             int
 	version               bool
 }
@@ -46,6 +47,7 @@ func flags(o *options, getenv func(string) string) *flag.FlagSet {
 	f.StringVar(&o.config, "config", "", "file with what is in force where a StreamJob leaves a field unset; it is followed while the manager runs (default: none)")
 	f.StringVar(&o.namespace, "operator-namespace", "", "namespace of the manager, which network policies of jobs let in (default: that of the pod)")
 	f.IntVar(&o.concurrency, "concurrency", 8, "how many StreamJobs, and how many StreamSnapshots, are worked on at once")
+	f.IntVar(&o.perNamespace, "concurrency-per-namespace", 0, "how many of these may be of one namespace (default: half; all if there is one namespace only)")
 	f.IntVar(&o.verbosity, "v", 0, "how much is logged: 0 for what changes, 1 for each object that is applied, 2 for more")
 	f.BoolVar(&o.version, "version", false, "print the version and end")
 	return f
@@ -77,6 +79,9 @@ func (o *options) validate() error {
 	if o.concurrency < 1 {
 		return fmt.Errorf("reading --concurrency: %d is less than 1", o.concurrency)
 	}
+	if o.perNamespace < 0 {
+		return fmt.Errorf("reading --concurrency-per-namespace: %d is less than 0", o.perNamespace)
+	}
 	if o.verbosity < 0 || o.verbosity > 4 {
 		return fmt.Errorf("reading --v: %d is not between 0 and 4", o.verbosity)
 	}
@@ -92,4 +97,12 @@ func (o *options) namespaceList() []string {
 		}
 	}
 	return list
+}
+
+// atMost returns how many objects of one namespace may be worked on at once; 0: as many as of all.
+func (o *options) atMost() int {
+	if o.perNamespace == 0 && len(o.namespaceList()) != 1 {
+		return (o.concurrency + 1) / 2
+	}
+	return o.perNamespace
 }

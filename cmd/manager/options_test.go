@@ -25,6 +25,7 @@ func TestParseOptions_Refuses(t *testing.T) {
 		"no image":           {nil, "--engine-image"},
 		"a bad pull policy":  {[]string{"--engine-image=x", "--engine-image-pull-policy=Sometimes"}, "Always, IfNotPresent and Never"},
 		"no concurrency":     {[]string{"--engine-image=x", "--concurrency=0"}, "--concurrency"},
+		"less than none":     {[]string{"--engine-image=x", "--concurrency-per-namespace=-1"}, "--concurrency-per-namespace"},
 		"a word":             {[]string{"--engine-image=x", "help"}, "only flags"},
 		"too much verbosity": {[]string{"--engine-image=x", "--v=9"}, "--v"},
 	}
@@ -80,5 +81,33 @@ func TestReference_NamesEveryFlagAndMetric(t *testing.T) {
 		if !strings.Contains(string(page), "| "+name+" |") {
 			t.Errorf("docs/reference/manager.md does not describe %s", name)
 		}
+	}
+}
+
+func TestOptions_OneNamespaceNeverHasAllWorkers(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		args []string
+		want int
+	}{
+		"by default":          {nil, 4},
+		"an odd number":       {[]string{"--concurrency=5"}, 3},
+		"as it says":          {[]string{"--concurrency-per-namespace=7"}, 7},
+		"several namespaces":  {[]string{"--namespaces=a,b"}, 4},
+		"there is only one":   {[]string{"--namespaces=a"}, 0},
+		"one, and a limit":    {[]string{"--namespaces=a", "--concurrency-per-namespace=2"}, 2},
+		"a single worker has": {[]string{"--concurrency=1"}, 1},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, err := parseOptions(append(tc.args, "--engine-image=x"), func(string) string { return "" })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := o.atMost(); got != tc.want {
+				t.Errorf("got %d, want %d", got, tc.want)
+			}
+		})
 	}
 }

@@ -143,10 +143,11 @@ func addController(ctx context.Context, mgr ctrl.Manager, o *options) error {
 			EngineImage: o.engineImage, EngineImagePullPolicy: corev1.PullPolicy(o.engineImagePullPolicy),
 			OperatorNamespace: operatorNamespace(o),
 		},
-		Defaults:    defaults,
-		Metrics:     streamjob.NewMetrics(),
-		Traces:      traces,
-		Concurrency: o.concurrency,
+		Defaults:     defaults,
+		Metrics:      streamjob.NewMetrics(),
+		Traces:       traces,
+		Concurrency:  o.concurrency,
+		PerNamespace: o.atMost(),
 	}
 	if err := metrics.Registry.Register(r.Metrics); err != nil {
 		return fmt.Errorf("registering the metrics of StreamJobs: %w", err)
@@ -159,7 +160,9 @@ func addController(ctx context.Context, mgr ctrl.Manager, o *options) error {
 
 // snapshots returns the reconciler of StreamSnapshots that goes with that of StreamJobs.
 func snapshots(o *options, r *streamjob.Reconciler) *streamsnapshot.Reconciler {
-	return &streamsnapshot.Reconciler{Settings: r.Settings, Defaults: r.Defaults, Engines: r.Engines, Warnings: r.Warnings, Concurrency: o.concurrency}
+	return &streamsnapshot.Reconciler{
+		Settings: r.Settings, Defaults: r.Defaults, Engines: r.Engines, Warnings: r.Warnings, Concurrency: o.concurrency, PerNamespace: o.atMost(),
+	}
 }
 
 func addChecks(mgr ctrl.Manager) error {

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/fairqueue"
 	"github.com/weir-stream/weir/controllers/streamjob/engine"
 	"github.com/weir-stream/weir/controllers/streamjob/plan"
 	"github.com/weir-stream/weir/controllers/streamjob/resources"
@@ -97,6 +98,8 @@ type Reconciler struct {
 	Warnings *warnings.Reader
 	// Concurrency is how many StreamJobs are reconciled at once. Default 8.
 	Concurrency int
+	// PerNamespace is how many of these may be of one namespace. Default: no limit.
+	PerNamespace int
 
 	// next decides; tests replace it.
 	next   func(plan.Observation, time.Time) plan.Plan
@@ -118,6 +121,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			MaxConcurrentReconciles: r.Concurrency,
 			ReconciliationTimeout:   passTimeout,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+			NewQueue:                fairqueue.New(r.PerNamespace),
 		}).
 		WatchesRawSource(engineSource(r.Engines.Changes()))
 	if r.Defaults != nil {

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	streamv1 "github.com/weir-stream/weir/api/v1alpha1"
+	"github.com/weir-stream/weir/controllers/fairqueue"
 	"github.com/weir-stream/weir/controllers/streamjob"
 	"github.com/weir-stream/weir/controllers/streamjob/engine"
 	jobplan "github.com/weir-stream/weir/controllers/streamjob/plan"
@@ -77,6 +78,8 @@ type Reconciler struct {
 	Warnings *warnings.Reader
 	// Concurrency is how many StreamSnapshots are reconciled at once. Default 4.
 	Concurrency int
+	// PerNamespace is how many of these may be of one namespace. Default: no limit.
+	PerNamespace int
 
 	memory memories
 }
@@ -124,6 +127,7 @@ func (r *Reconciler) options() controller.Options {
 		MaxConcurrentReconciles: r.Concurrency,
 		ReconciliationTimeout:   passTimeout,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+		NewQueue:                fairqueue.New(r.PerNamespace),
 	}
 }
 

@@ -56,6 +56,9 @@ func (c *skewedClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 // pass lets time pass.
 func (c *skewedClock) pass(d time.Duration) { c.ahead.Add(int64(d)) }
 
+// perNamespace is how many objects of one namespace an operator works on at once: half of what it does in all.
+const perNamespace = 4
+
 // operator is one run of the operator.
 type operator struct {
 	// budget is how many more writes and commands go through; negative: any number.
@@ -74,6 +77,8 @@ type operator struct {
 	user string
 	// defaults is its configuration; nil: it has none.
 	defaults *operatorconfig.Live
+	// held holds up requests; nil: none.
+	held *heldUp
 
 	mu struct {
 		sync.Mutex
@@ -151,7 +156,8 @@ func (c *cluster) operate(options ...func(*operator)) *operator {
 	}
 	r := &streamjob.Reconciler{
 		Clock: c.clock, Engines: poller,
-		Settings: resources.Settings{EngineImage: o.image},
+		Settings:     resources.Settings{EngineImage: o.image},
+		PerNamespace: perNamespace,
 	}
 	if o.defaults != nil {
 		r.Defaults = o.defaults
@@ -162,7 +168,7 @@ func (c *cluster) operate(options ...func(*operator)) *operator {
 	if err := r.SetupWithManager(mgr); err != nil {
 		c.t.Fatal(err)
 	}
-	snapshots := &streamsnapshot.Reconciler{Clock: c.clock, Engines: poller, Settings: r.Settings}
+	snapshots := &streamsnapshot.Reconciler{Clock: c.clock, Engines: poller, Settings: r.Settings, PerNamespace: perNamespace}
 	if err := snapshots.SetupWithManager(mgr); err != nil {
 		c.t.Fatal(err)
 	}
@@ -204,6 +210,9 @@ func (r recorded) RoundTrip(req *http.Request) (*http.Response, error) {
 		r.operator.mu.requests = append(r.operator.mu.requests, fmt.Sprintf("%s %s", req.Method, path))
 		r.operator.mu.last = time.Now()
 		r.operator.mu.Unlock()
+	}
+	if h := r.operator.held; h != nil && h.concerns(req) {
+		h.wait(req.Context())
 	}
 	return r.next.RoundTrip(req)
 }

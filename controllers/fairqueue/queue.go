@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fairqueue
+
+import (
+	"sync"
+
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// Constructor makes the queue of a controller, as [sigs.k8s.io/controller-runtime/pkg/controller.Options] want it.
+type Constructor = func(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// New returns what makes queues that have at most limit objects of one namespace worked on at once; nil, for the queue that controllers have anyway, if limit is less than 1.
+func New(limit int) Constructor {
+	if limit < 1 {
+		return nil
+	}
+	return func(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+		inner := priorityqueue.New(name, func(o *priorityqueue.Opts[reconcile.Request]) { o.RateLimiter = limiter })
+		return &queue{PriorityQueue: inner, limit: limit, busy: map[string]int{}, aside: map[string][]waiting{}}
+	}
+}
+
+// waiting is an object that waits until fewer of its namespace are worked on.
+type waiting struct {
+	request  reconcile.Request
+	priority int
+}
+
+// queue is safe for concurrent use.
+type queue struct {
+	priorityqueue.PriorityQueue[reconcile.Request]
+	limit int
+
+	mu sync.Mutex
+	// busy counts what is worked on, by namespace, and aside has what waits; neither has empty entries. aside has entries of namespaces at their limit only.
+	busy  map[string]int
+	aside map[string][]waiting
+}
+
+// GetWithPriority waits for the next object that may be worked on.
+func (q *queue) GetWithPriority() (reconcile.Request, int, bool) {
+	for {
+		request, priority, shutdown := q.PriorityQueue.GetWithPriority()
+		if shutdown || q.begin(request, priority) {
+			return request, priority, shutdown
+		}
+	}
+}
+
+// Get is GetWithPriority for those who don't ask for the priority.
+func (q *queue) Get() (reconcile.Request, bool) {
+	request, _, shutdown := q.GetWithPriority()
+	return request, shutdown
+}
+
+// begin counts a request, or puts it aside.
+func (q *queue) begin(r reconcile.Request, priority int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.busy[r.Namespace] >= q.limit {
+		q.aside[r.Namespace] = append(q.aside[r.Namespace], waiting{r, priority})
+		return false
+	}
+	q.busy[r.Namespace]++
+	return true
+}
+
+// Done ends the work on an object, and takes the next of its namespace back.
+func (q *queue) Done(r reconcile.Request) {
+	q.PriorityQueue.Done(r)
+	next, ok := q.end(r.Namespace)
+	if !ok {
+		return
+	}
+	// First added, then done: the other way round another worker could be given what was added of it meanwhile, and this one once more.
+	q.AddWithOpts(priorityqueue.AddOpts{Priority: &next.priority}, next.request)
+	q.PriorityQueue.Done(next.request)
+}
+
+// end counts the end of the work on an object, and returns what has waited for it.
+func (q *queue) end(namespace string) (next waiting, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.busy[namespace]--; q.busy[namespace] == 0 {
+		delete(q.busy, namespace)
+	}
+	list := q.aside[namespace]
+	if len(list) == 0 {
+		return waiting{}, false
+	}
+	next, q.aside[namespace] = list[0], list[1:]
+	if len(list) == 1 {
+		delete(q.aside, namespace)
+	}
+	return next, true
+}

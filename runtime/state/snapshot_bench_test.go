@@ -125,11 +125,11 @@ func BenchmarkRestore(b *testing.B) {
 	b.ReportMetric(16*float64(n)/(threadTime(b)-cpu).Seconds(), "MB/cpu-s")
 }
 
-// BenchmarkCountWithSnapshots counts while a snapshot is sealed every second and written beside it.
+// BenchmarkCountWithSnapshots counts while a snapshot is sealed now and then and written beside it.
 func BenchmarkCountWithSnapshots(b *testing.B) {
 	for _, n := range []int64{1_000_000, 10_000_000} {
 		keys, hashes := randomKeys(n)
-		for _, every := range []time.Duration{0, time.Second} {
+		for _, every := range []time.Duration{0, 100 * time.Millisecond, time.Second} {
 			b.Run(fmt.Sprintf("keys=%d/every=%s", n, every), func(b *testing.B) {
 				m, t := newCounts(b, Options{MaxParallelism: 128, Last: 127})
 				fill(t, n)

@@ -51,18 +51,21 @@ func (w *workerProcess) run(ctx context.Context) error {
 		if startErr, ok := errors.AsType[*exec.Error](err); ok {
 			return fmt.Errorf("starting a worker process: %w", startErr)
 		}
+		if time.Since(begin) > early {
+			delay = respawnDelay
+		}
+		// One that ended in order was told that the job is over: then this is told so soon, too. A crash is told at once.
 		text := "it ended"
 		if err != nil {
 			text = err.Error()
-		}
-		if time.Since(begin) > early {
-			delay = respawnDelay
+		} else if !sleep(ctx, delay) {
+			return nil
 		}
 		w.log.Info("Worker process ended, starting another", "worker", w.name, "reason", text, "delay", delay.String())
 		if w.ended != nil {
 			w.ended(text)
 		}
-		if !sleep(ctx, delay) {
+		if err != nil && !sleep(ctx, delay) {
 			return nil
 		}
 		delay = min(2*delay, respawnMax)

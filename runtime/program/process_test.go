@@ -29,6 +29,8 @@ func TestMain(m *testing.M) {
 		untilLifelineEnds()
 	case "stubborn":
 		select {}
+	case "done":
+		os.Exit(0) //nolint:forbidigo // this is a process of its own
 	case "brief":
 		os.Exit(3) //nolint:forbidigo // this is a process of its own
 	case "parent":
@@ -83,6 +85,26 @@ func TestWorkerProcess_IsReplacedWhenItEnds(t *testing.T) {
 	if first == second {
 		t.Errorf("the same process %d twice", first)
 	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A worker that was told that the job is over ends a moment before the job does. Nobody hears then that another one is started.
+func TestWorkerProcess_ThatEndsInOrderIsNotReportedAtOnce(t *testing.T) {
+	p, pids := newProcess(t, "done")
+	ended := make(chan time.Time, 100)
+	p.ended = func(string) { ended <- time.Now() }
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	begin := time.Now()
+	go func() { done <- p.run(ctx) }()
+	<-pids
+	if waited := (<-ended).Sub(begin); waited < respawnDelay {
+		t.Errorf("its end was reported after %v, want not before %v", waited, respawnDelay)
+	}
+	<-pids
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -160,6 +160,10 @@ func phase(p streamv1.Phase) func(*streamv1.StreamJob) {
 	return func(job *streamv1.StreamJob) { job.Status.Phase, job.Status.Operation = p, nil }
 }
 
+func ended(how streamv1.JobEnd) func(*streamv1.StreamJob) {
+	return func(job *streamv1.StreamJob) { job.Status.Deployment = &streamv1.DeploymentReport{Ended: how} }
+}
+
 func stalled(job *streamv1.StreamJob) {
 	job.Status.Conditions = []metav1.Condition{
 		{Type: streamv1.ConditionStalled, Status: metav1.ConditionTrue, Reason: streamv1.ReasonInvalidSpec, Message: "a field: a remedy", ObservedGeneration: job.Generation},
@@ -279,6 +283,16 @@ func TestJobs_InACluster(t *testing.T) {
 			wantErr: "12:00:00 page-views: cancelling; its state is in memory only and is lost\n" +
 				"12:00:00 page-views: waiting for the operator to look at generation 4\n" +
 				"weir: StreamJob page-views has read all its input, so there is nothing to cancel\n",
+		},
+		"cancel what had completed": {
+			args: []string{"cancel", "page-views"}, job: pageViews(ended(streamv1.EndFinished)), wantCode: exitFailed,
+			wantPatch: []string{`{"spec":{"state":"Cancelled"}}`},
+			wantErr:   "weir: StreamJob page-views has read all its input, so there is nothing to cancel\n",
+		},
+		"resume what had completed": {
+			args: []string{"resume", "page-views"}, job: pageViews(ended(streamv1.EndFinished)), wantCode: exitFailed,
+			wantPatch: []string{`{"spec":{"state":"Running"}}`},
+			wantErr:   "weir: StreamJob page-views has read all its input, so there is nothing to resume\n",
 		},
 		"suspend what is cancelled": {
 			args: []string{"suspend", "page-views"}, job: pageViews(), steps: []func(*streamv1.StreamJob){phase(streamv1.PhaseCancelled)},

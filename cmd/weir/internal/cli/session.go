@@ -207,11 +207,20 @@ func (s *session) printSuspended(job *streamv1.StreamJob) {
 	}
 }
 
+// finished says that a job has read all its input. It is not run again.
+func finished(job *streamv1.StreamJob) bool {
+	d := job.Status.Deployment
+	return d != nil && d.Ended == streamv1.EndFinished
+}
+
 // resume runs the job on.
 func (s *session) resume(ctx context.Context) error {
 	job, err := s.cluster.Patch(ctx, s.name, map[string]any{"state": streamv1.StateRunning})
 	if err != nil {
 		return err
+	}
+	if finished(job) {
+		return fmt.Errorf("StreamJob %s has read all its input, so there is nothing to resume", s.name)
 	}
 	if !s.wait {
 		s.app.printf("resumption asked for\n")

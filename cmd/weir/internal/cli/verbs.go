@@ -146,6 +146,9 @@ func (s *session) cancel(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if finished(job) {
+		return fmt.Errorf("StreamJob %s has read all its input, so there is nothing to cancel", s.name)
+	}
 	s.sayf("cancelling; %s", fate(job, fmt.Sprintf("weir resume %s goes on from them", s.name)))
 	if !s.wait {
 		s.app.printf("cancellation asked for\n")

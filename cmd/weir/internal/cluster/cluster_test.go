@@ -321,6 +321,30 @@ func coordinatorPod(grant int64, ready corev1.ConditionStatus) *corev1.Pod {
 	}
 }
 
+// startedPod is one that its probe has not made ready, and that was restarted as often.
+func startedPod(grant int64, restarts int32) *corev1.Pod {
+	pod := coordinatorPod(grant, corev1.ConditionFalse)
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+		Name: resources.CoordinatorComponent, RestartCount: restarts, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+	}}
+	return pod
+}
+
+// A job runs, and is Ready, some seconds before the probe of its coordinator's pod has succeeded.
+func TestControlAPI_AsksACoordinatorThatHasJustStarted(t *testing.T) {
+	addr, secret := coordinator(t)
+	c := inFake(interceptor.Funcs{}, job(), secret, startedPod(4, 0))
+	c.Forward = &tunnel{addr: addr}
+	api, err := c.ControlAPI(t.Context(), job())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.Close()
+	if history, err := api.Checkpoints(t.Context()); err != nil || history.Completed != 8 {
+		t.Errorf("got %+v, %v", history, err)
+	}
+}
+
 func TestControlAPI_ShowsTheCertificateOfAClient(t *testing.T) {
 	addr, secret := coordinator(t)
 	c := inFake(interceptor.Funcs{}, job(), secret, coordinatorPod(3, corev1.ConditionTrue), coordinatorPod(4, corev1.ConditionTrue))
@@ -358,6 +382,9 @@ func TestControlAPI_SaysWhatIsMissing(t *testing.T) {
 		"a suspended job":     {ended, interceptor.Funcs{}, nil, nil, "StreamJob page-views is suspended, so no coordinator runs"},
 		"a job never started": {never, interceptor.Funcs{}, nil, nil, "StreamJob page-views is pending, so no coordinator runs"},
 		"a pod that crashes":  {job(), interceptor.Funcs{}, []client.Object{coordinatorPod(4, corev1.ConditionFalse)}, nil, `isn't ready to answer ("weir status page-views" shows why)`},
+		"a pod that crashes and was just restarted": {
+			job(), interceptor.Funcs{}, []client.Object{startedPod(4, 3)}, nil, `isn't ready to answer ("weir status page-views" shows why)`,
+		},
 		"no right to secrets": {
 			job(), noSecrets,
 			[]client.Object{coordinatorPod(4, corev1.ConditionTrue)},

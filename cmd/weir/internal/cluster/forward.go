@@ -70,17 +70,21 @@ func (c *Cluster) coordinator(ctx context.Context, job *streamv1.StreamJob) (str
 		return "", c.explain("listing the pods", job.Name, err)
 	}
 	for i := range list.Items {
-		if p := &list.Items[i]; p.DeletionTimestamp.IsZero() && ready(p) {
+		if p := &list.Items[i]; p.DeletionTimestamp.IsZero() && answers(p) {
 			return p.Name, nil
 		}
 	}
 	return "", fmt.Errorf("the coordinator of StreamJob %s isn't ready to answer (%q shows why)", job.Name, "weir status "+job.Name)
 }
 
-// ready says that the pod answers; one that crashes over and over counts as running, but not as ready.
-func ready(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+// answers says that the pod answers, as far as can be seen. It does some seconds before its probe makes it ready; one that crashes over and over counts as running,
+// but not as ready, and isn't asked.
+func answers(p *corev1.Pod) bool {
+	if slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue }) {
+		return true
+	}
+	return slices.ContainsFunc(p.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool {
+		return c.Name == resources.CoordinatorComponent && c.State.Running != nil && c.RestartCount == 0
 	})
 }
 

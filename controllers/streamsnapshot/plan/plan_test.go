@@ -157,7 +157,7 @@ func TestNext_WritesTheOperationBeforeTheEngineHearsOfIt(t *testing.T) {
 	b.wantDid() // it is under way
 	b.o.Engine.Status.Operations = []contract.Operation{succeeded("ssnap-u1-1")}
 	b.o.Engine.Checkpoints = &contract.CheckpointsReport{Recent: []contract.CheckpointReport{
-		{SnapshotInfo: contract.SnapshotInfo{ID: 7, Kind: "Savepoint", SizeBytes: 120, DurationMillis: 1400}},
+		{SnapshotInfo: contract.SnapshotInfo{ID: 7, Kind: "Savepoint", SizeBytes: 120, DurationMillis: 1400}, State: "Completed"},
 	}}
 	st = b.pass()
 	if st.State != streamv1.SnapshotCompleted || st.Kind != "Savepoint" || st.CheckpointID != 7 || st.SizeBytes != 120 || st.DurationMillis != 1400 ||
@@ -170,6 +170,19 @@ func TestNext_WritesTheOperationBeforeTheEngineHearsOfIt(t *testing.T) {
 		t.Errorf("it is not left alone: %+v, next %v", was, b.next)
 	}
 	b.wantDid()
+}
+
+// Reports of checkpoints are fetched less often than the status, so the newest one may be from while the savepoint was being taken.
+func TestNext_TakesNoFiguresOfASavepointThatIsNotComplete(t *testing.T) {
+	b := newBench(t)
+	b.pass()
+	b.o.Engine.Status.Operations = []contract.Operation{succeeded("ssnap-u1-1")}
+	b.o.Engine.Checkpoints = &contract.CheckpointsReport{Recent: []contract.CheckpointReport{
+		{SnapshotInfo: contract.SnapshotInfo{ID: 7, Kind: "Savepoint", SizeBytes: 20, DurationMillis: 1}, State: "InProgress"},
+	}}
+	if st := b.pass(); st.State != streamv1.SnapshotCompleted || st.SizeBytes != 100 || st.DurationMillis != 1500 {
+		t.Errorf("got %+v", st)
+	}
 }
 
 // What the coordinator answers counts like what it reports: a report shows the newest operations only.

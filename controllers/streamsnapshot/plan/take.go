@@ -167,14 +167,14 @@ func (p *planner) judge(o *contract.Operation) {
 	p.completed()
 }
 
-// report is what the coordinator says that the savepoint took; nil: it has forgotten.
+// report is what the coordinator says that the savepoint took; nil: it has forgotten, or what is known is from while the savepoint was being taken.
 func (p *planner) report(id int64) *contract.CheckpointReport {
 	if p.o.Engine == nil || p.o.Engine.Checkpoints == nil {
 		return nil
 	}
 	recent := p.o.Engine.Checkpoints.Recent
 	for i := range recent {
-		if recent[i].ID == id && recent[i].Kind == kindSavepoint {
+		if recent[i].ID == id && recent[i].Kind == kindSavepoint && recent[i].State == "Completed" {
 			return &recent[i]
 		}
 	}

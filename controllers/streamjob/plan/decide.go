@@ -319,7 +319,7 @@ func (p *planner) steady() {
 	case p.wantsUpgrade():
 		p.upgrade(v)
 	case p.beginsOtherwise(v):
-		p.deploy(p.firstMode(), "the version before had never run")
+		p.deploy(p.firstMode(), hadNeverRun)
 	default:
 		p.keep()
 		p.trigger()
@@ -443,7 +443,7 @@ func (p *planner) upgrade(v Version) {
 		} else if p.looks() {
 			mode = modeResume
 		}
-		p.deploy(mode, "the version before had never run")
+		p.deploy(mode, hadNeverRun)
 		return
 	}
 	p.begin(streamv1.UpgradeOperation, streamv1.OperationChecking)

@@ -108,11 +108,25 @@ func (p *planner) driveCanceling() {
 	}
 	// A job that never got past its first problem has nothing to cancel.
 	unused := (p.st.Job == nil || p.st.Job.ID == "") && (e == nil || p.problem() != nil)
-	if unused || !p.now.Before(op.Deadline.Time) {
+	if unused || !p.now.Before(op.Deadline.Time) || p.goneForGood() {
 		p.notCanceled(unused)
 		return
 	}
+	if p.silent() {
+		p.waits = "waiting for its coordinator, which does not answer"
+		if !p.o.NamespaceEnding {
+			p.waits += fmt.Sprintf(", for up to %v", cancelPatience)
+		}
+	}
 	p.again(min(poll, op.Deadline.Sub(p.now)))
+}
+
+// silent says that the coordinator was asked in vain.
+func (p *planner) silent() bool { return p.o.Engine != nil && !p.o.Engine.UnreachableSince.IsZero() }
+
+// goneForGood says that the coordinator has gone with the pods of a namespace that is being deleted: it doesn't come back.
+func (p *planner) goneForGood() bool {
+	return p.o.NamespaceEnding && p.silent() && p.silence() >= endingPatience
 }
 
 // restore stores the revision of a version whose job is still to be stopped with a savepoint, if it is gone: the garbage collector deletes all objects of a StreamJob that is
@@ -139,6 +153,9 @@ func (p *planner) unsettled() bool {
 	switch {
 	case !p.answers():
 		reason, deadline = streamv1.ReasonCoordinatorUnreachable, op.Deadline.Time
+		if p.goneForGood() {
+			return false
+		}
 		if p.silence() < patience {
 			return true
 		}

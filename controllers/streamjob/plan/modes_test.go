@@ -23,6 +23,7 @@ const (
 	jobRestarts   = "restarting over and over"
 	jobFailed     = "failed for good"
 	jobNeverRan   = "never got to run"
+	jobWaited     = "waited for workers and never ran"
 	jobFinished   = "finished"
 	jobSuspended  = "suspended"
 	jobLost       = "coordinator lost"
@@ -47,6 +48,7 @@ func TestNext_WhatAnUpgradeDoes(t *testing.T) {
 			jobRestarts:  noSavepoint("the job was Restarting: it broke"),
 			jobFailed:    ": Savepoint→LastCheckpoint (the job had failed, so no savepoint could be taken)",
 			jobNeverRan:  ": " + fresh + " " + again,
+			jobWaited:    "Checking Starting: Savepoint→Fresh " + again,
 			jobFinished:  "Completed",
 			jobSuspended: resume,
 			jobLost:      noSavepoint("the coordinator of the running version does not answer"),
@@ -139,6 +141,11 @@ func (w *world) arrive(state string) {
 		w.step()
 		return
 	}
+	if state == jobWaited {
+		s.State, s.JobID, s.Epoch = contract.JobWaiting, "000011", contract.Epoch{Grant: 1, N: 1}
+		w.step()
+		return
+	}
 	s.State, s.JobID, s.Epoch, s.PolicyRevision = contract.JobRunning, "000011", contract.Epoch{Grant: 1, N: 1}, "10s"
 	s.LastCheckpoint = &contract.SnapshotInfo{ID: 3, Kind: "Checkpoint", Path: "chk-3"}
 	w.step()
@@ -181,6 +188,7 @@ func (w *world) respond(was int64) {
 	switch {
 	case stored.NewJobID != "":
 		s.JobID = stored.NewJobID
+	case w.engine.Status.State == contract.JobWaiting: // nothing was written
 	case st.LastSavepoint != nil:
 		s.RestoredFrom = &contract.SnapshotInfo{ID: 5, Kind: "Savepoint", Path: "sp-5"}
 	default:

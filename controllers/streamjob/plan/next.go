@@ -23,6 +23,8 @@ const (
 	patience = 30 * time.Second
 	// cancelPatience is how long a coordinator has to cancel the job.
 	cancelPatience = 30 * time.Second
+	// endingPatience is how long a coordinator that doesn't answer has for that in a namespace that is being deleted, which takes its pods away.
+	endingPatience = 5 * time.Second
 	// fencePatience is how long an agent pod has to shut a coordinator out before another is tried: longer than it may take once a node has it.
 	fencePatience = 15 * time.Minute
 	// disposePatience is how long the checkpoints of a deleted job are tried to be deleted.
@@ -280,6 +282,9 @@ func (p *planner) startedEmpty(r *streamv1.RestoreReport) {
 	default:
 		r.EffectiveMode = modeFresh
 		r.Reason = cmp.Or(r.Reason, "the job had no state")
+		if r.Reason == hadNeverRun {
+			kind = Normal
+		}
 	}
 	p.noteRestore()
 	p.event(kind, "StartedEmpty", "Restore", "The job starts empty: "+asAsked(r))

@@ -270,6 +270,8 @@ func (p *planner) canSave() (ready bool, never string) {
 	e := p.engine()
 	why := "the coordinator of the running version does not answer"
 	switch {
+	case p.gotNowhere():
+		return false, hadNeverRun
 	case e != nil && p.answers() && e.State == contract.JobFailed:
 		return false, "the job had failed, so no savepoint could be taken"
 	case e != nil && p.answers():
@@ -286,6 +288,15 @@ func (p *planner) canSave() (ready bool, never string) {
 		return false, ""
 	}
 	return false, fmt.Sprintf("no savepoint could be taken within %v, because %s", patience, why)
+}
+
+// hadNeverRun is why a version is replaced without a savepoint that has got nowhere.
+const hadNeverRun = "the version before had never run"
+
+// gotNowhere says that the deployed version waits for workers and has not run yet, so that a savepoint would have nothing that isn't in storage.
+func (p *planner) gotNowhere() bool {
+	e, h := p.engine(), p.entry()
+	return e != nil && p.answers() && e.State == contract.JobWaiting && e.DeployedAt.IsZero() && h != nil && h.EffectiveMode == ""
 }
 
 // launchCandidate starts the version that was checked.

@@ -43,6 +43,7 @@ func TestNext_Scripts(t *testing.T) {
 //	refuse WHAT     has the API server refuse what makes the pods of versions that have none yet, and agents: the agent pods; only for now: passes. nothing: not any more
 //	wait d=DURATION lets time pass
 //	delete          marks the StreamJob as being deleted
+//	namespace-ends  has the namespace be deleted too
 //	pause, unpause  sets and removes the annotation that keeps the operator from acting
 //	image is=IMAGE  is what the operator runs from now on
 //	defaults is=X   is what the configuration of the operator says from now on; versions that are stored keep what they have
@@ -100,6 +101,8 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 	case "delete":
 		w.job.DeletionTimestamp = &metav1.Time{Time: w.now}
 		w.job.Generation++
+	case "namespace-ends":
+		w.namespaceEnds = true
 	case "forget":
 		w.versions = nil
 	case "pause":
@@ -163,6 +166,8 @@ type world struct {
 	defaults string
 	// linger says that agent pods that have ended stay for a while.
 	linger bool
+	// namespaceEnds says that the namespace is being deleted.
+	namespaceEnds bool
 	// noSnapshot is set while there is none that restoreFrom names.
 	noSnapshot *plan.Trouble
 	// asked counts the requests of each operation id.
@@ -278,7 +283,7 @@ func (w *world) endAgent(d *datadriven.TestData) string {
 func (w *world) observe() plan.Observation {
 	o := plan.Observation{
 		Job: w.job.DeepCopy(), Invalid: w.invalid, Revision: w.hash(), PolicyRevision: policy(&w.job.Spec), Agents: w.agents,
-		RestoreTrouble: w.noSnapshot, Refused: w.unmade,
+		RestoreTrouble: w.noSnapshot, Refused: w.unmade, NamespaceEnding: w.namespaceEnds,
 	}
 	for g := int64(1); g < 100; g++ {
 		if v := w.versions[g]; v != nil {

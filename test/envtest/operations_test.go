@@ -101,7 +101,6 @@ func canceling() interruption {
 
 func rollingBack() interruption {
 	return interruption{
-		step: 2,
 		begin: func(c *cluster) *streamv1.StreamJob {
 			c.startTwo(stableSoon)
 			c.storage.set(func(s *script) {
@@ -152,7 +151,6 @@ func deleting() interruption {
 
 func resuming() interruption {
 	return interruption{
-		step: 3,
 		begin: func(c *cluster) *streamv1.StreamJob {
 			c.startTwo()
 			c.edit(state(streamv1.StateSuspended))
@@ -176,7 +174,6 @@ func resuming() interruption {
 
 func restarting() interruption {
 	return interruption{
-		step:  4,
 		begin: twoRunning,
 		act:   func(c *cluster) { c.edit(func(spec *streamv1.StreamJobSpec) { spec.RestartNonce = "a" }) },
 		done:  onlyOneVersion,
@@ -245,7 +242,6 @@ func triggered(savepoint, checkpoint string) func(*streamv1.StreamJob) error {
 
 func upgradingFromACheckpoint() interruption {
 	return interruption{
-		step: 4,
 		begin: func(c *cluster) *streamv1.StreamJob {
 			c.startTwo("upgrade: {mode: LastCheckpoint}")
 			return c.until("a checkpoint is known", func(job *streamv1.StreamJob) error {
@@ -275,7 +271,6 @@ func upgradingFromACheckpoint() interruption {
 // in time, it goes on without.
 func upgradingWarm() interruption {
 	return interruption{
-		step:  4,
 		begin: func(c *cluster) *streamv1.StreamJob { return c.startTwo("upgrade: {surge: IfPossible}") },
 		act:   func(c *cluster) { c.edit(parallelism(3)) },
 		done:  onlyOneVersion,
@@ -292,7 +287,6 @@ func upgradingWarm() interruption {
 // startingWithoutState begins a new lineage, after an agent has claimed the head of the old one.
 func startingWithoutState() interruption {
 	return interruption{
-		step:  4,
 		begin: twoRunning,
 		act: func(c *cluster) {
 			c.edit(func(spec *streamv1.StreamJobSpec) {
@@ -322,7 +316,6 @@ func startingWithoutState() interruption {
 func adopting() interruption {
 	checkpoint := contract.SnapshotInfo{ID: 41, Kind: "Checkpoint", Path: "s3://bkt/old/checkpoints/chk-41"}
 	return interruption{
-		step:  3,
 		begin: func(*cluster) *streamv1.StreamJob { return nil },
 		act: func(c *cluster) {
 			c.storage.retain("j", lineage{
@@ -346,7 +339,6 @@ func adopting() interruption {
 // deletingByAnAgent deletes a job whose coordinator does not answer: an agent deletes its checkpoints.
 func deletingByAnAgent() interruption {
 	return interruption{
-		step: 3,
 		begin: func(c *cluster) *streamv1.StreamJob {
 			c.create("parallelism: 2", bucket, deleteOnCancel, dataflow)
 			job := c.running()

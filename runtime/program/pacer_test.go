@@ -141,11 +141,12 @@ func TestPacer_OfTheProcess(t *testing.T) {
 	})
 	t.Run("it narrows and widens", func(t *testing.T) {
 		t.Setenv("GOMAXPROCS", "")
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+		runtime.SetDefaultGOMAXPROCS() // -cpu may have set another number
 		all := runtime.GOMAXPROCS(0)
 		if all == 1 {
 			t.Skip("there is one processor")
 		}
-		defer runtime.GOMAXPROCS(all)
 		p := newPacer()
 		if p == nil {
 			t.Fatal("there is no pacer")

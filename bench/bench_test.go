@@ -3,9 +3,7 @@
 package main
 
 import (
-	"encoding/binary"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/weir-stream/weir/runtime/contract"
 	"github.com/weir-stream/weir/runtime/graph"
-	"github.com/weir-stream/weir/runtime/state"
 )
 
 func TestKeyGen(t *testing.T) {
@@ -95,37 +92,6 @@ func TestCheckChain(t *testing.T) {
 	}
 	wantError(t, checkChain(emitted, mark{Rows: passed}), "")
 	wantError(t, checkChain(emitted, mark{Rows: passed - 1}), "the sinks took")
-}
-
-func TestEachCount(t *testing.T) {
-	ints := state.Descriptor{Name: "s", Keys: state.Int64Keys, ValueSize: 8}
-	texts := state.Descriptor{Name: "s", Keys: state.BytesKeys, ValueSize: 8}
-	word := binary.LittleEndian.AppendUint64(append([]byte{2}, "go"...), 7)
-	number := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, 3), 5)
-	tests := map[string]struct {
-		b    []byte
-		n    int
-		d    state.Descriptor
-		want map[string]int64
-		err  string
-	}{
-		"texts":    {b: word, n: 1, d: texts, want: map[string]int64{"go": 7}},
-		"ints":     {b: number, n: 1, d: ints, want: map[string]int64{"\x03\x00\x00\x00\x00\x00\x00\x00": 5}},
-		"cut off":  {b: word[:8], n: 1, d: texts, err: "cut off"},
-		"more":     {b: append(slices.Clip(word), 0), n: 1, d: texts, err: "1 bytes too many"},
-		"no count": {b: word, n: 1, d: state.Descriptor{Name: "s", Keys: state.BytesKeys, ValueSize: 16}, err: "no count"},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			got := map[string]int64{}
-			wantError(t, eachCount(tc.b, tc.n, tc.d, func(k []byte, c int64) { got[string(k)] = c }), tc.err)
-			if tc.err == "" {
-				if diff := cmp.Diff(tc.want, got); diff != "" {
-					t.Errorf("counts (-want +got):\n%s", diff)
-				}
-			}
-		})
-	}
 }
 
 func TestCountWords(t *testing.T) {

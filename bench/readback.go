@@ -128,42 +128,11 @@ func (r *readback) counts(ctx context.Context, name string, each func(key []byte
 }
 
 func (r *readback) countsOf(ctx context.Context, f state.File, each func(key []byte, count int64)) error {
-	info, err := state.ReadFileInfo(ctx, f, r)
-	if err != nil {
-		return err
-	}
-	for _, s := range info.Sections {
-		b, err := r.ReadFile(ctx, f, s.Offset, s.Length)
-		if err != nil {
-			return err
+	return state.ReadEntries(ctx, f, r, func(d state.Descriptor, key, val []byte) error {
+		if len(val) != 8 {
+			return fmt.Errorf("state %q has a value of %d bytes, which is no count", d.Name, len(val))
 		}
-		if err := eachCount(b, s.Count, info.States[s.State], each); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// eachCount takes a section of a state file apart.
-func eachCount(b []byte, n int, d state.Descriptor, each func(key []byte, count int64)) error {
-	if d.ValueSize != 8 {
-		return fmt.Errorf("state %q has values of %d bytes, which is no count", d.Name, d.ValueSize)
-	}
-	for range n {
-		size, head := uint64(8), 0
-		if d.Keys == state.BytesKeys {
-			size, head = binary.Uvarint(b)
-		}
-		if head < 0 || uint64(len(b)-head) < size+8 {
-			return fmt.Errorf("state %q is cut off", d.Name)
-		}
-		key := b[head : head+int(size)]
-		b = b[head+int(size):]
-		each(key, int64(binary.LittleEndian.Uint64(b)))
-		b = b[8:]
-	}
-	if len(b) > 0 {
-		return fmt.Errorf("state %q has %d bytes too many", d.Name, len(b))
-	}
-	return nil
+		each(key, int64(binary.LittleEndian.Uint64(val)))
+		return nil
+	})
 }

@@ -252,10 +252,10 @@ func TestRestore_Refuses(t *testing.T) {
 		t.Errorf("over budget: %v", err)
 	}
 	newer := bytes.Clone(store.files[0])
-	newer[len(newer)-16] = indexVersion + 1
+	newer[len(newer)-16] = packedVersion + 1
 	copy(newer[len(newer)-12:], hexCRC(newer[len(newer)-32:len(newer)-12]))
 	store.files[0] = newer
-	refused("newer version", "version 3", mustMemory(t, o), files)
+	refused("newer version", "version 4", mustMemory(t, o), files)
 }
 
 func hexCRC(b []byte) []byte {

@@ -12,9 +12,10 @@ import (
 const (
 	fileMagic    = "WEIRSTAT"
 	trailerMagic = "TATSRIEW"
-	// fileVersion is that of files with entries, indexVersion that of files that refer to sections of others.
-	fileVersion  = 1
-	indexVersion = 2
+	// fileVersion is that of files with entries, indexVersion that of files that refer to sections of others, packedVersion that of files with packed entries.
+	fileVersion   = 1
+	indexVersion  = 2
+	packedVersion = 3
 	// fixedHeader is the part of the header before the states.
 	fixedHeader = 24
 	// minStateHeader is the size of a state in the header, without its strings.
@@ -46,35 +47,56 @@ type Section struct {
 	Checksum uint32
 }
 
-// versionOf returns the version of a file; files is nil unless it is an index.
-func versionOf(files []File) uint32 {
-	if files != nil {
-		return indexVersion
-	}
-	return fileVersion
+// contentsOf says what a file is besides its states.
+type contentsOf struct {
+	// files is what an index refers to, nil for a file with entries.
+	files []File
+	// packed has the widths of each state, nil if none is packed.
+	packed []widths
 }
 
-// appendHeader appends the header of a file. files is what an index refers to, nil for a file with entries.
-func appendHeader(b []byte, maxParallelism int, states []Descriptor, files []File) []byte {
+// version is that of the file.
+func (c contentsOf) version() uint32 {
+	switch {
+	case c.files != nil:
+		return indexVersion
+	case c.packed != nil:
+		return packedVersion
+	default:
+		return fileVersion
+	}
+}
+
+// widths are those of state i.
+func (c contentsOf) widths(i int) widths {
+	if c.packed == nil {
+		return widths{}
+	}
+	return c.packed[i]
+}
+
+// appendHeader appends the header of a file.
+func appendHeader(b []byte, maxParallelism int, states []Descriptor, c contentsOf) []byte {
 	start := len(b)
 	le := binary.LittleEndian
 	b = append(b, fileMagic...)
-	b = le.AppendUint32(b, versionOf(files))
+	b = le.AppendUint32(b, c.version())
 	b = le.AppendUint32(b, 0) // length, below
 	b = le.AppendUint32(b, uint32(maxParallelism))
 	b = le.AppendUint32(b, uint32(len(states)))
-	for _, d := range states {
-		b = append(b, byte(d.Keys), byte(d.Kind), 0, 0)
+	for i, d := range states {
+		w := c.widths(i)
+		b = append(b, byte(d.Keys), byte(d.Kind), w.key, w.val)
 		b = le.AppendUint32(b, uint32(d.ValueSize))
 		for _, s := range []string{d.Name, d.KeyType, d.ValueType} {
 			b = le.AppendUint32(b, uint32(len(s)))
 			b = append(b, s...)
 		}
 	}
-	if files != nil {
-		b = le.AppendUint32(b, uint32(len(files)))
+	if c.files != nil {
+		b = le.AppendUint32(b, uint32(len(c.files)))
 	}
-	for _, f := range files {
+	for _, f := range c.files {
 		b = le.AppendUint32(b, uint32(len(f.Path)))
 		b = append(b, f.Path...)
 		b = le.AppendUint64(b, uint64(f.Size))
@@ -84,8 +106,8 @@ func appendHeader(b []byte, maxParallelism int, states []Descriptor, files []Fil
 	return le.AppendUint32(b, checksum(b[start:]))
 }
 
-// appendIndex appends the list of the sections of a file and its trailer. The file starts at b[0]; files is as for appendHeader.
-func appendIndex(b []byte, sections []Section, files []File) []byte {
+// appendIndex appends the list of the sections of a file and its trailer. The file starts at b[0].
+func appendIndex(b []byte, sections []Section, c contentsOf) []byte {
 	le := binary.LittleEndian
 	start := len(b)
 	for _, s := range sections {
@@ -101,7 +123,7 @@ func appendIndex(b []byte, sections []Section, files []File) []byte {
 	b = le.AppendUint64(b, uint64(start))
 	b = le.AppendUint32(b, uint32(len(sections)))
 	b = le.AppendUint32(b, checksum(index))
-	b = le.AppendUint32(b, versionOf(files))
+	b = le.AppendUint32(b, c.version())
 	b = le.AppendUint32(b, checksum(b[trailer:]))
 	return append(b, trailerMagic...)
 }

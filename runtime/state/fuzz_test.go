@@ -43,7 +43,7 @@ func seal(b []byte) []byte {
 // FuzzStateFile verifies and restores files of any content: no panic, memory within bounds of what is there, and a file that is verified is restored.
 func FuzzStateFile(f *testing.F) {
 	shared := readHex(f, "testdata/index-v2-shared.hex")
-	for _, path := range []string{"testdata/state-v1.hex", "testdata/index-v2.hex", "testdata/index-v2-shared.hex"} {
+	for _, path := range []string{"testdata/state-v1.hex", "testdata/state-v3.hex", "testdata/index-v2.hex", "testdata/index-v2-shared.hex"} {
 		data := readHex(f, path)
 		f.Add(data, true)
 		f.Add(data, false)

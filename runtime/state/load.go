@@ -65,6 +65,8 @@ type loader struct {
 	left []leftEntries
 	// pages are those it makes.
 	pages pageMaker
+	// unpacked has entries that were packed.
+	unpacked []byte
 	// err is the first error, and at the number of its run.
 	err error
 	at  int
@@ -227,11 +229,12 @@ func (l *loader) check(w *loading, s Section) error {
 		return misfit
 	}
 	l.reserve(t, s)
-	sum, left := uint32(0), []byte(nil)
-	for size := pieceBytes / int(t.stride) * int(t.stride); len(b) > 0; {
+	sum, left, packing := uint32(0), []byte(nil), w.run.info.widths(s)
+	entry := packing.entry(int(t.stride))
+	for size := pieceBytes / entry * entry; len(b) > 0; {
 		piece := b[:min(size, len(b))]
 		sum = crc32.Update(sum, castagnoli, piece)
-		left = l.add(t, s, piece, left)
+		left = l.add(t, s, l.whole(packing, piece), left)
 		b = b[len(piece):]
 	}
 	if bits.RotateLeft32(sum, turn) != s.Checksum {
@@ -248,8 +251,17 @@ func (l *loader) load(run *sectionRun, s Section, b []byte) error {
 		return err
 	}
 	l.reserve(t, s)
-	l.leave(run, s, l.add(t, s, b, nil))
+	l.leave(run, s, l.add(t, s, l.whole(run.info.widths(s), b), nil))
 	return nil
+}
+
+// whole returns the entries as they are in memory, until it is called again.
+func (l *loader) whole(w widths, b []byte) []byte {
+	if !w.packed() {
+		return b
+	}
+	l.unpacked = w.appendUnpacked(l.unpacked[:0], b)
+	return l.unpacked
 }
 
 // reserve makes pages for all entries of the group of a section, if that wasn't done.

@@ -21,15 +21,19 @@ const followMin = 8 << 10
 // the owner of the tables, who encodes a page into the file instead of copying it before it changes. It is for tables whose entries are all of
 // one size.
 type plan struct {
-	// buf has the header, and room for the whole file: room bytes when it was taken.
+	// buf has the header, and room for the whole file. room is how many bytes of memory the plan takes in all.
 	buf    []byte
 	room   int
 	tables []*tablePlan
 	// end is where the last section ends.
 	end int
 
+	// packed has the widths of each state, nil if none is packed.
+	packed []widths
+
 	mu       sync.Mutex
 	finished bool      // guarded by mu
+	file     []byte    // guarded by mu; what was finished
 	sections []Section // guarded by mu; without checksums until finished
 	crc      uint32    // guarded by mu; of the whole file
 }
@@ -39,7 +43,13 @@ type tablePlan struct {
 	s      *Snapshot
 	buf    []byte
 	stride int
-	pages  []snapPage
+	// entry is how many bytes an entry takes in the file, widths how it is packed.
+	entry  int
+	widths widths
+	// lens are, if entries can be packed, those of the page's, each written by the one who encodes the page; learn is told of them.
+	lens  []lens
+	learn *experience
+	pages []snapPage
 	// states says of each page how far it is, to be used atomically.
 	states []uint32
 	// sums are the checksums of the pages' entries, each written by the one who encodes the page.
@@ -53,6 +63,7 @@ const (
 	pageSealed  = iota // as it was sealed, not looked at yet
 	pageClaimed        // being encoded by one goroutine; it must not change
 	pageEncoded        // not needed any more
+	pageWide           // it has entries that can't be packed as planned; it must not change
 	pageDamaged        // it had another number of entries than it should have
 )
 
@@ -81,7 +92,8 @@ func (m *Memory) plannedSize() int {
 func (s *Snapshot) layOut(size int) {
 	buf := s.m.takeBuffer(size)
 	room := cap(buf)
-	p := &plan{buf: appendHeader(buf, s.m.opts.MaxParallelism, s.descriptors(), nil), room: room, tables: make([]*tablePlan, len(s.tables))}
+	p := &plan{room: room, tables: make([]*tablePlan, len(s.tables)), packed: s.packing()}
+	p.buf = appendHeader(buf, s.m.opts.MaxParallelism, s.descriptors(), contentsOf{packed: p.packed})
 	p.end = len(p.buf)
 	groups, _ := s.extent()
 	fits := true
@@ -91,7 +103,7 @@ func (s *Snapshot) layOut(size int) {
 				start := p.end
 				p.end = t.layOut(g, start)
 				count := t.groups[g].count
-				fits = fits && p.end-start == count*int(t.stride)
+				fits = fits && p.end-start == count*t.widths.entry(int(t.stride))
 				p.sections = append(p.sections, Section{
 					State: i, Group: s.m.opts.First + g, Offset: int64(start), Length: int64(p.end - start), Count: count,
 				})
@@ -104,10 +116,33 @@ func (s *Snapshot) layOut(size int) {
 	}
 	for i := range s.tables {
 		t := &s.tables[i]
-		p.tables[i] = &tablePlan{s: s, buf: p.buf[:p.end], stride: int(t.stride), pages: t.pages, states: make([]uint32, len(t.pages)), sums: make([]uint32, len(t.pages))}
+		p.tables[i] = &tablePlan{
+			s: s, buf: p.buf[:p.end], stride: int(t.stride), entry: t.widths.entry(int(t.stride)), widths: t.widths, pages: t.pages,
+			states: make([]uint32, len(t.pages)), sums: make([]uint32, len(t.pages)),
+		}
+		if t.stride == pairSize && t.ints {
+			p.tables[i].lens, p.tables[i].learn = make([]lens, len(t.pages)), &s.m.tables[i].experience
+		}
 		s.m.tables[i].plan = p.tables[i]
 	}
 	s.plan = p
+}
+
+// packing decides how the entries of each table are packed. It returns nil if none are.
+func (s *Snapshot) packing() []widths {
+	list, some := make([]widths, len(s.tables)), false
+	for i := range s.tables {
+		if s.tables[i].n == 0 {
+			continue
+		}
+		list[i] = s.m.tables[i].widths()
+		s.tables[i].widths = list[i]
+		some = some || list[i].packed()
+	}
+	if !some {
+		return nil
+	}
+	return list
 }
 
 // layOut gives the pages of group g their places from at on, and returns where they end.
@@ -118,7 +153,7 @@ func (s *tableSnapshot) layOut(g, at int) int {
 	pages := s.pagesOf(g)
 	for i := range pages {
 		pages[i].at = uint32(at)
-		at += int(pages[i].count) * int(s.stride)
+		at += int(pages[i].count) * s.widths.entry(int(s.stride))
 	}
 	return at
 }
@@ -138,10 +173,25 @@ func (t *tablePlan) encode(i int) bool {
 		return false
 	}
 	p := &t.pages[i]
-	to := t.buf[p.at:][: int(p.count)*t.stride : int(p.count)*t.stride]
+	to := t.buf[p.at:][: int(p.count)*t.entry : int(p.count)*t.entry]
 	outcome := uint32(pageEncoded)
-	if t.stride == 16 && !putPairs(to, *p) || t.stride != 16 && !putEntries(to, *p, t.stride) {
+	switch {
+	case t.widths.packed():
+		keys, vals, full := packPairs(to, *p, t.widths)
+		t.lens[i] = lensOf(keys, vals)
+		if !full {
+			outcome = pageDamaged
+		} else if !t.widths.hold(keys, vals) {
+			outcome = pageWide
+		}
+	case t.stride != pairSize:
+		if !putEntries(to, *p, t.stride) {
+			outcome = pageDamaged
+		}
+	case !putPairs(to, *p):
 		outcome = pageDamaged
+	case t.lens != nil:
+		t.lens[i] = lensOf(combined(to))
 	}
 	t.sums[i] = crc32.Checksum(to, castagnoli) // while it is in the cache
 	atomic.StoreUint32(&t.states[i], outcome)
@@ -199,7 +249,7 @@ func (s *Snapshot) writePlanned(ctx context.Context, w FileWriter) ([]File, erro
 			if !t.encode(i) {
 				continue
 			}
-			if done += int(t.pages[i].count) * t.stride; done < yieldBytes {
+			if done += int(t.pages[i].count) * t.entry; done < yieldBytes {
 				continue
 			}
 			done = 0
@@ -215,7 +265,7 @@ func (s *Snapshot) writePlanned(ctx context.Context, w FileWriter) ([]File, erro
 		}
 	}
 	e := s.newEncoder(w.WriteFile)
-	data, sections, crc := s.plan.finish(s.tables)
+	data, sections, crc := s.plan.finish(s)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("writing keyed state: %w", err)
 	}
@@ -236,7 +286,7 @@ func (t *tablePlan) wait(ctx context.Context) error {
 			}
 			runtime.Gosched()
 		}
-		if state != pageEncoded {
+		if state != pageEncoded && state != pageWide {
 			return fmt.Errorf("page %d of %d doesn't have the %d entries that it was sealed with", i, len(t.states), t.pages[i].count)
 		}
 	}
@@ -244,21 +294,27 @@ func (t *tablePlan) wait(ctx context.Context) error {
 }
 
 // finish completes the file, once, when all pages are encoded. It returns its bytes, its sections and its checksum.
-func (p *plan) finish(tables []tableSnapshot) ([]byte, []Section, uint32) {
+func (p *plan) finish(s *Snapshot) ([]byte, []Section, uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.finished {
-		return p.buf, p.sections, p.crc
+		return p.file, p.sections, p.crc
 	}
 	p.finished = true
+	wide := false
+	for _, t := range p.tables {
+		wide = t.learned() || wide
+	}
+	if wide {
+		p.unpack(s)
+		return p.file, p.sections, p.crc
+	}
 	crc, done := uint32(0), 0
-	pages := make([]int, len(tables)) // how many of each table are done
+	pages := make([]int, len(s.tables)) // how many of each table are done
 	for i := range p.sections {
 		sec := &p.sections[i]
-		b, t := p.buf[:p.end][sec.Offset:][:sec.Length], &tables[sec.State]
-		if t.special != nil && t.specialG == sec.Group-t.first {
-			t.appendSlot(b[:0], t.special)
-		}
+		b, t := p.buf[:p.end][sec.Offset:][:sec.Length], &s.tables[sec.State]
+		t.putSpecial(b, sec.Group)
 		from, to := pages[sec.State], t.groups[sec.Group-t.first].end
 		pages[sec.State] = to
 		if sec.Length < followMin {
@@ -270,16 +326,78 @@ func (p *plan) finish(tables []tableSnapshot) ([]byte, []Section, uint32) {
 		crc = follow(crc32.Update(crc, castagnoli, p.buf[:p.end][done:sec.Offset]), sum, sec.Length)
 		done = int(sec.Offset + sec.Length)
 	}
-	p.buf = appendIndex(p.buf[:p.end], p.sections, nil)
-	p.crc = crc32.Update(crc, castagnoli, p.buf[done:])
-	return p.buf, p.sections, p.crc
+	p.buf = appendIndex(p.buf[:p.end], p.sections, contentsOf{packed: p.packed})
+	p.file, p.crc = p.buf, crc32.Update(crc, castagnoli, p.buf[done:])
+	return p.file, p.sections, p.crc
+}
+
+// putSpecial writes the entry that is in no page, if it is of this group, to the beginning of the section.
+func (s *tableSnapshot) putSpecial(b []byte, group int) {
+	if s.special != nil && s.specialG == group-s.first {
+		s.appendSlot(b[:0], s.special)
+	}
+}
+
+// learned tells the table how long the entries of all pages are, and says whether some can't be packed as planned.
+func (t *tablePlan) learned() (wide bool) {
+	all := lens{}
+	for i, l := range t.lens {
+		all = all.max(l)
+		wide = wide || atomic.LoadUint32(&t.states[i]) == pageWide
+	}
+	if t.learn != nil {
+		t.learn.add(all)
+	}
+	return wide
+}
+
+// unpack makes another file of one in which some entries can't be packed as planned: without any packed ones. That is in other memory, for this one time; the next snapshot
+// is planned with more room.
+func (p *plan) unpack(s *Snapshot) {
+	size := p.end + indexEntrySize*len(p.sections) + trailerSize
+	for i := range p.tables {
+		size += s.tables[i].n * int(s.tables[i].stride)
+	}
+	p.room += size
+	s.m.beside(int64(size))
+	b := appendHeader(make([]byte, 0, size), s.m.opts.MaxParallelism, s.descriptors(), contentsOf{})
+	pages := make([]int, len(s.tables))
+	for i := range p.sections {
+		sec := &p.sections[i]
+		part, t := p.buf[:p.end][sec.Offset:][:sec.Length], p.tables[sec.State]
+		start := len(b)
+		if !t.widths.packed() {
+			s.tables[sec.State].putSpecial(part, sec.Group)
+			b = append(b, part...)
+		}
+		end := s.tables[sec.State].groups[sec.Group-s.tables[sec.State].first].end
+		for ; pages[sec.State] < end; pages[sec.State]++ {
+			if t.widths.packed() {
+				b = t.appendWhole(b, pages[sec.State])
+			}
+		}
+		sec.Offset, sec.Length = int64(start), int64(len(b)-start)
+		sec.Checksum = checksum(b[start:])
+	}
+	p.file = appendIndex(b, p.sections, contentsOf{})
+	p.crc = crc32.Checksum(p.file, castagnoli)
+}
+
+// appendWhole appends the entries of page i, which are packed or have stayed in the page, as whole ones.
+func (t *tablePlan) appendWhole(b []byte, i int) []byte {
+	p := &t.pages[i]
+	if atomic.LoadUint32(&t.states[i]) == pageWide {
+		b, _ = appendPairs(b, *p)
+		return b
+	}
+	return t.widths.appendUnpacked(b, t.buf[p.at:][:int(p.count)*t.entry])
 }
 
 // sum returns the checksum of a section b, which has some pages, of those that are its last part.
 func (t *tablePlan) sum(b []byte, from, to int) uint32 {
 	inPages := 0
 	for i := from; i < to; i++ {
-		inPages += int(t.pages[i].count) * t.stride
+		inPages += int(t.pages[i].count) * t.entry
 	}
 	sum := crc32.Checksum(b[:len(b)-inPages], castagnoli)
 	for i := from; i < to; i++ {
@@ -294,7 +412,7 @@ func (t *tablePlan) shift(n int) uint32 {
 		t.shifts = append(t.shifts, make([]uint32, n+1-len(t.shifts))...)
 	}
 	if t.shifts[n] == 0 {
-		t.shifts[n] = follow(1<<31, 0, int64(n*t.stride))
+		t.shifts[n] = follow(1<<31, 0, int64(n*t.entry))
 	}
 	return t.shifts[n]
 }

@@ -23,8 +23,20 @@ type FileInfo struct {
 	// Index says that the sections hold references to sections of Files, which have path, size and checksum; see [ReadIndex].
 	Index bool
 	Files []File
+	// packed has the widths of each state in a file with packed entries, nil for others.
+	packed []widths
+	// version is that of the file.
+	version uint32
 	// headerSize and indexOffset bound the sections.
 	headerSize, indexOffset int64
+}
+
+// widths are those of the entries of a section.
+func (i *FileInfo) widths(s Section) widths {
+	if i.packed == nil {
+		return widths{}
+	}
+	return i.packed[s.State]
 }
 
 // name describes section s for errors.
@@ -148,10 +160,11 @@ func (r *fileReader) trailer(info *FileInfo) (indexSize int64, crc uint32, err e
 		return 0, 0, r.corrupt("trailer", off, "it does not end in %q; the file is cut off or is no state file", trailerMagic)
 	case checksum(b[:20]) != le.Uint32(b[20:]):
 		return 0, 0, r.corrupt("trailer", off, "checksum does not fit")
-	case le.Uint32(b[16:]) != fileVersion && le.Uint32(b[16:]) != indexVersion:
-		return 0, 0, &FormatError{What: "state file", Path: r.f.Path, Version: int64(le.Uint32(b[16:])), Known: indexVersion}
+	case le.Uint32(b[16:]) < fileVersion || le.Uint32(b[16:]) > packedVersion:
+		return 0, 0, &FormatError{What: "state file", Path: r.f.Path, Version: int64(le.Uint32(b[16:])), Known: packedVersion}
 	}
-	info.Index = le.Uint32(b[16:]) == indexVersion
+	info.version = le.Uint32(b[16:])
+	info.Index = info.version == indexVersion
 	if info.Index != r.f.Index {
 		return 0, 0, r.corrupt("trailer", off, "the file is an index or not, contrary to what the manifest says")
 	}
@@ -186,7 +199,7 @@ func (r *fileReader) header(ctx context.Context, info *FileInfo) error {
 	if checksum(b[:size-4]) != le.Uint32(b[size-4:]) {
 		return r.corrupt("header", 0, "checksum does not fit")
 	}
-	if v := le.Uint32(b[8:]); (v == indexVersion) != info.Index || v > indexVersion {
+	if v := le.Uint32(b[8:]); v != info.version {
 		return r.corrupt("header", 8, "header and trailer disagree about the version")
 	}
 	info.headerSize, r.head = size, b
@@ -214,6 +227,7 @@ func (r *fileReader) states(info *FileInfo, b []byte, n int) ([]byte, error) {
 			return nil, r.corrupt("header", 0, "state %d of %d is cut off", i, n)
 		}
 		d := Descriptor{Keys: KeyKind(b[0]), Kind: Kind(b[1]), ValueSize: int(le.Uint32(b[4:]))}
+		w := widths{b[2], b[3]}
 		b = b[8:]
 		for _, s := range []*string{&d.Name, &d.KeyType, &d.ValueType} {
 			if len(b) < 4 || int64(len(b)) < 4+int64(le.Uint32(b)) {
@@ -225,7 +239,13 @@ func (r *fileReader) states(info *FileInfo, b []byte, n int) ([]byte, error) {
 		if err := d.validate(); err != nil {
 			return nil, r.corrupt("header", 0, "%v", err)
 		}
+		if w.packed() && info.version != packedVersion || !w.valid(d) {
+			return nil, r.corrupt("header", 0, "entries of state %d can't be packed to %d and %d bytes", i, w.key, w.val)
+		}
 		info.States = append(info.States, d)
+		if info.version == packedVersion {
+			info.packed = append(info.packed, w)
+		}
 	}
 	return b, nil
 }
@@ -301,6 +321,26 @@ func VerifyFile(ctx context.Context, f File, src FileReader) (*FileInfo, error) 
 	return info, nil
 }
 
+// ReadEntries calls f for each entry of a state file, in the order of the file, and returns its first error. What it reads it checks, as a restore does; an index file has
+// no entries. The slices are valid only during the call.
+func ReadEntries(ctx context.Context, file File, src FileReader, f func(d Descriptor, key, val []byte) error) error {
+	info, r, err := openFile(ctx, file, src)
+	if err != nil || info.Index {
+		return err
+	}
+	for _, s := range info.Sections {
+		b, err := r.section(ctx, info, s)
+		if err != nil {
+			return err
+		}
+		d := info.States[s.State]
+		if err := r.entries(info, s, b, func(key, val []byte) error { return f(d, key, val) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // section reads one section and checks it against its checksum.
 func (r *fileReader) section(ctx context.Context, info *FileInfo, s Section) ([]byte, error) {
 	b, err := r.read(ctx, info.name(s), s.Offset, s.Length)
@@ -317,6 +357,9 @@ func (r *fileReader) section(ctx context.Context, info *FileInfo, s Section) ([]
 func (r *fileReader) entries(info *FileInfo, s Section, b []byte, f func(key, val []byte) error) error {
 	d := info.States[s.State]
 	size := uint64(len(b))
+	if w := info.widths(s); w.packed() {
+		return r.packedEntries(info, s, b, f)
+	}
 	for n := range s.Count {
 		at := s.Offset + s.Length - int64(len(b))
 		key, rest, ok := field(b, d.Keys != Int64Keys, 8)
@@ -331,6 +374,20 @@ func (r *fileReader) entries(info *FileInfo, s Section, b []byte, f func(key, va
 	}
 	if len(b) > 0 {
 		return r.corrupt(info.name(s), s.Offset+s.Length-int64(len(b)), "%d bytes follow the last entry", len(b))
+	}
+	return nil
+}
+
+// packedEntries is entries for packed ones.
+func (r *fileReader) packedEntries(info *FileInfo, s Section, b []byte, f func(key, val []byte) error) error {
+	w := info.widths(s)
+	if entry := w.entry(0); len(b) != s.Count*entry {
+		return r.corrupt(info.name(s), s.Offset, "%d entries of %d bytes cannot take %d bytes", s.Count, entry, len(b))
+	}
+	for b = w.appendUnpacked(nil, b); len(b) > 0; b = b[pairSize:] {
+		if err := f(b[:8:8], b[8:pairSize:pairSize]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

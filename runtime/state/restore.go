@@ -271,7 +271,7 @@ func (r *fileReader) twice(info *FileInfo, s Section, d Descriptor, key []byte) 
 
 // fits checks the size of a section with integer keys and values of a fixed size.
 func (r *fileReader) fits(info *FileInfo, s Section, b []byte, t *Table) error {
-	if size := int(t.stride); len(b) != s.Count*size {
+	if size := info.widths(s).entry(int(t.stride)); len(b) != s.Count*size {
 		return r.corrupt(info.name(s), s.Offset, "%d entries of %d bytes cannot take %d bytes", s.Count, size, len(b))
 	}
 	return nil

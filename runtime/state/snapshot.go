@@ -66,7 +66,8 @@ type tableSnapshot struct {
 	logged   bool
 	inlines  bool // slots may hold short keys
 	stride   uintptr
-	first    int // key group of groups[0]
+	widths   widths // of the entries in a planned file
+	first    int    // key group of groups[0]
 	groups   []snapGroup
 	pages    []snapPage
 	log      []*logPage

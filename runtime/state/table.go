@@ -47,7 +47,9 @@ type Table struct {
 	special  pageRef    // the entry of emptyKey: one slot, or no page at all
 	specialG int        // its group, relative to first
 	plan     *tablePlan // of the newest snapshot, nil if that has none or is released
-	log      entryLog
+	// experience is with the entries in snapshots, for how to pack them.
+	experience experience
+	log        entryLog
 }
 
 func newTable(m *Memory, d Descriptor) *Table {

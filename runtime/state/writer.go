@@ -130,7 +130,7 @@ func (e *fileEncoder) pause(ctx context.Context) error {
 // open starts a section, and a file if there is none.
 func (e *fileEncoder) open(state, g int) Section {
 	if len(e.buf) == 0 {
-		e.buf = appendHeader(e.buf, e.s.m.opts.MaxParallelism, e.states, e.refer)
+		e.buf = appendHeader(e.buf, e.s.m.opts.MaxParallelism, e.states, contentsOf{files: e.refer})
 		e.sections, e.crc, e.done, e.yielded = e.sections[:0], 0, 0, 0
 	}
 	return Section{State: state, Group: e.s.m.opts.First + g, Offset: int64(len(e.buf))}
@@ -156,7 +156,7 @@ func (e *fileEncoder) flush(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	e.buf = appendIndex(e.buf, e.sections, e.refer)
+	e.buf = appendIndex(e.buf, e.sections, contentsOf{files: e.refer})
 	err := e.storeFile(ctx, e.buf, e.sections, crc32.Update(e.crc, castagnoli, e.buf[e.done:]))
 	e.buf = e.buf[:0]
 	return err

@@ -3,9 +3,11 @@
 package fairqueue
 
 import (
+	"slices"
 	"sync"
 
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
@@ -36,7 +38,7 @@ type queue struct {
 	limit int
 
 	mu sync.Mutex
-	// busy counts what is worked on, by namespace, and aside has what waits; neither has empty entries. aside has entries of namespaces at their limit only.
+	// busy counts what is worked on, by namespace, and aside has what waits; neither has empty entries.
 	busy  map[string]int
 	aside map[string][]waiting
 }
@@ -55,6 +57,28 @@ func (q *queue) GetWithPriority() (reconcile.Request, int, bool) {
 func (q *queue) Get() (reconcile.Request, bool) {
 	request, _, shutdown := q.GetWithPriority()
 	return request, shutdown
+}
+
+// Add is AddWithOpts without any.
+func (q *queue) Add(r reconcile.Request) { q.AddWithOpts(priorityqueue.AddOpts{}, r) }
+
+// AddWithOpts adds objects. One that waits aside is taken back by the higher of its priorities.
+func (q *queue) AddWithOpts(o priorityqueue.AddOpts, requests ...reconcile.Request) {
+	if o.After == 0 && !o.RateLimited {
+		q.raise(ptr.Deref(o.Priority, 0), requests)
+	}
+	q.PriorityQueue.AddWithOpts(o, requests...)
+}
+
+func (q *queue) raise(priority int, requests []reconcile.Request) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range requests {
+		list := q.aside[r.Namespace]
+		if i := slices.IndexFunc(list, func(w waiting) bool { return w.request == r }); i >= 0 {
+			list[i].priority = max(list[i].priority, priority)
+		}
+	}
 }
 
 // begin counts a request, or puts it aside.
@@ -77,7 +101,7 @@ func (q *queue) Done(r reconcile.Request) {
 		return
 	}
 	// First added, then done: the other way round another worker could be given what was added of it meanwhile, and this one once more.
-	q.AddWithOpts(priorityqueue.AddOpts{Priority: &next.priority}, next.request)
+	q.PriorityQueue.AddWithOpts(priorityqueue.AddOpts{Priority: &next.priority}, next.request)
 	q.PriorityQueue.Done(next.request)
 }
 
@@ -92,8 +116,14 @@ func (q *queue) end(namespace string) (next waiting, ok bool) {
 	if len(list) == 0 {
 		return waiting{}, false
 	}
-	next, q.aside[namespace] = list[0], list[1:]
-	if len(list) == 1 {
+	first := 0 // of those with the highest priority
+	for i := range list {
+		if list[i].priority > list[first].priority {
+			first = i
+		}
+	}
+	next = list[first]
+	if q.aside[namespace] = slices.Delete(list, first, first+1); len(list) == 1 {
 		delete(q.aside, namespace)
 	}
 	return next, true

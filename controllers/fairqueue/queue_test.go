@@ -152,6 +152,29 @@ func TestQueue_KeepsPriorities(t *testing.T) {
 	})
 }
 
+// At its start a controller is given all objects with a low priority. What changes then goes before those that wait aside, whether it waits there itself or not.
+func TestQueue_TakesBackTheHighestPriorityFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const many = 20
+		q := newQueue(t)
+		low := -100
+		for i := range many {
+			q.AddWithOpts(priorityqueue.AddOpts{Priority: &low}, request("n", i))
+			synctest.Wait()
+		}
+		c := taken(q)
+		want(t, c, request("n", 0), request("n", 1))
+		q.Add(request("n", many-1))
+		synctest.Wait()
+		q.Add(request("n", many))
+		synctest.Wait()
+		for _, next := range []reconcile.Request{request("n", many-1), request("n", many), request("n", 2), request("n", 3)} {
+			q.Done(request("n", 0)) // which of them ends is all one
+			want(t, c, next)
+		}
+	})
+}
+
 func TestQueue_EndsWhileSomethingWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(t)

@@ -247,6 +247,9 @@ func (p *planner) checked() {
 		// The new lineage has a head of its own, so nothing but that of the old one can shut the old version out.
 		p.enter(streamv1.OperationFencing)
 		return
+	case p.gotNowhere():
+		p.launchCandidate(hadNeverRun)
+		return
 	case p.mode() != string(streamv1.UpgradeFromSavepoint):
 		p.launchCandidate("")
 		return
@@ -270,8 +273,6 @@ func (p *planner) canSave() (ready bool, never string) {
 	e := p.engine()
 	why := "the coordinator of the running version does not answer"
 	switch {
-	case p.gotNowhere():
-		return false, hadNeverRun
 	case e != nil && p.answers() && e.State == contract.JobFailed:
 		return false, "the job had failed, so no savepoint could be taken"
 	case e != nil && p.answers():
@@ -293,10 +294,10 @@ func (p *planner) canSave() (ready bool, never string) {
 // hadNeverRun is why a version is replaced without a savepoint that has got nowhere.
 const hadNeverRun = "the version before had never run"
 
-// gotNowhere says that the deployed version waits for workers and has not run yet, so that a savepoint would have nothing that isn't in storage.
+// gotNowhere says that the deployed version waits for workers, with its first coordinator, and has not run yet, so that a savepoint would have nothing that isn't in storage.
 func (p *planner) gotNowhere() bool {
 	e, h := p.engine(), p.entry()
-	return e != nil && p.answers() && e.State == contract.JobWaiting && e.DeployedAt.IsZero() && h != nil && h.EffectiveMode == ""
+	return e != nil && p.answers() && e.State == contract.JobWaiting && e.DeployedAt.IsZero() && e.Epoch.N <= 1 && e.Restarts == 0 && h != nil && h.EffectiveMode == ""
 }
 
 // launchCandidate starts the version that was checked.

@@ -144,6 +144,8 @@ func (s *session) savepoint(ctx context.Context, target *string) error {
 func hasNoSavepoint(job *streamv1.StreamJob) error {
 	d := job.Status.Deployment
 	switch {
+	case d != nil && (d.Ended == streamv1.EndFinished || d.Ended == streamv1.EndFailed):
+		return fmt.Errorf("StreamJob %s doesn't run any more (%s), and a savepoint needs a running job", job.Name, d.Ended)
 	case d != nil && !hasStorage(job):
 		return fmt.Errorf("StreamJob %s has no storage, so there are no savepoints of it: set spec.storage", job.Name)
 	case d != nil && d.Ended == streamv1.EndStopped:
@@ -152,8 +154,6 @@ func hasNoSavepoint(job *streamv1.StreamJob) error {
 		return fmt.Errorf("StreamJob %s is cancelled, and a savepoint needs a running job: weir resume %s runs it on", job.Name, job.Name)
 	case d == nil && job.Spec.State == streamv1.StateSuspended:
 		return fmt.Errorf("StreamJob %s is suspended and was not started yet, and a savepoint needs a running job: weir resume %s starts it", job.Name, job.Name)
-	case d != nil && (d.Ended == streamv1.EndFinished || d.Ended == streamv1.EndFailed):
-		return fmt.Errorf("StreamJob %s doesn't run any more (%s), and a savepoint needs a running job", job.Name, d.Ended)
 	default:
 		return nil
 	}
@@ -167,7 +167,7 @@ func hasStorage(job *streamv1.StreamJob) bool {
 
 // suspend stops the job with a savepoint.
 func (s *session) suspend(ctx context.Context) error {
-	job, err := s.cluster.Patch(ctx, s.name, map[string]any{"state": streamv1.StateSuspended})
+	job, err := s.set(ctx, streamv1.StateSuspended, "suspend")
 	if err != nil {
 		return err
 	}
@@ -213,14 +213,23 @@ func finished(job *streamv1.StreamJob) bool {
 	return d != nil && d.Ended == streamv1.EndFinished
 }
 
-// resume runs the job on.
-func (s *session) resume(ctx context.Context) error {
-	job, err := s.cluster.Patch(ctx, s.name, map[string]any{"state": streamv1.StateRunning})
+// set writes spec.state, unless the job has finished: then there is nothing to do for the verb.
+func (s *session) set(ctx context.Context, state streamv1.DesiredState, verb string) (*streamv1.StreamJob, error) {
+	job, err := s.cluster.Get(ctx, s.name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if finished(job) {
-		return fmt.Errorf("StreamJob %s has read all its input, so there is nothing to resume", s.name)
+		return nil, fmt.Errorf("StreamJob %s has read all its input, so there is nothing to %s", s.name, verb)
+	}
+	return s.cluster.Patch(ctx, s.name, map[string]any{"state": state})
+}
+
+// resume runs the job on.
+func (s *session) resume(ctx context.Context) error {
+	job, err := s.set(ctx, streamv1.StateRunning, "resume")
+	if err != nil {
+		return err
 	}
 	if !s.wait {
 		s.app.printf("resumption asked for\n")

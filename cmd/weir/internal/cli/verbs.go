@@ -142,12 +142,9 @@ func (s *session) restart(ctx context.Context) error {
 
 // cancel ends the job without a savepoint.
 func (s *session) cancel(ctx context.Context) error {
-	job, err := s.cluster.Patch(ctx, s.name, map[string]any{"state": streamv1.StateCancelled})
+	job, err := s.set(ctx, streamv1.StateCancelled, "cancel")
 	if err != nil {
 		return err
-	}
-	if finished(job) {
-		return fmt.Errorf("StreamJob %s has read all its input, so there is nothing to cancel", s.name)
 	}
 	s.sayf("cancelling; %s", fate(job, fmt.Sprintf("weir resume %s goes on from them", s.name)))
 	if !s.wait {

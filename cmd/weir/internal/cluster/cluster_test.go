@@ -321,11 +321,11 @@ func coordinatorPod(grant int64, ready corev1.ConditionStatus) *corev1.Pod {
 	}
 }
 
-// startedPod is one that its probe has not made ready, and that was restarted as often.
-func startedPod(grant int64, restarts int32) *corev1.Pod {
+// startedPod is one that its probe has not made ready, that was restarted as often, and that started so long ago.
+func startedPod(grant int64, restarts int32, ago time.Duration) *corev1.Pod {
 	pod := coordinatorPod(grant, corev1.ConditionFalse)
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
-		Name: resources.CoordinatorComponent, RestartCount: restarts, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+		Name: resources.CoordinatorComponent, RestartCount: restarts, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.Now().Add(-ago))}},
 	}}
 	return pod
 }
@@ -333,7 +333,7 @@ func startedPod(grant int64, restarts int32) *corev1.Pod {
 // A job runs, and is Ready, some seconds before the probe of its coordinator's pod has succeeded.
 func TestControlAPI_AsksACoordinatorThatHasJustStarted(t *testing.T) {
 	addr, secret := coordinator(t)
-	c := inFake(interceptor.Funcs{}, job(), secret, startedPod(4, 0))
+	c := inFake(interceptor.Funcs{}, job(), secret, startedPod(4, 0, time.Second))
 	c.Forward = &tunnel{addr: addr}
 	api, err := c.ControlAPI(t.Context(), job())
 	if err != nil {
@@ -383,7 +383,10 @@ func TestControlAPI_SaysWhatIsMissing(t *testing.T) {
 		"a job never started": {never, interceptor.Funcs{}, nil, nil, "StreamJob page-views is pending, so no coordinator runs"},
 		"a pod that crashes":  {job(), interceptor.Funcs{}, []client.Object{coordinatorPod(4, corev1.ConditionFalse)}, nil, `isn't ready to answer ("weir status page-views" shows why)`},
 		"a pod that crashes and was just restarted": {
-			job(), interceptor.Funcs{}, []client.Object{startedPod(4, 3)}, nil, `isn't ready to answer ("weir status page-views" shows why)`,
+			job(), interceptor.Funcs{}, []client.Object{startedPod(4, 3, time.Second)}, nil, `isn't ready to answer ("weir status page-views" shows why)`,
+		},
+		"a pod that has stopped to answer": {
+			job(), interceptor.Funcs{}, []client.Object{startedPod(4, 0, time.Hour)}, nil, `isn't ready to answer ("weir status page-views" shows why)`,
 		},
 		"no right to secrets": {
 			job(), noSecrets,

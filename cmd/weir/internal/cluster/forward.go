@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -77,14 +78,17 @@ func (c *Cluster) coordinator(ctx context.Context, job *streamv1.StreamJob) (str
 	return "", fmt.Errorf("the coordinator of StreamJob %s isn't ready to answer (%q shows why)", job.Name, "weir status "+job.Name)
 }
 
-// answers says that the pod answers, as far as can be seen. It does some seconds before its probe makes it ready; one that crashes over and over counts as running,
-// but not as ready, and isn't asked.
+// startPatience is for how long after its start a coordinator's pod is taken to answer although its probe has not made it ready.
+const startPatience = 30 * time.Second
+
+// answers says that the pod answers, as far as can be seen. It does some seconds before its probe makes it ready; one that crashes over and over, or has stopped to
+// answer, counts as running, but not as ready, and isn't asked.
 func answers(p *corev1.Pod) bool {
 	if slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue }) {
 		return true
 	}
 	return slices.ContainsFunc(p.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool {
-		return c.Name == resources.CoordinatorComponent && c.State.Running != nil && c.RestartCount == 0
+		return c.Name == resources.CoordinatorComponent && c.State.Running != nil && c.RestartCount == 0 && time.Since(c.State.Running.StartedAt.Time) < startPatience
 	})
 }
 

@@ -145,6 +145,9 @@ func CheckReferences(f File, index *FileInfo, refs []Reference, listed map[strin
 		if infos[file.Path] == nil {
 			continue
 		}
+		if infos[file.Path].packed != nil {
+			return &CorruptError{Path: f.Path, Section: "header", Reason: fmt.Sprintf("it refers to %s, whose entries are packed", file.Path)}
+		}
 		sections[i] = map[int64]Section{}
 		for _, s := range infos[file.Path].Sections {
 			sections[i][s.Offset] = s

@@ -40,7 +40,7 @@ type Snapshot struct {
 	begun, again, spent bool
 	released            bool
 	done                atomic.Bool // released and no writer left
-	// spare are the lists of pages, emptied. They are the owner's once done is set.
+	// spare are the lists of pages, emptied unless there is a plan. They are the owner's once done is set.
 	spare [][]snapPage
 }
 
@@ -123,7 +123,13 @@ func (m *Memory) takePages(n int) []snapPage {
 // givePages takes the lists of a snapshot back. What no seal has taken since those of another snapshot came is given up.
 func (m *Memory) givePages(s *Snapshot) {
 	clear(m.lists)
-	m.lists = append(m.lists[:0], s.spare...)
+	m.lists = m.lists[:0]
+	for _, pages := range s.spare {
+		if s.plan != nil {
+			clear(pages)
+		}
+		m.lists = append(m.lists, pages[:0])
+	}
 	s.spare = nil
 }
 
@@ -191,8 +197,10 @@ func (s *Snapshot) finish() {
 	if s.released && s.writers == 0 && !s.done.Load() {
 		for i := range s.tables {
 			pages := s.tables[i].pages
-			clear(pages) // so that they keep no page alive
-			s.spare = append(s.spare, pages[:0])
+			if s.plan == nil { // those of a plan are the owner's to clear: it may encode one of them right now
+				clear(pages) // so that they keep no page alive
+			}
+			s.spare = append(s.spare, pages)
 		}
 		s.tables = nil
 		if s.plan != nil {

@@ -157,6 +157,7 @@ func (t *Table) addInt64s(keys []int64, hashes []uint64, deltas, out []int64) {
 				w = *(*uint64)(p)
 			}
 			if w == 0 || r.epoch != epoch {
+				t.tellNext(refs[done:len(keys)])
 				p, _ = t.RefInt64(keys[done], hashes[done])
 			} else {
 				p = unsafe.Add(p, 8)
@@ -169,6 +170,19 @@ func (t *Table) addInt64s(keys []int64, hashes []uint64, deltas, out []int64) {
 			if out != nil {
 				out[done] = sum
 			}
+		}
+	}
+}
+
+// tellNext tells the plan, if there is one, which page will be encoded after the first of these, before it changes.
+func (t *Table) tellNext(refs []*pageRef) {
+	if t.plan == nil || refs[0].epoch == t.epoch {
+		return
+	}
+	for _, r := range refs[1:] {
+		if r.epoch != t.epoch {
+			t.plan.next = r.ptr
+			return
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"sync/atomic"
-	"unsafe"
 )
 
 // pairSize is the size of an entry with an integer key and a value of eight bytes.
@@ -59,50 +58,6 @@ func (w widths) appendUnpacked(to, b []byte) []byte {
 	return to
 }
 
-// packPairs is putPairs for packed entries. It returns the keys and the values, each combined by or, and whether the entries fill b; where they don't hold with these widths, what b has
-// is of no use.
-func packPairs(b []byte, page snapPage, w widths) (keys, vals uint64, full bool) {
-	slots := unsafe.Slice((*[2]uint64)(page.ptr), page.mask+1)
-	start, at, i := unsafe.Pointer(unsafe.SliceData(b)), 0, 0
-	key, entry := int(w.key), w.entry(0)
-	// Each entry writes over what is too much of the one before.
-	for ; i < len(slots) && at+pairSize <= len(b); i++ {
-		s := &slots[i]
-		k, v := s[0]^emptyTag, s[1]
-		binary.LittleEndian.PutUint64((*[8]byte)(unsafe.Add(start, at))[:], k)
-		binary.LittleEndian.PutUint64((*[8]byte)(unsafe.Add(start, at+key))[:], v)
-		used, n := uint64(0), 0
-		if s[0] != 0 {
-			used, n = ^uint64(0), entry
-		}
-		keys, vals = keys|k&used, vals|v&used
-		at += n
-	}
-	for ; i < len(slots) && at < len(b); i++ {
-		s := &slots[i]
-		if s[0] == 0 {
-			continue
-		}
-		var e [pairSize]byte
-		k, v := s[0]^emptyTag, s[1]
-		binary.LittleEndian.PutUint64(e[:], k)
-		binary.LittleEndian.PutUint64(e[key:], v)
-		copy(b[at:at+entry], e[:])
-		keys, vals = keys|k, vals|v
-		at += entry
-	}
-	return keys, vals, at == len(b)
-}
-
-// combined returns the keys and the values of whole entries, each combined by or.
-func combined(b []byte) (keys, vals uint64) {
-	for ; len(b) >= pairSize; b = b[pairSize:] {
-		keys |= binary.LittleEndian.Uint64(b)
-		vals |= binary.LittleEndian.Uint64(b[8:])
-	}
-	return keys, vals
-}
-
 // lens are how many bits the largest keys and values have; zero if they aren't known.
 type lens struct{ key, val uint8 }
 
@@ -146,4 +101,10 @@ func (t *Table) widths() widths {
 		return widths{}
 	}
 	return t.experience.lens().widths()
+}
+
+// mayPack says whether it is worth while to look how long entries are: once they were too long, they stay so.
+func (t *Table) mayPack() bool {
+	l := t.experience.lens()
+	return l == (lens{}) || l.widths().packed()
 }

@@ -4,6 +4,7 @@ package state
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -58,38 +59,86 @@ func fileNumber(f File) (n int) {
 	return n
 }
 
-func TestWidths_HoldWhatTheySay(t *testing.T) {
+// packers are the ways to write pairs: that of this processor, and that of any.
+var packers = map[string]func(p *pairs, b []byte, page snapPage) (int, uint64, uint64){
+	"pack": func(p *pairs, b []byte, page snapPage) (int, uint64, uint64) {
+		other := make([][2]uint64, page.mask+1)
+		return p.pack(b, page, unsafe.Pointer(unsafe.SliceData(other)))
+	},
+	"pack, nothing next": func(p *pairs, b []byte, page snapPage) (int, uint64, uint64) { return p.pack(b, page, nil) },
+	"packEach":           func(p *pairs, b []byte, page snapPage) (int, uint64, uint64) { return p.packEach(b, page) },
+}
+
+func TestPairs_HoldWhatTheWidthsSay(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 1))
-	for key := uint8(1); key <= 8; key++ {
-		for val := uint8(1); val <= 8; val++ {
-			w := widths{key, val}
-			for _, n := range []int{0, 1, 2, 3, 17, 100} {
-				page := make([][2]uint64, 256)
-				var want []byte
-				keys, vals := uint64(0), uint64(0)
-				for i := range n {
-					k, v := r.Uint64()>>(64-8*key), r.Uint64()>>(64-8*val)
-					at := (i*2 + r.IntN(2)) % len(page)
-					page[at] = [2]uint64{k ^ emptyTag, v}
-					keys, vals = keys|k, vals|v
-					want = binary.LittleEndian.AppendUint64(want, k)
-					want = binary.LittleEndian.AppendUint64(want, v)
-				}
-				room := bytes.Repeat([]byte{0xaa}, n*w.entry(pairSize)+pairSize)
-				b := room[: n*w.entry(pairSize) : n*w.entry(pairSize)]
-				gotKeys, gotVals, full := packPairs(b, pageOf(page, n), w)
-				if !full || gotKeys != keys || gotVals != vals || !w.hold(keys, vals) {
-					t.Fatalf("%v, %d entries: combined %x %x, want %x %x; full is %v", w, n, gotKeys, gotVals, keys, vals, full)
-				}
-				if !bytes.Equal(room[len(b):], bytes.Repeat([]byte{0xaa}, pairSize)) {
-					t.Fatalf("%v, %d entries: wrote behind its place", w, n)
-				}
-				if got := w.appendUnpacked([]byte("x"), b); !bytes.Equal(got[1:], want) {
-					t.Fatalf("%v, %d entries: got %x, want %x", w, n, got[1:], want)
+	for name, pack := range packers {
+		r := rand.New(rand.NewPCG(seed, 1))
+		for key := uint8(1); key <= 8; key++ {
+			for val := uint8(1); val <= 8; val++ {
+				for _, n := range []int{0, 1, 2, 3, 5, 8, 17, 100, 256} {
+					size := 8
+					for size < n {
+						size *= 2
+					}
+					if n < 128 && r.IntN(2) == 0 {
+						size = 256
+					}
+					testPack(t, name, pack, widths{key, val}, randomPage(r, widths{key, val}, n, size), n)
 				}
 			}
+		}
+	}
+}
+
+// randomPage is a page of which n slots are in use, by entries that the widths hold. The others have a value that must not count.
+func randomPage(r *rand.Rand, w widths, n, size int) [][2]uint64 {
+	page := make([][2]uint64, size)
+	for i := range page {
+		page[i][1] = r.Uint64()
+	}
+	for _, at := range r.Perm(size)[:n] {
+		page[at] = [2]uint64{r.Uint64()>>(64-8*w.key) ^ emptyTag, r.Uint64() >> (64 - 8*w.val)}
+	}
+	return page
+}
+
+func testPack(t *testing.T, name string, pack func(*pairs, []byte, snapPage) (int, uint64, uint64), w widths, page [][2]uint64, n int) {
+	t.Helper()
+	var want []byte
+	keys, vals := uint64(0), uint64(0)
+	for _, slot := range page {
+		if slot[0] == 0 {
+			continue
+		}
+		k := slot[0] ^ emptyTag
+		keys, vals = keys|k, vals|slot[1]
+		want = binary.LittleEndian.AppendUint64(want, k)
+		want = binary.LittleEndian.AppendUint64(want, slot[1])
+	}
+	const behind = 4 * pairSize
+	p, size := newPairs(w), n*w.entry(pairSize)
+	for _, more := range []int{0, 1, behind} { // more room than entries
+		room := bytes.Repeat([]byte{0xaa}, size+more+behind)
+		written, gotKeys, gotVals := pack(&p, room[:size+more:size+more], pageOf(page, n))
+		if written != size || gotKeys != keys || gotVals != vals || !w.hold(keys, vals) {
+			t.Fatalf("%s, %v, %d entries: %d bytes of %d, combined %x %x, want %x %x", name, w, n, written, size, gotKeys, gotVals, keys, vals)
+		}
+		if !bytes.Equal(room[size+more:], bytes.Repeat([]byte{0xaa}, behind)) {
+			t.Fatalf("%s, %v, %d entries: wrote behind its place", name, w, n)
+		}
+		if got := w.appendUnpacked([]byte("x"), room[:size]); !bytes.Equal(got[1:], want) {
+			t.Fatalf("%s, %v, %d entries: got %x, want %x", name, w, n, got[1:], want)
+		}
+	}
+	for less := 1; less <= size && less <= behind; less += 5 { // too little
+		room := bytes.Repeat([]byte{0xaa}, size-less+behind)
+		written, _, _ := pack(&p, room[:size-less:size-less], pageOf(page, n))
+		if written != -1 {
+			t.Fatalf("%s, %v, %d entries: %d bytes in a place for %d", name, w, n, written, size-less)
+		}
+		if !bytes.Equal(room[size-less:], bytes.Repeat([]byte{0xaa}, behind)) {
+			t.Fatalf("%s, %v, %d entries: wrote behind a place that is too small", name, w, n)
 		}
 	}
 }
@@ -413,5 +462,82 @@ func TestReadEntries_AreThoseOfTheFile(t *testing.T) {
 		if err := ReadEntries(t.Context(), f, store, func(Descriptor, []byte, []byte) error { return nil }); err == nil || !strings.Contains(err.Error(), "checksum") {
 			t.Errorf("of a damaged file: %v", err)
 		}
+	}
+}
+
+// TestPacked_GivenUpTeachesToo has values outgrow what is planned while no snapshot is finished: only the first one has pages copied.
+func TestPacked_GivenUpTeachesToo(t *testing.T) {
+	const n = 20_000
+	m, tab := tally(t, Options{MaxParallelism: 16, Last: 15}, n)
+	seen(t, m, &fileStore{})
+	for k := range int64(n) {
+		set(tab, k, 1<<40)
+	}
+	for i := range 5 {
+		s := m.Seal()
+		fill(tab, n)
+		if held := m.held.Load(); (held > 0) != (i == 0) {
+			t.Errorf("snapshot %d: %d bytes were copied, with widths %v", i, held, s.plan.packed)
+		}
+		s.Release()
+		m.refresh()
+	}
+}
+
+// TestCheckReferences_ToPackedFile has an index refer to a file with packed entries, which no writer makes: what says that a snapshot is whole must not differ from what restores it.
+func TestCheckReferences_ToPackedFile(t *testing.T) {
+	o := Options{MaxParallelism: 4, Last: 3}
+	m, _ := tally(t, o, 100)
+	store := &fileStore{}
+	seen(t, m, store)
+	f := seen(t, m, store)[0]
+	f.Shared = true
+	info, err := VerifyFile(t.Context(), f, store)
+	if err != nil || info.packed == nil {
+		t.Fatalf("error %v, %+v", err, info)
+	}
+	s := m.Seal()
+	defer s.Release()
+	e := s.newEncoder(store.WriteFile)
+	e.refer = []File{f}
+	for _, sec := range info.Sections {
+		at := place{offset: uint32(sec.Offset), length: uint32(sec.Length), count: uint32(sec.Count), sum: sec.Checksum}
+		e.references(sec.State, sec.Group, []place{at})
+	}
+	if err := e.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	index := e.files[0]
+	x, refs, err := ReadIndex(t.Context(), index, store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = CheckReferences(index, x, refs, map[string]File{f.Path: f}, map[string]*FileInfo{f.Path: info})
+	if _, ok := errors.AsType[*CorruptError](err); !ok || !strings.Contains(err.Error(), "packed") {
+		t.Errorf("checked: %v", err)
+	}
+	if err := mustMemory(t, o).Restore(t.Context(), []File{index, f}, store); err == nil {
+		t.Error("it was restored")
+	}
+}
+
+// TestSnapshot_ReleasedUnwrittenBesideTheOwner gives snapshots up, as an aborted checkpoint does, while the owner encodes their pages.
+func TestSnapshot_ReleasedUnwrittenBesideTheOwner(t *testing.T) {
+	const n = 200_000
+	m, tab := tally(t, Options{MaxParallelism: 16, Last: 15}, n)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 50 {
+		s := m.Seal()
+		if s.plan == nil {
+			t.Fatal("nothing is planned")
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, _ = s.Write(ctx, &fileStore{})
+			s.Release()
+		})
+		fill(tab, n)
+		wg.Wait()
 	}
 }

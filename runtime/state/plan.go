@@ -46,6 +46,10 @@ type tablePlan struct {
 	// entry is how many bytes an entry takes in the file, widths how it is packed.
 	entry  int
 	widths widths
+	// pairs encodes if entries are pairs.
+	pairs pairs
+	// next is the page that the owner will encode after another, nil if it isn't known. It is the owner's.
+	next unsafe.Pointer
 	// lens are, if entries can be packed, those of the page's, each written by the one who encodes the page; learn is told of them.
 	lens  []lens
 	learn *experience
@@ -120,7 +124,13 @@ func (s *Snapshot) layOut(size int) {
 			s: s, buf: p.buf[:p.end], stride: int(t.stride), entry: t.widths.entry(int(t.stride)), widths: t.widths, pages: t.pages,
 			states: make([]uint32, len(t.pages)), sums: make([]uint32, len(t.pages)),
 		}
-		if t.stride == pairSize && t.ints {
+		if t.stride == pairSize {
+			p.tables[i].pairs = wholePairs
+			if t.widths.packed() {
+				p.tables[i].pairs = newPairs(t.widths)
+			}
+		}
+		if t.stride == pairSize && t.ints && (t.widths.packed() || s.m.tables[i].mayPack()) {
 			p.tables[i].lens, p.tables[i].learn = make([]lens, len(t.pages)), &s.m.tables[i].experience
 		}
 		s.m.tables[i].plan = p.tables[i]
@@ -164,71 +174,42 @@ func (t *tablePlan) encoded(s *Snapshot, r *pageRef) bool {
 		return false
 	}
 	i := int(r.number)
-	return t.encode(i) || atomic.LoadUint32(&t.states[i]) == pageEncoded
+	next := t.next
+	t.next = nil
+	return t.encode(i, next) || atomic.LoadUint32(&t.states[i]) == pageEncoded
 }
 
-// encode encodes page i, and says whether it did: not if somebody else has, or has begun to.
-func (t *tablePlan) encode(i int) bool {
+// encode encodes page i, and says whether it did: not if somebody else has, or has begun to. A page that will be next, nil if it isn't known, is fetched meanwhile.
+func (t *tablePlan) encode(i int, next unsafe.Pointer) bool {
 	if !atomic.CompareAndSwapUint32(&t.states[i], pageSealed, pageClaimed) {
 		return false
 	}
 	p := &t.pages[i]
 	to := t.buf[p.at:][: int(p.count)*t.entry : int(p.count)*t.entry]
 	outcome := uint32(pageEncoded)
-	switch {
-	case t.widths.packed():
-		keys, vals, full := packPairs(to, *p, t.widths)
-		t.lens[i] = lensOf(keys, vals)
-		if !full {
+	if t.stride == pairSize {
+		written, keys, vals := t.pairs.pack(to, *p, next)
+		switch {
+		case written != len(to):
 			outcome = pageDamaged
-		} else if !t.widths.hold(keys, vals) {
+		case t.widths.packed() && !t.widths.hold(keys, vals):
 			outcome = pageWide
 		}
-	case t.stride != pairSize:
-		if !putEntries(to, *p, t.stride) {
-			outcome = pageDamaged
+		if t.lens != nil {
+			t.lens[i] = lensOf(keys, vals)
 		}
-	case !putPairs(to, *p):
+		if outcome == pageWide {
+			t.learn.add(t.lens[i]) // now: the snapshot may never be finished, and others are sealed before it is
+		}
+	} else if !putEntries(to, *p, t.stride) {
 		outcome = pageDamaged
-	case t.lens != nil:
-		t.lens[i] = lensOf(combined(to))
 	}
 	t.sums[i] = crc32.Checksum(to, castagnoli) // while it is in the cache
 	atomic.StoreUint32(&t.states[i], outcome)
 	return outcome == pageEncoded
 }
 
-// putPairs writes the entries of a page with integer keys and values of eight bytes to b, and says whether they fill it. Every slot is written, and what comes
-// next goes only behind those in use, which leaves nothing for the processor to guess.
-func putPairs(b []byte, page snapPage) bool {
-	slots := unsafe.Slice((*[2]uint64)(page.ptr), page.mask+1)
-	start, at, i := unsafe.Pointer(unsafe.SliceData(b)), 0, 0
-	for ; i+4 <= len(slots) && at+64 <= len(b); i += 4 { // a small page has eight slots
-		s := (*[4][2]uint64)(unsafe.Pointer(&slots[i]))
-		second := at + putPair(unsafe.Add(start, at), &s[0])
-		third := second + putPair(unsafe.Add(start, second), &s[1])
-		fourth := third + putPair(unsafe.Add(start, third), &s[2])
-		at = fourth + putPair(unsafe.Add(start, fourth), &s[3])
-	}
-	for ; i < len(slots) && at < len(b); i++ {
-		at += putPair(unsafe.Add(start, at), &slots[i])
-	}
-	return at == len(b)
-}
-
-// putPair writes a slot to 16 bytes and returns how many of them are in use.
-func putPair(to unsafe.Pointer, slot *[2]uint64) int {
-	b := (*[16]byte)(to)
-	binary.LittleEndian.PutUint64(b[:8], slot[0]^emptyTag)
-	binary.LittleEndian.PutUint64(b[8:], slot[1])
-	used := 0
-	if slot[0] != 0 {
-		used = 16
-	}
-	return used
-}
-
-// putEntries is putPairs for values of any fixed size.
+// putEntries writes the entries of a page with integer keys and values of any fixed size to b, and says whether they fill it.
 func putEntries(b []byte, page snapPage, stride int) bool {
 	for i := 0; i <= int(page.mask) && len(b) > 0; i++ {
 		slot := unsafe.Slice((*byte)(unsafe.Add(page.ptr, i*stride)), stride)
@@ -246,7 +227,11 @@ func (s *Snapshot) writePlanned(ctx context.Context, w FileWriter) ([]File, erro
 	done := 0
 	for _, t := range s.plan.tables {
 		for i := range t.pages {
-			if !t.encode(i) {
+			var next unsafe.Pointer
+			if i+1 < len(t.pages) {
+				next = t.pages[i+1].ptr
+			}
+			if !t.encode(i, next) {
 				continue
 			}
 			if done += int(t.pages[i].count) * t.entry; done < yieldBytes {
@@ -354,7 +339,7 @@ func (t *tablePlan) learned() (wide bool) {
 // unpack makes another file of one in which some entries can't be packed as planned: without any packed ones. That is in other memory, for this one time; the next snapshot
 // is planned with more room.
 func (p *plan) unpack(s *Snapshot) {
-	size := p.end + indexEntrySize*len(p.sections) + trailerSize
+	size := int(p.sections[0].Offset) + pageBytes + indexEntrySize*len(p.sections) + trailerSize
 	for i := range p.tables {
 		size += s.tables[i].n * int(s.tables[i].stride)
 	}

@@ -200,25 +200,12 @@ func (s *tableSnapshot) appendPage(b []byte, page snapPage, i uintptr, limit int
 	return b, n, i
 }
 
-// appendPairs is appendPage for integer keys with values of eight bytes. It writes every slot and goes on only
-// behind those in use, which leaves nothing for the processor to guess.
+// appendPairs is appendPage for integer keys with values of eight bytes.
 func appendPairs(b []byte, page snapPage) ([]byte, int) {
-	slots := unsafe.Slice((*[2]uint64)(page.ptr), page.mask+1)
-	b = grown(b, 16*len(slots))
-	at, start := len(b), len(b)
-	b = b[:at+16*len(slots)]
-	for i := range slots {
-		s := &slots[i]
-		to := b[at : at+16 : at+16]
-		binary.LittleEndian.PutUint64(to, s[0]^emptyTag)
-		binary.LittleEndian.PutUint64(to[8:], s[1])
-		used := 0
-		if s[0] != 0 {
-			used = 16
-		}
-		at += used
-	}
-	return b[:at], (at - start) / 16
+	room := pairSize * (int(page.mask) + 1)
+	b = grown(b, room)
+	n, _, _ := wholePairs.pack(b[len(b):len(b)+room], page, nil)
+	return b[:len(b)+n], n / pairSize
 }
 
 func grown(b []byte, n int) []byte {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -159,6 +160,25 @@ func TestMeasurement_Count(t *testing.T) {
 	wantError(t, checkCount(t.Context(), back, s.keys, all, wrong), "the sinks took")
 }
 
+// TestLeft has turns of 10, 8, 10 and so on, which get slower from one to the next.
+func TestLeft(t *testing.T) {
+	if got := left([]float64{10, 7.2, 8, 5.6, 6}); math.Abs(got-0.8) > 1e-9 {
+		t.Errorf("%v is left, want 0.8", got)
+	}
+}
+
+// A job that takes turns has the checkpoints that were asked for, and its result is checked as that of others.
+func TestMeasurement_Turns(t *testing.T) {
+	m := &measurement{s: &scenario{name: "turns-1m-1s", keys: 10_000, turns: 500 * time.Millisecond}, seconds: 0.1, dir: t.TempDir()}
+	r, err := m.run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Left <= 0 || r.Records == 0 || r.Checkpoints < warmUpCheckpoints+1 {
+		t.Errorf("result %+v", r)
+	}
+}
+
 func TestOpenLast_Nothing(t *testing.T) {
 	_, err := openLast(t.Context(), t.TempDir())
 	wantError(t, err, "the run left none")
@@ -212,6 +232,9 @@ func TestScenario_Config(t *testing.T) {
 		want := time.Second
 		if s.interval > 0 {
 			want = s.interval
+		}
+		if s.turns > 0 {
+			want = never
 		}
 		if cfg.Checkpointing != nil && cfg.Checkpointing.Interval != contract.Duration(want) {
 			t.Errorf("%s: interval %v", s.name, cfg.Checkpointing.Interval)

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/contract"
@@ -39,6 +40,8 @@ type scenario struct {
 	// interval of the checkpoints; 0 for checkpointInterval.
 	interval  time.Duration
 	keyGroups int
+	// turns measures the share of the rate that is left with checkpoints as often as this, in turns with none in the same process.
+	turns time.Duration
 	// recovery measures the time from the kill of a worker to the first row after it, instead of a rate.
 	recovery bool
 	// target is the wanted rate per second, and unit what of; targetMiB the wanted memory.
@@ -47,6 +50,8 @@ type scenario struct {
 	targetMiB float64
 	// targetMillis is the wanted time of a recovery.
 	targetMillis float64
+	// targetLeft is the wanted share of the rate.
+	targetLeft float64
 }
 
 // memory says that it is memory that is measured.
@@ -60,6 +65,8 @@ var scenarios = []scenario{
 	{name: "count-1m-off", title: "The same without checkpoints", keys: 1_000_000, noCheckpoints: true, unit: unitRecords},
 	{name: "count-1m-100ms", title: "The same with a checkpoint every 100 ms", keys: 1_000_000, interval: 100 * time.Millisecond, unit: unitRecords},
 	{name: "count-1m-10s", title: "The same with a checkpoint every 10 s", keys: 1_000_000, interval: 10 * time.Second, unit: unitRecords},
+	{name: "turns-1m-1s", title: "Rate left with a checkpoint every second, turns of one process, 1 M keys", keys: 1_000_000, turns: time.Second, targetLeft: 0.97},
+	{name: "turns-1m-100ms", title: "Rate left with a checkpoint every 100 ms, turns of one process, 1 M keys", keys: 1_000_000, turns: 100 * time.Millisecond, targetLeft: 0.9},
 	{name: "processes", title: "Keyed count, 1 M keys, two worker processes", keys: 1_000_000, workers: 2, target: 10e6, unit: unitRecords},
 	{name: "processes-mtls", title: "The same with mTLS", keys: 1_000_000, workers: 2, mtls: true, target: 7e6, unit: unitRecords},
 	{name: "chain", title: "map → filter → map", chain: true, target: 100e6, unit: unitRecords},
@@ -92,6 +99,9 @@ func (s *scenario) config(dir, input string) contract.JobConfig {
 	if !s.noCheckpoints {
 		cfg.Checkpointing = &contract.Checkpointing{Interval: contract.Duration(cmp.Or(s.interval, checkpointInterval))}
 	}
+	if s.turns > 0 {
+		cfg.Checkpointing.Interval = contract.Duration(never)
+	}
 	if s.recovery {
 		cfg.Restart = contract.Restart{FixedDelay: &contract.FixedDelay{Delay: contract.Duration(recoveryDelay)}}
 	}
@@ -116,12 +126,17 @@ func build(cfg contract.JobConfig) (*graph.Graph, error) {
 	case s.chain:
 		return stream.Build(describeChain)(cfg)
 	default:
-		return stream.Build(func(j *stream.Job) { describeCount(j, s.keys) })(cfg)
+		return buildCount(cfg, s.keys, nil)
 	}
 }
 
-func describeCount(j *stream.Job, keys uint64) {
-	in := stream.From(j, "source", func() stream.Source[int64] { return &source{keys: keys} })
+// buildCount makes the graph of a keyed count whose sources add what they emit to emitted, if it isn't nil.
+func buildCount(cfg contract.JobConfig, keys uint64, emitted *atomic.Int64) (*graph.Graph, error) {
+	return stream.Build(func(j *stream.Job) { describeCount(j, keys, emitted) })(cfg)
+}
+
+func describeCount(j *stream.Job, keys uint64, emitted *atomic.Int64) {
+	in := stream.From(j, "source", func() stream.Source[int64] { return &source{keys: keys, emitted: emitted} })
 	counts := stream.Count(stream.KeyBy(in, func(k int64) int64 { return k }), "count")
 	stream.To(counts, "sink", newSink)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/bits"
+	"sync/atomic"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/operator"
@@ -89,6 +90,8 @@ type source struct {
 	keys uint64
 	gen  keyGen
 	mark mark
+	// emitted is what all sources of this process have emitted, nil if nobody looks.
+	emitted *atomic.Int64
 }
 
 // Open starts the generator where the snapshot left it.
@@ -112,6 +115,9 @@ func (s *source) Poll(rows []int64) ([]int64, operator.Polled, error) {
 	rows = rows[:min(cap(rows), record.TargetRows)]
 	s.mark.Sum += s.gen.fill(rows)
 	s.mark.Rows += int64(len(rows))
+	if s.emitted != nil {
+		s.emitted.Add(int64(len(rows)))
+	}
 	return rows, operator.Polled{State: operator.More}, nil
 }
 

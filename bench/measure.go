@@ -17,10 +17,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/weir-stream/weir/runtime/contract"
+	"github.com/weir-stream/weir/runtime/graph"
 	"github.com/weir-stream/weir/runtime/program"
 	"github.com/weir-stream/weir/runtime/transport"
 )
@@ -48,6 +50,8 @@ type result struct {
 	GCShare float64 `json:"gcShare,omitempty"`
 	// RecoveryMillis is the time from the kill of a worker to the first row that a sink took after it.
 	RecoveryMillis float64 `json:"recoveryMillis,omitempty"`
+	// Left is the share of the rate that turns with checkpoints had.
+	Left float64 `json:"left,omitempty"`
 }
 
 const (
@@ -74,7 +78,10 @@ type measurement struct {
 	sync    map[int64]float64
 	// killedAt is when a worker was killed.
 	killedAt time.Time
-	out      result
+	// emitted is what the sources have emitted, asked how many checkpoints were asked for, of a job that takes turns.
+	emitted atomic.Int64
+	asked   int
+	out     result
 }
 
 // run measures once.
@@ -160,9 +167,12 @@ func (m *measurement) job(ctx context.Context, in *input, profile string) error 
 	}
 	used, collected := coresUsed(), collectorShare()
 	go func() { ended <- program.RunLocal(ctx, o) }()
-	if m.s.recovery {
+	switch {
+	case m.s.recovery:
 		err = m.killAndWatch(ctx, signals, ended)
-	} else {
+	case m.s.turns > 0:
+		err = m.takeTurns(ctx, signals, ended)
+	default:
 		err = m.watch(ctx, in, signals, ended)
 	}
 	stopProfile()
@@ -185,6 +195,9 @@ func (m *measurement) options(ctx context.Context, state, input string) (program
 	o := program.LocalOptions{
 		Job: m.s.config(state, input), Build: build, Workers: m.s.workers, WorkerCommand: []string{self, "worker"}, API: api,
 		Out: io.Discard, Err: os.Stderr, Version: program.Version(), Log: program.PlainLogger(os.Stderr, 0),
+	}
+	if m.s.turns > 0 {
+		o.Build = func(cfg contract.JobConfig) (*graph.Graph, error) { return buildCount(cfg, m.s.keys, &m.emitted) }
 	}
 	var secure *tls.Config
 	if m.s.mtls {

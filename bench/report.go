@@ -60,6 +60,9 @@ func newFigure(s *scenario) *figure {
 	if s.recovery {
 		f.Unit, f.Target = "ms", s.targetMillis
 	}
+	if s.turns > 0 {
+		f.Target = s.targetLeft
+	}
 	return f
 }
 
@@ -78,6 +81,9 @@ func (f *figure) value(r result) float64 {
 	}
 	if f.scenario.recovery {
 		return r.RecoveryMillis
+	}
+	if f.scenario.turns > 0 {
+		return r.Left
 	}
 	return r.Rate
 }
@@ -104,6 +110,10 @@ func (f *figure) lastLine() string {
 	}
 	if f.scenario.recovery {
 		return fmt.Sprintf("%.0f ms with %.0f MiB of state, counts right", r.RecoveryMillis, r.StateMiB)
+	}
+	if f.scenario.turns > 0 {
+		return fmt.Sprintf("%.3f of the rate left, %s records/s in %.1f s, %.2f cores busy, counts right, %d checkpoints of %.0f MiB, sync %.2f ms (at most %.2f)",
+			r.Left, number(r.Rate), r.Seconds, r.Cores, r.Checkpoints, r.StateMiB, r.SyncMedian, r.SyncMax)
 	}
 	text := fmt.Sprintf("%s %s in %.1f s, %.2f cores busy, counts right", number(r.Rate), f.scenario.unit, r.Seconds, r.Cores)
 	if r.Checkpoints > 0 {
@@ -190,6 +200,9 @@ func (r *report) rows() []row {
 		case s.recovery:
 			out.median, out.span = fmt.Sprintf("%.0f ms", f.Median), fmt.Sprintf("%.0f–%.0f", f.Min, f.Max)
 			out.target, out.met = fmt.Sprintf("≤ %.0f ms", s.targetMillis), verdict(f.Median, s.targetMillis, true)
+		case s.turns > 0:
+			out.median, out.span = fmt.Sprintf("%.3g", f.Median), fmt.Sprintf("%.3g–%.3g", f.Min, f.Max)
+			out.target, out.met = fmt.Sprintf("≥ %g", s.targetLeft), verdict(f.Median, s.targetLeft, false)
 		case s.memory():
 			out.median, out.span = fmt.Sprintf("%.1f MiB", f.Median), fmt.Sprintf("%.1f–%.1f", f.Min, f.Max)
 			out.target, out.met = fmt.Sprintf("≤ %.0f MiB", s.targetMiB), verdict(f.Median, s.targetMiB, true)

@@ -243,7 +243,7 @@ func (m *measurement) watch(ctx context.Context, in *input, signals chan<- os.Si
 	for {
 		select {
 		case err := <-ended:
-			return errors.Join(errors.New("the job ended before it was told to"), err)
+			return endedEarly(err)
 		case <-poll.C:
 		case <-stop:
 			stopped = true
@@ -263,6 +263,11 @@ func (m *measurement) watch(ctx context.Context, in *input, signals chan<- os.Si
 			return m.end(ctx, ended)
 		}
 	}
+}
+
+// endedEarly is what is wrong when a job ends, with err, that was to go on.
+func endedEarly(err error) error {
+	return errors.Join(errors.New("the job ended before it was told to"), err)
 }
 
 // end waits for the end of a job that was told to stop.

@@ -72,7 +72,7 @@ func (m *measurement) until(ctx context.Context, ended <-chan error, wanted func
 		}
 		select {
 		case err := <-ended:
-			return nil, errors.Join(errors.New("the job ended before it was told to"), err)
+			return nil, endedEarly(err)
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-tick.C:

@@ -61,7 +61,7 @@ func newFigure(s *scenario) *figure {
 		f.Unit, f.Target = "ms", s.targetMillis
 	}
 	if s.turns > 0 {
-		f.Target = s.targetLeft
+		f.Unit, f.Target = "", s.targetLeft
 	}
 	return f
 }
@@ -111,13 +111,12 @@ func (f *figure) lastLine() string {
 	if f.scenario.recovery {
 		return fmt.Sprintf("%.0f ms with %.0f MiB of state, counts right", r.RecoveryMillis, r.StateMiB)
 	}
-	if f.scenario.turns > 0 {
-		return fmt.Sprintf("%.3f of the rate left, %s records/s in %.1f s, %.2f cores busy, counts right, %d checkpoints of %.0f MiB, sync %.2f ms (at most %.2f)",
-			r.Left, number(r.Rate), r.Seconds, r.Cores, r.Checkpoints, r.StateMiB, r.SyncMedian, r.SyncMax)
-	}
 	text := fmt.Sprintf("%s %s in %.1f s, %.2f cores busy, counts right", number(r.Rate), f.scenario.unit, r.Seconds, r.Cores)
 	if r.Checkpoints > 0 {
 		text += fmt.Sprintf(", %d checkpoints of %.0f MiB, sync %.2f ms (at most %.2f)", r.Checkpoints, r.StateMiB, r.SyncMedian, r.SyncMax)
+	}
+	if f.scenario.turns > 0 {
+		text = fmt.Sprintf("%.3f of the rate left, %s", r.Left, text)
 	}
 	return text
 }

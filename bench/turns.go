@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -55,9 +54,8 @@ func (m *measurement) takeTurns(ctx context.Context, signals chan<- os.Signal, e
 	if err := m.look(ctx); err != nil {
 		return err
 	}
-	perTurn := int64((turnLength + m.s.turns - 1) / m.s.turns)
-	if want := int64(len(rates)/2)*perTurn + warmUpCheckpoints; m.out.Checkpoints < want*9/10 {
-		return fmt.Errorf("%d checkpoints completed of the %d that were asked for", m.out.Checkpoints, want)
+	if m.out.Checkpoints < int64(m.asked) {
+		return fmt.Errorf("%d checkpoints completed of the %d that were asked for", m.out.Checkpoints, m.asked)
 	}
 	signals <- os.Interrupt
 	return m.end(ctx, ended)
@@ -91,7 +89,7 @@ func (m *measurement) checkpoint(ctx context.Context) (*contract.Operation, erro
 func (m *measurement) pass(ctx context.Context, ended <-chan error, until time.Time) error {
 	select {
 	case err := <-ended:
-		return errors.Join(errors.New("the job ended before it was told to"), err)
+		return endedEarly(err)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-time.After(time.Until(until)):

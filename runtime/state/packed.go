@@ -95,16 +95,16 @@ func (e *experience) add(l lens) {
 	}
 }
 
-// widths are those for the next snapshot of a table.
-func (t *Table) widths() widths {
-	if !t.ints || t.logged || t.stride != pairSize || t.special.ptr != nil {
-		return widths{}
+// widths are those for the next snapshot of a table. It says too whether it is worth while to look how long entries are: once they were too long, they stay so.
+func (t *Table) widths() (w widths, learn bool) {
+	if !t.ints || t.logged || t.stride != pairSize {
+		return widths{}, false
 	}
-	return t.experience.lens().widths()
-}
-
-// mayPack says whether it is worth while to look how long entries are: once they were too long, they stay so.
-func (t *Table) mayPack() bool {
 	l := t.experience.lens()
-	return l == (lens{}) || l.widths().packed()
+	w = l.widths()
+	learn = l == (lens{}) || w.packed()
+	if t.special.ptr != nil {
+		w = widths{}
+	}
+	return w, learn
 }

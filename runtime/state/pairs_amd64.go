@@ -35,12 +35,11 @@ func vectorsOf(w widths) (v pairVectors) {
 func packVectors(to unsafe.Pointer, room int, slots unsafe.Pointer, n int, next unsafe.Pointer, v *pairVectors, entry int) (written int, keys, vals uint64)
 
 func (p *pairs) pack(b []byte, page snapPage, next unsafe.Pointer) (written int, keys, vals uint64) {
-	n := int(page.mask) + 1
-	if !vectors || n%4 != 0 {
+	if !vectors {
 		return p.packEach(b, page)
 	}
 	if next == nil {
 		next = page.ptr
 	}
-	return packVectors(unsafe.Pointer(unsafe.SliceData(b)), len(b), page.ptr, n, next, &p.vectors, p.entry(pairSize))
+	return packVectors(unsafe.Pointer(unsafe.SliceData(b)), len(b), page.ptr, int(page.mask)+1, next, &p.vectors, p.entry(pairSize))
 }

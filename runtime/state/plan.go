@@ -121,16 +121,13 @@ func (s *Snapshot) layOut(size int) {
 	for i := range s.tables {
 		t := &s.tables[i]
 		p.tables[i] = &tablePlan{
-			s: s, buf: p.buf[:p.end], stride: int(t.stride), entry: t.widths.entry(int(t.stride)), widths: t.widths, pages: t.pages,
+			s: s, buf: p.buf[:p.end], stride: int(t.stride), entry: t.widths.entry(int(t.stride)), widths: t.widths, pairs: wholePairs, pages: t.pages,
 			states: make([]uint32, len(t.pages)), sums: make([]uint32, len(t.pages)),
 		}
-		if t.stride == pairSize {
-			p.tables[i].pairs = wholePairs
-			if t.widths.packed() {
-				p.tables[i].pairs = newPairs(t.widths)
-			}
+		if t.widths.packed() {
+			p.tables[i].pairs = newPairs(t.widths)
 		}
-		if t.stride == pairSize && t.ints && (t.widths.packed() || s.m.tables[i].mayPack()) {
+		if t.learn {
 			p.tables[i].lens, p.tables[i].learn = make([]lens, len(t.pages)), &s.m.tables[i].experience
 		}
 		s.m.tables[i].plan = p.tables[i]
@@ -145,9 +142,10 @@ func (s *Snapshot) packing() []widths {
 		if s.tables[i].n == 0 {
 			continue
 		}
-		list[i] = s.m.tables[i].widths()
-		s.tables[i].widths = list[i]
-		some = some || list[i].packed()
+		t := &s.tables[i]
+		t.widths, t.learn = s.m.tables[i].widths()
+		list[i] = t.widths
+		some = some || t.widths.packed()
 	}
 	if !some {
 		return nil

@@ -67,6 +67,7 @@ type tableSnapshot struct {
 	inlines  bool // slots may hold short keys
 	stride   uintptr
 	widths   widths // of the entries in a planned file
+	learn    bool   // how long they are
 	first    int    // key group of groups[0]
 	groups   []snapGroup
 	pages    []snapPage
